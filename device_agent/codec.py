@@ -1,0 +1,78 @@
+"""Dataclasses to and from plain JSON data, for the wire and the manifest.
+
+Field types understood: bool, int, float, str, Optional, Tuple[X, ...], Dict[str, X] and dataclasses.
+A missing or mistyped field raises `Malformed` with its path; an unknown field is ignored, so that a
+newer peer may say more than an older one understands.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from typing import Any, Dict, Type, TypeVar, Union
+
+T = TypeVar("T")
+
+
+class Malformed(ValueError):
+    """Data that do not have the declared shape."""
+
+
+def to_dict(value: Any) -> Dict[str, Any]:
+    """Plain JSON-ready data of a dataclass instance (tuples become lists when dumped)."""
+    return dataclasses.asdict(value)
+
+
+def canonical(value: Any) -> bytes:
+    """The one byte string of a dataclass instance: sorted keys, no spaces, ASCII. Made for hashing."""
+    return json.dumps(
+        to_dict(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode("ascii")
+
+
+def from_dict(cls: Type[T], data: Any, path: str = "$") -> T:
+    """Build a dataclass from plain data.
+
+    Raises:
+        Malformed: names the first field that is missing or has another type, with its path.
+    """
+    if not isinstance(data, dict):
+        raise Malformed("%s: found %s, expected an object" % (path, type(data).__name__))
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        where = "%s.%s" % (path, field.name)
+        if field.name in data:
+            values[field.name] = _read(hints[field.name], data[field.name], where)
+        elif field.default is dataclasses.MISSING:
+            raise Malformed("%s: missing" % where)
+    return cls(**values)
+
+
+def _read(hint: Any, value: Any, path: str) -> Any:
+    origin, arguments = getattr(hint, "__origin__", None), getattr(hint, "__args__", ())
+    if origin is Union:
+        return None if value is None else _read(arguments[0], value, path)
+    if origin is tuple:
+        return tuple(
+            _read(arguments[0], item, "%s[%d]" % (path, index))
+            for index, item in enumerate(_expect(list, value, path))
+        )
+    if origin is dict:
+        return {
+            key: _read(arguments[1], item, "%s[%r]" % (path, key))
+            for key, item in _expect(dict, value, path).items()
+        }
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value, path)
+    if hint is float and type(value) is int:
+        return float(value)
+    return _expect(hint, value, path)
+
+
+def _expect(kind: Any, value: Any, path: str) -> Any:
+    accepted = (list, tuple) if kind is list else (kind,)
+    if type(value) not in accepted:
+        raise Malformed("%s: found %r, expected %s" % (path, value, kind.__name__))
+    return value

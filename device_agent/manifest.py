@@ -1,0 +1,106 @@
+"""The manifest of a package: what is in it, for which device, under which limits.
+
+The manifest names the hash of everything else, so whoever trusts the manifest can trust the package.
+A package's id is the SHA-256 of its manifest's canonical bytes; signatures (to come) are over the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Dict, Optional, Tuple
+
+from device_agent.codec import canonical
+
+FORMAT = "edgepkg/1"
+CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output tensor of the packaged model.
+
+    `scale` and `zero_point` are set when the tensor is quantized per tensor:
+    real = scale * (stored - zero_point).
+    """
+
+    name: str
+    shape: Tuple[int, ...]
+    dtype: str
+    scale: Optional[float] = None
+    zero_point: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of the package.
+
+    Args:
+        role: "model", "float" or "golden"; each at most once.
+        path: the file's name once installed; no directories.
+        raw_bytes: size once installed.
+        sha256: of the installed bytes.
+        codec: "none" or "zlib".
+        stored_bytes: size inside the package.
+        chunks: SHA-256 of every 64 KiB of the stored bytes, in order.
+    """
+
+    role: str
+    path: str
+    raw_bytes: int
+    sha256: str
+    codec: str
+    stored_bytes: int
+    chunks: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Compatibility:
+    """What the device must be.
+
+    Args:
+        target: the target id it was converted for (informative; boards of one kind share binaries).
+        architectures: values of `platform.machine()` it runs on; empty when any.
+        runtime: "litert" or "onnxruntime".
+        runtime_min_version: lowest version of that runtime.
+    """
+
+    target: str
+    architectures: Tuple[str, ...]
+    runtime: str
+    runtime_min_version: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Budgets in bytes that the device checks again; None where there is none."""
+
+    installed_bytes: Optional[int]
+    peak_ram_bytes: Optional[int]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything about a package but the bytes of its files."""
+
+    format: str
+    name: str
+    version: str
+    sequence: int
+    compatibility: Compatibility
+    inputs: Tuple[Port, ...]
+    outputs: Tuple[Port, ...]
+    files: Tuple[File, ...]
+    limits: Limits
+    gates: Dict[str, float]
+    provenance: Dict[str, str]
+
+    @property
+    def package_id(self) -> str:
+        """SHA-256 (hex) of the canonical bytes."""
+        return hashlib.sha256(canonical(self)).hexdigest()
+
+    def file(self, role: str) -> Optional[File]:
+        """The file with that role, or None."""
+        return next((file for file in self.files if file.role == role), None)

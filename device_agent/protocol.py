@@ -1,0 +1,356 @@
+"""The wire between workstation and agent: JSON lines over the SSH channel's stdin and stdout.
+
+The agent first prints a line with the marker its caller chose, so that noise from login scripts
+cannot be mistaken for an answer. Then each message is one line: {"type": NAME, "body": {...}}.
+A message whose body has `payload_bytes` is followed by exactly that many raw bytes.
+
+The host asks, the agent answers with the reply named in the request's docstring, with any number of
+`Progress` before it, or with `Failure` instead of it. Unknown fields are ignored; what both sides
+understand is settled by `Hello` and `Welcome`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from device_agent.manifest import Port
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+
+
+class ErrorCode:
+    """Machine-readable causes in `Failure.code`."""
+
+    PROTOCOL = "protocol"
+    BAD_REQUEST = "bad_request"
+    CORRUPT_PACKAGE = "corrupt_package"
+    INCOMPATIBLE = "incompatible"
+    OVER_BUDGET = "over_budget"
+    DISK_FULL = "disk_full"
+    STORAGE = "storage"
+    NOT_INSTALLED = "not_installed"
+    NO_RUNTIME = "no_runtime"
+    RUNTIME_FAILED = "runtime_failed"
+    WORKER_DIED = "worker_died"
+
+
+@dataclass(frozen=True)
+class RuntimeVersion:
+    """A runtime the device's Python can import.
+
+    Args:
+        runtime: "litert" or "onnxruntime".
+        package: the distribution it comes from, e.g. "ai-edge-litert".
+        version: of that distribution.
+    """
+
+    runtime: str
+    package: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the device is, as far as it can be read without privileges; None where it cannot."""
+
+    hostname: str
+    machine: str
+    system: str
+    kernel: str
+    libc: str
+    python: str
+    cpu_model: str
+    cpu_count: int
+    memory_total_bytes: Optional[int]
+    memory_available_bytes: Optional[int]
+    disk_free_bytes: Optional[int]
+    governor: Optional[str]
+    max_clock_hz: Optional[int]
+    board: Optional[str]
+    runtimes: Tuple[RuntimeVersion, ...]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """State of the device at one moment of a measurement; None where it cannot be read."""
+
+    at_ns: int
+    clock_hz: Optional[int]
+    temperature_celsius: Optional[float]
+    load_average: Optional[float]
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Host to agent, first message. Reply: `Welcome`."""
+
+    protocol_min: int
+    protocol_max: int
+    host_version: str
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """The protocol both sides speak from here on, and the device."""
+
+    protocol: int
+    agent_version: str
+    environment: Environment
+
+
+@dataclass(frozen=True)
+class Install:
+    """A package follows as payload. Reply: `Installed`."""
+
+    payload_bytes: int
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The package is on the device, every file verified and durable, and is the current one.
+
+    Args:
+        already: it had been there before; nothing was written.
+    """
+
+    package_id: str
+    name: str
+    version: str
+    target: str
+    installed_bytes: int
+    already: bool
+
+
+@dataclass(frozen=True)
+class Current:
+    """Which package is the current one? Reply: `Installed`, or `Failure` "not_installed"."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A file for this session only follows as payload (e.g. the float model). Reply: `Staged`."""
+
+    name: str
+    sha256: str
+    payload_bytes: int
+
+
+@dataclass(frozen=True)
+class Staged:
+    """The file lies in the session's scratch folder and goes when the session ends."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """Load a model in a worker process of its own. Reply: `Opened`.
+
+    Args:
+        key: name for later requests of this session, e.g. "int8".
+        package_id: load this installed package's file with role `role` ...
+        role: "model" or "float" ...
+        staged: ... or this staged file; exactly one of `package_id` and `staged` is set.
+        runtime: "litert" or "onnxruntime".
+        runtime_min_version: refuse an older one.
+        threads: intra-operator threads; 0 means one per CPU of the process, at most 4.
+    """
+
+    key: str
+    runtime: str
+    runtime_min_version: str
+    threads: int
+    package_id: Optional[str] = None
+    role: Optional[str] = None
+    staged: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The model is loaded.
+
+    Args:
+        kernel_path: which kernels compute, e.g. "xnnpack", "builtin", "cpu".
+        load_ns: from file to ready, runtime import excluded.
+        baseline_rss_bytes: resident memory with the runtime imported and no model loaded.
+    """
+
+    key: str
+    runtime: RuntimeVersion
+    kernel_path: str
+    threads: int
+    load_ns: int
+    baseline_rss_bytes: Optional[int]
+    inputs: Tuple[Port, ...]
+    outputs: Tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Time several opened models, taking turns in blocks. Reply: `Benched`.
+
+    The inputs are the first sample sent with `Predict` or, failing that, the first golden vector.
+
+    Args:
+        keys: the models, in the order of their turns.
+        blocks: turns of each model.
+        min_runs: runs of each model over all blocks, at least.
+        min_seconds: time spent in each model over all blocks, at least.
+        max_seconds: stop a model's turns after this long even if `min_runs` is not reached.
+        max_warm_up_seconds: longest warm-up of each model.
+    """
+
+    keys: Tuple[str, ...]
+    blocks: int
+    min_runs: int
+    min_seconds: float
+    max_seconds: float
+    max_warm_up_seconds: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Raw samples of one model.
+
+    Args:
+        samples_ns: wall time of each run by the monotonic clock, in order; inference alone.
+        block_sizes: how many samples each turn gave.
+        warm_up_runs: runs before the first sample.
+        steady: the warm-up ended because the latency no longer fell, not because time was up.
+        conditions: taken before each block and after the last.
+        peak_rss_bytes: highest resident memory of the worker process up to the end.
+    """
+
+    key: str
+    samples_ns: Tuple[int, ...]
+    block_sizes: Tuple[int, ...]
+    warm_up_runs: int
+    steady: bool
+    conditions: Tuple[Conditions, ...]
+    peak_rss_bytes: Optional[int]
+
+
+@dataclass(frozen=True)
+class Benched:
+    """Reply to `Bench`, one entry a key, in the request's order."""
+
+    latencies: Tuple[Latency, ...]
+
+
+@dataclass(frozen=True)
+class Predict:
+    """A batch of samples follows as payload. Reply: `Predicted`.
+
+    The payload is, sample after sample, every float-side input tensor in the model's order, C
+    contiguous, little endian, in the dtypes of `dtypes` (quantized inputs are quantized on the
+    device). All keys run on the same samples.
+
+    Args:
+        keys: the models to run.
+        count: samples in this batch.
+        dtypes: of the input tensors as sent.
+        output: index of the output whose largest element is the prediction.
+    """
+
+    keys: Tuple[str, ...]
+    count: int
+    dtypes: Tuple[str, ...]
+    output: int
+    payload_bytes: int
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Top-1 class index of each sample of a batch, for one model."""
+
+    key: str
+    top1: Tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Reply to `Predict`, one entry a key, in the request's order."""
+
+    predictions: Tuple[Predictions, ...]
+
+
+@dataclass(frozen=True)
+class CheckParity:
+    """Run an opened model on its package's golden inputs. Reply: `Parity`."""
+
+    key: str
+    package_id: str
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Outputs on the device against the golden outputs made with the same kernel path.
+
+    Args:
+        kernel_path: the one compared; `values` is 0 when the package has none for it.
+        golden_runtime_kernels: the kernel paths the package has expectations for.
+        count: golden vectors.
+        values: output values compared.
+        beyond_one_step: values that differ by more than one quantization step of their output
+            (for float outputs: by more than 1/255 of that output's golden range).
+        worst_steps: the largest difference in steps.
+        top1_changed: golden vectors whose largest first-output element moved.
+    """
+
+    kernel_path: str
+    golden_runtime_kernels: Tuple[str, ...]
+    count: int
+    values: int
+    beyond_one_step: int
+    worst_steps: float
+    top1_changed: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a request is, in units of its own choosing."""
+
+    done: int
+    total: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Instead of the reply: what was found and expected, and what to do."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Goodbye:
+    """Host to agent: end the session. No reply; closing stdin does the same."""
+
+
+MESSAGES = {
+    message.__name__: message
+    for message in (
+        Hello,
+        Welcome,
+        Install,
+        Installed,
+        Current,
+        Stage,
+        Staged,
+        OpenModel,
+        Opened,
+        Bench,
+        Benched,
+        Predict,
+        Predicted,
+        CheckParity,
+        Parity,
+        Progress,
+        Failure,
+        Goodbye,
+    )
+}

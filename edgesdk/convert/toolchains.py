@@ -1,0 +1,159 @@
+"""Which toolchain converts what: a light table, filled through entry points, ours included.
+
+A third party adds one with an entry point in the group `edgesdk.toolchains` that names a `Toolchain`.
+Nothing heavy is imported until `load_backend` is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy.typing as npt
+
+from edgesdk.errors import ToolchainMissing
+from edgesdk.values.artifact import OperatorPrecision, Port, TensorError, TensorSize
+from edgesdk.values.plan import ConversionPlan
+
+Array = npt.NDArray[Any]
+Sample = Mapping[str, Array]
+"""Input name to array of exactly the model's input shape and dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is in a converted model file."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    operators: tuple[OperatorPrecision, ...]
+    tensor_sizes: tuple[TensorSize, ...]
+    working_set_bytes: int
+
+
+class Backend(Protocol):
+    """What a backend module provides. All functions are deterministic."""
+
+    def convert(
+        self,
+        source: Path,
+        plan: ConversionPlan,
+        samples: Callable[[], Iterator[Sample]],
+        output: Path,
+        advance: Callable[[int], None],
+    ) -> None:
+        """Write the INT8 form of the float model `source` to `output`.
+
+        Args:
+            samples: starts one pass over the calibration samples; may be called again.
+            advance: call with 1 after each calibration sample.
+
+        Raises:
+            ConversionError: the toolchain refused.
+        """
+
+    def describe(self, path: Path) -> Description:
+        """Read a converted model: ports, real precision of each operator, tensor sizes."""
+
+    def kernels(self) -> tuple[str, ...]:
+        """Kernel paths this workstation can compute golden outputs with, preferred first."""
+
+    def run(
+        self, path: Path, kernel: str, inputs: Iterable[Sequence[Array]]
+    ) -> Iterator[Sequence[Array]]:
+        """Outputs of a model for each tuple of inputs, in the model's order and stored dtypes."""
+
+    def compare(
+        self, float_path: Path, int8_path: Path, samples: Sequence[Sample]
+    ) -> tuple[TensorError, ...]:
+        """Every activation both models share, INT8 against float, worst first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """A way to convert.
+
+    Args:
+        name: of the backend.
+        reads: the model format it takes.
+        runtime: the device runtime it converts for.
+        default_io: dtype of the converted model's inputs and outputs unless the recipe says.
+        module: where its backend lies.
+        requirement: what to `pip install` for it.
+        distributions: whose versions determine its output.
+    """
+
+    name: str
+    reads: str
+    runtime: str
+    default_io: str
+    module: str
+    requirement: str
+    distributions: tuple[str, ...]
+
+    def versions(self) -> dict[str, str]:
+        """Installed versions of its distributions.
+
+        Raises:
+            ToolchainMissing: one of them is not installed.
+        """
+        try:
+            return {name: version(name) for name in self.distributions}
+        except PackageNotFoundError as error:
+            raise self._missing(str(error.name)) from error
+
+    def load_backend(self) -> Backend:
+        """Import the backend.
+
+        Raises:
+            ToolchainMissing: its toolkits are not installed.
+        """
+        try:
+            return cast(Backend, importlib.import_module(self.module))
+        except ModuleNotFoundError as error:
+            raise self._missing(str(error.name)) from error
+
+    def _missing(self, what: str) -> ToolchainMissing:
+        return ToolchainMissing(
+            f"the {self.name} toolchain needs {what}, which is not installed",
+            hint=f'install it with: pip install "{self.requirement}"',
+        )
+
+
+ONNXRUNTIME = Toolchain(
+    name="onnxruntime",
+    reads="onnx",
+    runtime="onnxruntime",
+    default_io="float32",
+    module="edgesdk.convert.backends.onnxruntime",
+    requirement="edgesdk[onnx]",
+    distributions=("edgesdk", "onnx", "onnxruntime", "numpy"),
+)
+
+LITERT = Toolchain(
+    name="litert",
+    reads="tflite",
+    runtime="litert",
+    default_io="int8",
+    module="edgesdk.convert.backends.litert",
+    requirement="edgesdk[litert]",
+    distributions=("edgesdk", "ai-edge-litert", "ai-edge-quantizer", "numpy"),
+)
+
+
+def toolchains() -> tuple[Toolchain, ...]:
+    """Every registered toolchain, by name.
+
+    Raises:
+        RuntimeError: two entry points claim one name.
+    """
+    found: dict[str, Toolchain] = {}
+    for entry in sorted(entry_points(group="edgesdk.toolchains"), key=lambda entry: entry.name):
+        if entry.name in found:
+            raise RuntimeError(f"two toolchains are registered as {entry.name!r}")
+        found[entry.name] = cast(Toolchain, entry.load())
+    return tuple(found.values())

@@ -1,0 +1,156 @@
+"""The error tree: what was found, what was expected, what to do next, and the exit code it earns.
+
+A failed gate is not here: it is a verdict. Anything raised that is not an `EdgeSDKError` is our bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line, documented in README."""
+
+    PASSED = 0
+    GATE_FAILED = 1
+    USAGE = 2
+    BAD_INPUT = 3
+    DEVICE = 4
+    TOOLCHAIN = 5
+    INVALID_MEASUREMENT = 6
+
+
+class EdgeSDKError(Exception):
+    """Root of every error the user can act on.
+
+    Args:
+        message: one sentence: what was found and what was expected.
+        hint: one sentence: what to do next.
+        details: further lines, one fact each (all problems of a file, the largest tensors, ...).
+    """
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, message: str, *, hint: str = "", details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = tuple(details)
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [self.message, *(f"  {line}" for line in self.details), *filter(None, [self.hint])]
+        )
+
+
+class UsageError(EdgeSDKError):
+    """The command was put together wrongly; nothing was tried."""
+
+    exit_code = ExitCode.USAGE
+
+
+class MalformedFile(EdgeSDKError):
+    """A file written by a person or by us does not have the shape it should; lists every problem."""
+
+
+class TargetError(EdgeSDKError):
+    """An unknown target or a descriptor that does not hold."""
+
+
+class ProjectError(EdgeSDKError):
+    """A project file that does not hold."""
+
+
+class ModelError(EdgeSDKError):
+    """A model file that is missing, broken, or not usable as it is."""
+
+
+class DataError(EdgeSDKError):
+    """Calibration or evaluation data that do not fit the model."""
+
+
+class ConversionError(EdgeSDKError):
+    """The toolchain ran and did not deliver."""
+
+    exit_code = ExitCode.TOOLCHAIN
+
+
+class IncompatibleTarget(EdgeSDKError):
+    """A model and a target that do not go together."""
+
+
+class ToolchainMissing(EdgeSDKError):
+    """A toolkit that is needed here is not installed; the hint is the command that installs it."""
+
+    exit_code = ExitCode.TOOLCHAIN
+
+
+class PackageError(EdgeSDKError):
+    """A package file that is damaged, or cannot be built."""
+
+
+class BudgetExceeded(PackageError):
+    """A size budget is broken.
+
+    Args:
+        what: the budget, e.g. "package".
+        limit_bytes: the budget in bytes.
+        actual_bytes: what it would take, in bytes.
+        details: the largest contributors, largest first.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        what: str,
+        limit_bytes: int,
+        actual_bytes: int,
+        hint: str = "",
+        details: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, hint=hint, details=details)
+        self.what = what
+        self.limit_bytes = limit_bytes
+        self.actual_bytes = actual_bytes
+
+
+class DeviceError(EdgeSDKError):
+    """Root of everything that went wrong between here and the device, or on it."""
+
+    exit_code = ExitCode.DEVICE
+
+
+class UnknownDevice(EdgeSDKError):
+    """No device of that name is enrolled."""
+
+
+class TransportError(DeviceError):
+    """The connection failed: closed port, silent host, dropped line."""
+
+
+class HostKeyMismatch(TransportError):
+    """The host answered with another key than the enrolled one; nothing was sent."""
+
+
+class AuthenticationFailed(TransportError):
+    """The host is the right one but does not let us in."""
+
+
+class DeadlineExceeded(TransportError):
+    """The other side did not answer in time."""
+
+
+class AgentError(DeviceError):
+    """The agent on the device reported a failure, or died.
+
+    Args:
+        code: the machine-readable code from `device_agent.protocol.ErrorCode`.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "", hint: str = "", details: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message, hint=hint, details=details)
+        self.code = code

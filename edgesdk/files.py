@@ -1,0 +1,85 @@
+"""Files written all or nothing: temporary file, fsync, rename, fsync of the parent."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the directory's entries durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durable(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`: afterwards either the old or the new file is there, whole."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fchmod(stream.fileno(), 0o644)
+            os.fsync(stream.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+    fsync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def new_directory(final: Path) -> Iterator[Path]:
+    """A fresh directory that takes the place of `final` when the block ends without an error.
+
+    What stood at `final` is kept until then; after an error nothing has changed.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+    try:
+        yield work
+        for path in work.rglob("*"):
+            _fsync(path)
+        work.chmod(0o755)
+        fsync_directory(work)
+        _swap_in(work, final)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _fsync(path: Path) -> None:
+    if path.is_dir():
+        fsync_directory(path)
+    else:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _swap_in(work: Path, final: Path) -> None:
+    if final.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old.", dir=final.parent))
+        os.replace(final, old)
+        try:
+            os.replace(work, final)
+        except BaseException:
+            os.replace(old, final)
+            raise
+        shutil.rmtree(old)
+    else:
+        os.replace(work, final)
+    fsync_directory(final.parent)

@@ -1,0 +1,47 @@
+"""What the user brought: a model file, identified by its hash, with static input and output shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Format = Literal["onnx", "tflite"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor at the model's edge: every dimension known, layout as in the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A float model on disk.
+
+    Args:
+        path: where it lies.
+        format: how it is stored.
+        sha256: of the file's bytes (and of its external data, if any).
+        size_bytes: likewise.
+        inputs: in the model's own order, shapes fixed.
+        outputs: in the model's own order, shapes fixed.
+    """
+
+    path: Path
+    format: Format
+    sha256: str
+    size_bytes: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return self.path.stem

@@ -1,0 +1,24 @@
+"""What a long step tells its caller; the command line draws it, a program may ignore it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+Advance = Callable[[int], None]
+
+
+class Progress(Protocol):
+    """Receives the progress of long work."""
+
+    def task(self, description: str, total: int) -> AbstractContextManager[Advance]:
+        """Open a task of `total` units; the returned callable advances it by so many units."""
+
+
+class Silent:
+    """A `Progress` that shows nothing."""
+
+    @contextmanager
+    def task(self, description: str, total: int) -> Iterator[Advance]:
+        yield lambda _: None
