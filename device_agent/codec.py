@@ -1,6 +1,6 @@
 """Dataclasses to and from plain JSON data, for the wire and the manifest.
 
-Field types understood: bool, int, float, str, Optional, Tuple[X, ...], Dict[str, X] and dataclasses.
+Field types understood: bool, int, float, str, Optional, Tuple[X, ...], Dict[str, X], dataclasses.
 A missing or mistyped field raises `Malformed` with its path; an unknown field is ignored, so that a
 newer peer may say more than an older one understands.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing
-from typing import Any, Dict, Type, TypeVar, Union
+from typing import Any, Dict, Tuple, Type, TypeVar, Union
 
 T = TypeVar("T")
 
@@ -25,10 +25,22 @@ def to_dict(value: Any) -> Dict[str, Any]:
 
 
 def canonical(value: Any) -> bytes:
-    """The one byte string of a dataclass instance: sorted keys, no spaces, ASCII. Made for hashing."""
+    """The one byte string of a dataclass instance: sorted keys, no spaces, ASCII. For hashing."""
     return json.dumps(
         to_dict(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     ).encode("ascii")
+
+
+def parse_json(text: bytes) -> Any:
+    """The plain data of JSON bytes.
+
+    Raises:
+        Malformed: they are not JSON, are nested too deeply, or hold NaN or an infinity.
+    """
+    try:
+        return json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("not JSON: %s" % error) from error
 
 
 def from_dict(cls: Type[T], data: Any, path: str = "$") -> T:
@@ -51,7 +63,8 @@ def from_dict(cls: Type[T], data: Any, path: str = "$") -> T:
 
 
 def _read(hint: Any, value: Any, path: str) -> Any:
-    origin, arguments = getattr(hint, "__origin__", None), getattr(hint, "__args__", ())
+    origin = getattr(hint, "__origin__", None)
+    arguments: Tuple[Any, ...] = getattr(hint, "__args__", ())
     if origin is Union:
         return None if value is None else _read(arguments[0], value, path)
     if origin is tuple:
@@ -64,11 +77,18 @@ def _read(hint: Any, value: Any, path: str) -> Any:
             key: _read(arguments[1], item, "%s[%r]" % (path, key))
             for key, item in _expect(dict, value, path).items()
         }
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_dict(hint, value, path)
     if hint is float and type(value) is int:
-        return float(value)
+        return _to_float(value, path)
     return _expect(hint, value, path)
+
+
+def _to_float(value: int, path: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise Malformed("%s: found an integer too large for a float" % path) from error
 
 
 def _expect(kind: Any, value: Any, path: str) -> Any:
@@ -76,3 +96,7 @@ def _expect(kind: Any, value: Any, path: str) -> Any:
     if type(value) not in accepted:
         raise Malformed("%s: found %r, expected %s" % (path, value, kind.__name__))
     return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError("found %s, expected a number" % name)

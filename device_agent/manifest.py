@@ -1,8 +1,8 @@
 """The manifest of a package: what is in it, for which device, under which limits.
 
-The manifest names the hash of everything else, so whoever trusts the manifest can trust the package.
-A package's id is the SHA-256 of its manifest's canonical bytes; signatures (to come) are over the
-same bytes.
+The manifest names the hash of everything else, so whoever trusts the manifest can trust the
+package. A package's id is the SHA-256 of its manifest's canonical bytes; signatures (to come) are
+over the same bytes.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ cannot be mistaken for an answer. Then each message is one line: {"type": NAME, 
 A message whose body has `payload_bytes` is followed by exactly that many raw bytes.
 
 The host asks, the agent answers with the reply named in the request's docstring, with any number of
-`Progress` before it, or with `Failure` instead of it. Unknown fields are ignored; what both sides
-understand is settled by `Hello` and `Welcome`.
+`Progress` before it, or with `Failure` instead of it. A `Failure` may come before the payload is
+all sent; the agent then swallows the rest. Unknown fields are ignored; what both sides understand
+is settled by `Hello` and `Welcome`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class ErrorCode:
     NO_RUNTIME = "no_runtime"
     RUNTIME_FAILED = "runtime_failed"
     WORKER_DIED = "worker_died"
+    INTERNAL = "internal"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,10 @@ class RuntimeVersion:
 
 @dataclass(frozen=True)
 class Environment:
-    """What the device is, as far as it can be read without privileges; None where it cannot."""
+    """What the device is, as far as it can be read without privileges.
+
+    None, or "" for a text, where it cannot.
+    """
 
     hostname: str
     machine: str
@@ -74,7 +79,14 @@ class Environment:
 
 @dataclass(frozen=True)
 class Conditions:
-    """State of the device at one moment of a measurement; None where it cannot be read."""
+    """State of the device at one moment of a measurement; None where it cannot be read.
+
+    Args:
+        at_ns: by the device's monotonic clock.
+        clock_hz: the fastest CPU's current clock.
+        temperature_celsius: of the hottest CPU sensor.
+        load_average: over the last minute.
+    """
 
     at_ns: int
     clock_hz: Optional[int]
@@ -105,6 +117,17 @@ class Install:
     """A package follows as payload. Reply: `Installed`."""
 
     payload_bytes: int
+
+
+@dataclass(frozen=True)
+class Activate:
+    """Make a package that is installed already the current one, so that its bytes need not travel.
+
+    Its files are verified once more. Reply: `Installed` with `already`, or `Failure`
+    "not_installed".
+    """
+
+    package_id: str
 
 
 @dataclass(frozen=True)
@@ -215,12 +238,14 @@ class Latency:
     """Raw samples of one model.
 
     Args:
-        samples_ns: wall time of each run by the monotonic clock, in order; inference alone.
+        samples_ns: wall time of each run by the monotonic clock, in order; inference alone. Each
+            turn begins with a few runs that are not timed, to refill the caches.
         block_sizes: how many samples each turn gave.
         warm_up_runs: runs before the first sample.
         steady: the warm-up ended because the latency no longer fell, not because time was up.
         conditions: taken before each block and after the last.
-        peak_rss_bytes: highest resident memory of the worker process up to the end.
+        peak_rss_bytes: highest resident memory of the worker process up to the end, since it
+            started.
     """
 
     key: str
@@ -337,6 +362,7 @@ MESSAGES = {
         Hello,
         Welcome,
         Install,
+        Activate,
         Installed,
         Current,
         Stage,

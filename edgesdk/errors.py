@@ -1,6 +1,6 @@
 """The error tree: what was found, what was expected, what to do next, and the exit code it earns.
 
-A failed gate is not here: it is a verdict. Anything raised that is not an `EdgeSDKError` is our bug.
+A failed gate is not here: it is a verdict. Anything raised that is no `EdgeSDKError` is our bug.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class UsageError(EdgeSDKError):
 
 
 class MalformedFile(EdgeSDKError):
-    """A file written by a person or by us does not have the shape it should; lists every problem."""
+    """A file does not have the shape it should; lists every problem."""
 
 
 class TargetError(EdgeSDKError):

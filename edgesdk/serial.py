@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import cattrs
+from cattrs.cols import is_mapping, list_structure_factory, mapping_structure_factory
+from cattrs.gen import make_dict_structure_fn
 from cattrs.preconf.json import make_converter
 
 from edgesdk.errors import MalformedFile
@@ -37,6 +40,62 @@ _strictly(int)
 _strictly(float, int)
 _strictly(str)
 _strictly(bool)
+
+
+def _only(
+    container: type | tuple[type, ...], word: str, structure: Callable[[Any, Any], Any]
+) -> Callable[[Any, Any], Any]:
+    """`structure`, but refusing whatever is not a `container` instead of taking it apart."""
+
+    def checked(value: Any, kind: Any) -> Any:
+        if not isinstance(value, container):
+            raise TypeError(f"found {value!r}, expected {word}")
+        return structure(value, kind)
+
+    return checked
+
+
+def _one_of(kind: Any) -> Callable[[Any, Any], Any]:
+    options = get_args(kind)
+    expected = ", ".join(map(str, options))
+
+    def structure(value: Any, _: Any) -> Any:
+        if not any(type(value) is type(option) and value == option for option in options):
+            one_of = "one of " if len(options) > 1 else ""
+            raise TypeError(f"found {value!r}, expected {one_of}{expected}")
+        return value
+
+    return structure
+
+
+def _dataclass_from_table(kind: Any) -> Callable[[Any, Any], Any]:
+    structure = make_dict_structure_fn(
+        kind, _converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
+    )
+    return _only(Mapping, "a table", structure)
+
+
+def _tuple_from_list(kind: Any) -> Callable[[Any, Any], Any]:
+    structure = list_structure_factory(kind, _converter)
+    return _only((list, tuple), "a list", lambda value, cls: tuple(structure(value, cls)))
+
+
+def _mapping_from_table(kind: Any) -> Callable[[Any, Any], Any]:
+    return _only(Mapping, "a table", mapping_structure_factory(kind, _converter))
+
+
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
+def _is_homogeneous_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple and get_args(kind)[1:] == (...,)
+
+
+_converter.register_structure_hook_factory(_is_literal, _one_of)
+_converter.register_structure_hook_factory(is_dataclass, _dataclass_from_table)
+_converter.register_structure_hook_factory(_is_homogeneous_tuple, _tuple_from_list)
+_converter.register_structure_hook_factory(is_mapping, _mapping_from_table)
 
 
 def to_dict(value: Any) -> Any:
@@ -65,7 +124,7 @@ def _explain(error: BaseException, path: str = "$") -> Iterator[str]:
     if isinstance(error, cattrs.IterableValidationError):
         with_notes, without = error.group_exceptions()
         for inner, note in with_notes:
-            yield from _explain(inner, f"{path}[{note.index!r}]")
+            yield from _explain(inner, f"{path}{_step(note.index)}")
     elif isinstance(error, cattrs.ClassValidationError):
         attributes, without = error.group_exceptions()
         for inner, field in attributes:
@@ -75,6 +134,10 @@ def _explain(error: BaseException, path: str = "$") -> Iterator[str]:
         return
     for inner in without:
         yield from _explain(inner, path)
+
+
+def _step(index: Any) -> str:
+    return f".{index}" if isinstance(index, str) else f"[{index}]"
 
 
 def _sentence(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """Which toolchain converts what: a light table, filled through entry points, ours included.
 
-A third party adds one with an entry point in the group `edgesdk.toolchains` that names a `Toolchain`.
-Nothing heavy is imported until `load_backend` is called.
+A third party adds one with an entry point in the group `edgesdk.toolchains` that names a
+`Toolchain`. Nothing heavy is imported until `load_backend` is called.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any, Protocol, cast
 
 import numpy.typing as npt
 
+from device_agent.manifest import Port
 from edgesdk.errors import ToolchainMissing
-from edgesdk.values.artifact import OperatorPrecision, Port, TensorError, TensorSize
-from edgesdk.values.plan import ConversionPlan
+from edgesdk.values.artifact import OperatorPrecision, TensorError, TensorSize
+from edgesdk.values.plan import ConversionPlan, PortDType
 
 Array = npt.NDArray[Any]
 Sample = Mapping[str, Array]
@@ -38,6 +39,9 @@ class Description:
 class Backend(Protocol):
     """What a backend module provides. All functions are deterministic."""
 
+    def prepare(self, source: Path, plan: ConversionPlan, output: Path) -> None:
+        """Write the float model as one file whose input shapes are the plan's."""
+
     def convert(
         self,
         source: Path,
@@ -46,7 +50,7 @@ class Backend(Protocol):
         output: Path,
         advance: Callable[[int], None],
     ) -> None:
-        """Write the INT8 form of the float model `source` to `output`.
+        """Write the INT8 form of the prepared float model `source` to `output`.
 
         Args:
             samples: starts one pass over the calibration samples; may be called again.
@@ -81,7 +85,7 @@ class Toolchain:
         name: of the backend.
         reads: the model format it takes.
         runtime: the device runtime it converts for.
-        default_io: dtype of the converted model's inputs and outputs unless the recipe says.
+        ios: dtypes that the converted model's inputs and outputs can have; the first is usual.
         module: where its backend lies.
         requirement: what to `pip install` for it.
         distributions: whose versions determine its output.
@@ -90,7 +94,7 @@ class Toolchain:
     name: str
     reads: str
     runtime: str
-    default_io: str
+    ios: tuple[PortDType, ...]
     module: str
     requirement: str
     distributions: tuple[str, ...]
@@ -128,7 +132,7 @@ ONNXRUNTIME = Toolchain(
     name="onnxruntime",
     reads="onnx",
     runtime="onnxruntime",
-    default_io="float32",
+    ios=("float32",),
     module="edgesdk.convert.backends.onnxruntime",
     requirement="edgesdk[onnx]",
     distributions=("edgesdk", "onnx", "onnxruntime", "numpy"),
@@ -138,7 +142,7 @@ LITERT = Toolchain(
     name="litert",
     reads="tflite",
     runtime="litert",
-    default_io="int8",
+    ios=("int8", "float32"),
     module="edgesdk.convert.backends.litert",
     requirement="edgesdk[litert]",
     distributions=("edgesdk", "ai-edge-litert", "ai-edge-quantizer", "numpy"),

@@ -1,4 +1,4 @@
-"""What the user brought: a model file, identified by its hash, with static input and output shapes."""
+"""What the user brought: a model file, identified by its hash, with static shapes."""
 
 from __future__ import annotations
 

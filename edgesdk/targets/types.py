@@ -11,18 +11,18 @@ RuntimeName = Literal["litert", "onnxruntime"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where figures come from.
+    """Where figures come from. A figure that nobody has read in its source stays out.
 
     Args:
         title: of the document.
-        url: where it is published.
-        kind: what sort of source it is.
-        accessed: ISO date on which it was read.
+        url: of the text that was read, pinned to a revision where it has one.
+        kind: what sort of source it is; "measured" is read off a device.
+        accessed: ISO date on which its figures were read.
     """
 
     title: str
     url: str
-    kind: Literal["datasheet", "documentation", "measured"]
+    kind: Literal["datasheet", "documentation", "device-tree", "measured"]
     accessed: str
 
 
@@ -36,15 +36,16 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class ComputeUnit:
-    """One place where operators can run.
+    """One place where operators can run; a CPU of unlike cores has one for each, fastest first.
 
     Args:
         id: name used in placements, e.g. "cpu".
         kind: what it is.
         core: the core's name, e.g. "Cortex-A76".
         cores: how many.
-        clock_hz: highest clock.
-        features: instruction-set features that matter to INT8, as /proc/cpuinfo spells them.
+        clock_hz: highest clock that every board of this id reaches as shipped.
+        features: instruction-set features that matter to INT8, as /proc/cpuinfo spells them;
+            empty where nobody has read them, which does not say that the core has none.
         features_source: key of the source that names the features.
     """
 
@@ -59,7 +60,7 @@ class ComputeUnit:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A runtime the device can run, and the oldest version we support there."""
+    """A runtime the device can run, and the oldest version of its distribution we support there."""
 
     name: RuntimeName
     min_version: str
@@ -127,7 +128,8 @@ class Target:
     """A named device.
 
     Args:
-        id: the descriptor's file name, e.g. "raspberry-pi-5".
+        id: the descriptor's file name without its suffix, e.g. "raspberry-pi-5".
+        family: the folder it lies in, e.g. "arm-cpu".
         architecture: `platform.machine()` of its usual operating system.
         runtimes: in order of preference.
         sources: every document its figures name.

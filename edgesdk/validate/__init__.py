@@ -1,0 +1,1 @@
+"""Measurements judged: statistics, summaries, gates, and the report made of them."""

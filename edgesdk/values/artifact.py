@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+from device_agent.manifest import Port
 from edgesdk.values.plan import ConversionPlan
 
 Role = Literal["model", "float", "golden"]
-
-
-@dataclass(frozen=True, slots=True)
-class Quantization:
-    """Per-tensor affine quantization: real = scale * (stored - zero_point)."""
-
-    scale: float
-    zero_point: int
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """An input or output of the converted model as it is stored."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    quantization: Quantization | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +45,10 @@ class TensorError:
     sqnr_db: float | None
     max_abs_error: float
 
+    def badness(self) -> float:
+        """Sort key: the worst tensor first, the one that is always zero last."""
+        return math.inf if self.sqnr_db is None else self.sqnr_db
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSize:
@@ -83,8 +71,6 @@ class GoldenVectors:
 
     count: int
     kernels: tuple[str, ...]
-    runtime: str
-    runtime_version: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,7 @@ def train(split: Split) -> DigitsNet:
 
 
 def fold(net: DigitsNet) -> DigitsNet:
+    """Merge every batch normalization into its convolution, once, so both exports share it."""
     for module in net.modules():
         if isinstance(module, ConvNorm):
             module.fold()

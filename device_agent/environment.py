@@ -1,0 +1,222 @@
+"""What the device is and how it fares, read from /proc and /sys without privileges.
+
+What cannot be read is None (or "" for a text), never a guess. Parsing is pure and apart from
+reading.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import platform
+import re
+import time
+from typing import List, Optional, Sequence, Tuple
+
+from device_agent import runtimes
+from device_agent.protocol import Conditions, Environment
+
+_CPUFREQ = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
+_CPU_ZONE = re.compile(r"cpu|soc|pkg", re.IGNORECASE)
+_PLAUSIBLE_CELSIUS = (-40.0, 150.0)
+_IMPLEMENTER_ARM = "0x41"
+# MIDR part numbers of Arm Ltd.: Linux arch/arm64/include/asm/cputype.h and util-linux
+# sys-utils/lscpu-arm.c.
+_ARM_PARTS = {
+    "0xb76": "ARM1176",
+    "0xc07": "Cortex-A7",
+    "0xc08": "Cortex-A8",
+    "0xc09": "Cortex-A9",
+    "0xc0f": "Cortex-A15",
+    "0xd03": "Cortex-A53",
+    "0xd04": "Cortex-A35",
+    "0xd05": "Cortex-A55",
+    "0xd07": "Cortex-A57",
+    "0xd08": "Cortex-A72",
+    "0xd09": "Cortex-A73",
+    "0xd0a": "Cortex-A75",
+    "0xd0b": "Cortex-A76",
+    "0xd0c": "Neoverse-N1",
+    "0xd0d": "Cortex-A77",
+    "0xd41": "Cortex-A78",
+    "0xd42": "Cortex-A78AE",
+    "0xd44": "Cortex-X1",
+    "0xd4b": "Cortex-A78C",
+}
+
+
+def read_environment(root: str) -> Environment:
+    """The device as it is now.
+
+    Args:
+        root: folder of the agent's store, for the free space of its file system.
+    """
+    memory = _read("/proc/meminfo")
+    return Environment(
+        hostname=platform.node(),
+        machine=platform.machine(),
+        system=parse_os_release(_read("/etc/os-release")) or platform.system(),
+        kernel=platform.release(),
+        libc=_libc(),
+        python=platform.python_version(),
+        cpu_model=parse_cpu_model(_read("/proc/cpuinfo")),
+        cpu_count=usable_cpus(),
+        memory_total_bytes=parse_meminfo(memory, "MemTotal"),
+        memory_available_bytes=parse_meminfo(memory, "MemAvailable"),
+        disk_free_bytes=free_bytes(root),
+        governor=merge_governors(_read_all(_CPUFREQ + "scaling_governor")),
+        max_clock_hz=highest_khz(_read_all(_CPUFREQ + "cpuinfo_max_freq")),
+        board=_board(),
+        runtimes=runtimes.discover(),
+    )
+
+
+def read_conditions() -> Conditions:
+    """How the device fares at this moment."""
+    clock_hz = highest_khz(_read_all(_CPUFREQ + "scaling_cur_freq"))
+    return Conditions(
+        at_ns=time.monotonic_ns() if hasattr(time, "monotonic_ns") else 0,
+        clock_hz=clock_hz or parse_cpu_mhz(_read("/proc/cpuinfo")),
+        temperature_celsius=_temperature(),
+        load_average=parse_load_average(_read("/proc/loadavg")),
+    )
+
+
+def usable_cpus() -> int:
+    """CPUs this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def free_bytes(path: str) -> Optional[int]:
+    """Free space for ordinary users on the file system of `path` or its nearest existing parent."""
+    path = os.path.abspath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def peak_rss_bytes() -> Optional[int]:
+    """Highest resident memory of this process since it started."""
+    return parse_status(_read("/proc/self/status"), "VmHWM")
+
+
+def rss_bytes() -> Optional[int]:
+    """Resident memory of this process now."""
+    return parse_status(_read("/proc/self/status"), "VmRSS")
+
+
+def parse_meminfo(text: str, field: str) -> Optional[int]:
+    """A field of /proc/meminfo, in bytes."""
+    return _kilobytes(text, field)
+
+
+def parse_status(text: str, field: str) -> Optional[int]:
+    """A memory field of /proc/self/status, in bytes."""
+    return _kilobytes(text, field)
+
+
+def _kilobytes(text: str, field: str) -> Optional[int]:
+    match = re.search(rf"^{field}:\s*(\d+) kB$", text, re.MULTILINE)
+    return int(match.group(1)) * 1024 if match else None
+
+
+def parse_cpu_model(text: str) -> str:
+    """The CPU's name from /proc/cpuinfo; several kinds of core are joined by " + "."""
+    named = re.search(r"^(?:model name|cpu model)\s*:\s*(.+)$", text, re.MULTILINE)
+    implementers = re.findall(r"^CPU implementer\s*:\s*(\S+)$", text, re.MULTILINE)
+    parts = re.findall(r"^CPU part\s*:\s*(\S+)$", text, re.MULTILINE)
+    cores: List[str] = []
+    for implementer, part in zip(implementers, parts):
+        core = _arm_core(implementer, part)
+        if core not in cores:
+            cores.append(core)
+    if cores:
+        return " + ".join(cores)
+    return named.group(1).strip() if named else ""
+
+
+def _arm_core(implementer: str, part: str) -> str:
+    if implementer == _IMPLEMENTER_ARM and part in _ARM_PARTS:
+        return _ARM_PARTS[part]
+    return f"implementer {implementer} part {part}"
+
+
+def parse_cpu_mhz(text: str) -> Optional[int]:
+    """The fastest CPU's clock from /proc/cpuinfo (x86 only), in Hz."""
+    clocks = re.findall(r"^cpu MHz\s*:\s*([\d.]+)$", text, re.MULTILINE)
+    return max((round(float(clock) * 1e6) for clock in clocks), default=None)
+
+
+def parse_load_average(text: str) -> Optional[float]:
+    """The first figure of /proc/loadavg: one minute."""
+    match = re.match(r"\d+\.\d+", text)
+    return float(match.group()) if match else None
+
+
+def parse_os_release(text: str) -> str:
+    """PRETTY_NAME of /etc/os-release; "" where there is none."""
+    match = re.search(r'^PRETTY_NAME="?([^"\n]*)"?$', text, re.MULTILINE)
+    return match.group(1) if match else ""
+
+
+def merge_governors(texts: Sequence[str]) -> Optional[str]:
+    """The frequency governors of all CPUs, each once, joined by ","."""
+    return ",".join(sorted({text.strip() for text in texts} - {""})) or None
+
+
+def highest_khz(texts: Sequence[str]) -> Optional[int]:
+    """The largest of several cpufreq files, in Hz."""
+    return max((int(text) * 1000 for text in texts if text.strip().isdigit()), default=None)
+
+
+def hottest(zones: Sequence[Tuple[str, str]]) -> Optional[float]:
+    """The highest temperature in degrees Celsius, of the CPU's zones where there are any.
+
+    Args:
+        zones: contents of the `type` and `temp` files of every thermal zone.
+    """
+    readings = [(kind, _celsius(text)) for kind, text in zones]
+    cpu = [value for kind, value in readings if value is not None and _CPU_ZONE.search(kind)]
+    everything = [value for _, value in readings if value is not None]
+    return max(cpu or everything, default=None)
+
+
+def _celsius(text: str) -> Optional[float]:
+    if not re.fullmatch(r"-?\d+", text.strip()):
+        return None
+    value = int(text) / 1000
+    return value if _PLAUSIBLE_CELSIUS[0] <= value <= _PLAUSIBLE_CELSIUS[1] else None
+
+
+def _temperature() -> Optional[float]:
+    zones = sorted(glob.glob("/sys/class/thermal/thermal_zone*"))
+    return hottest([(_read(zone + "/type"), _read(zone + "/temp")) for zone in zones])
+
+
+def _board() -> Optional[str]:
+    model = _read("/proc/device-tree/model") or _read("/sys/class/dmi/id/product_name")
+    return model.strip("\0 \n") or None
+
+
+def _libc() -> str:
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (OSError, ValueError):
+        return ""  # Not glibc.
+
+
+def _read_all(pattern: str) -> List[str]:
+    return [_read(path) for path in sorted(glob.glob(pattern))]
+
+
+def _read(path: str) -> str:
+    """A file's text, "" where it cannot be read: absent, forbidden, or a driver that fails."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""

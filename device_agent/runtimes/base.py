@@ -1,0 +1,103 @@
+"""What every runtime adapter offers: the one description of the interface, and its errors.
+
+Nothing heavy is imported here. Arrays are numpy arrays; names and order of the tensors are those of
+the model file as its runtime reports them (for LiteRT the tensors' own names, such as
+"serving_default_image:0", also where the file has signatures).
+"""
+
+from __future__ import annotations
+
+import typing
+from typing import List, Sequence, Tuple
+
+from device_agent.manifest import Port
+from device_agent.protocol import RuntimeVersion
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+
+
+class NoRuntime(Exception):
+    """This Python cannot import the runtime."""
+
+
+class RuntimeFailed(Exception):
+    """The runtime refused the model or an input, or failed while computing."""
+
+
+class LoadedModel:
+    """A model that is ready to run.
+
+    Args:
+        runtime: which runtime computes.
+        kernel_path: which of its kernels: "xnnpack" or "builtin" for LiteRT, "cpu" for ONNX
+            Runtime. It is found out from the loaded model, never assumed.
+        inputs: in the model's order; a dimension that the model leaves open reads as 1.
+        outputs: in the model's order.
+    """
+
+    def __init__(
+        self,
+        runtime: RuntimeVersion,
+        kernel_path: str,
+        inputs: Tuple[Port, ...],
+        outputs: Tuple[Port, ...],
+    ) -> None:
+        self.runtime = runtime
+        self.kernel_path = kernel_path
+        self.inputs = inputs
+        self.outputs = outputs
+
+    def set_inputs(self, arrays: Sequence[np.ndarray]) -> None:
+        """Hand over one array an input, in order, each of its port's shape and dtype.
+
+        Raises:
+            RuntimeFailed: the runtime refuses one of them.
+        """
+        raise NotImplementedError
+
+    def invoke(self) -> None:
+        """Run once on the inputs last set. Only this is timed.
+
+        Raises:
+            RuntimeFailed: the runtime failed.
+        """
+        raise NotImplementedError
+
+    def get_outputs(self) -> List[np.ndarray]:
+        """The outputs of the last run, in order, as copies."""
+        raise NotImplementedError
+
+    def run(self, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
+        """Set the inputs, run once, get the outputs.
+
+        Raises:
+            RuntimeFailed: as `set_inputs` and `invoke`.
+        """
+        self.set_inputs(arrays)
+        self.invoke()
+        return self.get_outputs()
+
+
+class Runtime:
+    """An imported runtime.
+
+    Args:
+        version: which one it is.
+    """
+
+    def __init__(self, version: RuntimeVersion) -> None:
+        self.version = version
+
+    def load(self, path: str, threads: int, kernel: str = "") -> LoadedModel:
+        """Load a model file.
+
+        Args:
+            path: of the file.
+            threads: threads within one operator, at least 1.
+            kernel: "" for the runtime's default; "builtin" keeps LiteRT from delegating.
+
+        Raises:
+            RuntimeFailed: the runtime refuses the model, or has no such kernels.
+        """
+        raise NotImplementedError

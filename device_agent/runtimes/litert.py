@@ -1,0 +1,107 @@
+"""LiteRT (TensorFlow Lite), from ai-edge-litert or the older tflite-runtime."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from device_agent.manifest import Port
+from device_agent.protocol import RuntimeVersion
+from device_agent.runtimes.base import LoadedModel, Runtime, RuntimeFailed
+from device_agent.runtimes.tensors import dtype_name
+
+# What the interpreter raises on a broken model, a wrong input and a failing operator.
+_FAILURES = (RuntimeError, ValueError, TypeError, OSError)
+
+
+def prepare(module: str, version: RuntimeVersion) -> Runtime:
+    """Import `module`, "ai_edge_litert" or "tflite_runtime".
+
+    Raises:
+        ImportError: it cannot be imported.
+    """
+    return LiteRT(version, importlib.import_module(module + ".interpreter"))
+
+
+class LiteRT(Runtime):
+    """The imported interpreter module."""
+
+    def __init__(self, version: RuntimeVersion, interpreter: Any) -> None:
+        super().__init__(version)
+        self._module = interpreter
+
+    def load(self, path: str, threads: int, kernel: str = "") -> LoadedModel:
+        resolvers = self._module.OpResolverType
+        kernels = {"": resolvers.AUTO, "builtin": resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+        if kernel not in kernels:
+            raise RuntimeFailed(f"found kernel {kernel!r}, expected '' or 'builtin'")
+        try:
+            interpreter = self._module.Interpreter(
+                model_path=path,
+                num_threads=threads,
+                experimental_op_resolver_type=kernels[kernel],
+            )
+            interpreter.allocate_tensors()
+        except _FAILURES as error:
+            raise RuntimeFailed(f"LiteRT refuses the model: {error}") from error
+        return LiteRTModel(self.version, interpreter)
+
+
+class LiteRTModel(LoadedModel):
+    """An interpreter with its tensors allocated."""
+
+    def __init__(self, runtime: RuntimeVersion, interpreter: Any) -> None:
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        super().__init__(
+            runtime,
+            _kernel_path(interpreter),
+            tuple(_port(details) for details in inputs),
+            tuple(_port(details) for details in outputs),
+        )
+        self._interpreter = interpreter
+        self._input_indices = [details["index"] for details in inputs]
+        self._output_indices = [details["index"] for details in outputs]
+
+    def set_inputs(self, arrays: Sequence[np.ndarray]) -> None:
+        try:
+            for index, array in zip(self._input_indices, arrays):
+                self._interpreter.set_tensor(index, array)
+        except _FAILURES as error:
+            raise RuntimeFailed(f"LiteRT refuses an input: {error}") from error
+
+    def invoke(self) -> None:
+        try:
+            self._interpreter.invoke()
+        except _FAILURES as error:
+            raise RuntimeFailed(f"LiteRT failed: {error}") from error
+
+    def get_outputs(self) -> List[np.ndarray]:
+        return [self._interpreter.get_tensor(index) for index in self._output_indices]
+
+
+def _kernel_path(interpreter: Any) -> str:
+    # XNNPACK is the only default delegate; where it took operators, they became DELEGATE nodes.
+    # It may take none: an old runtime leaves INT8 alone, a sandbox without /sys switches it off.
+    operators = interpreter._get_ops_details()
+    delegated = any(operator["op_name"] == "DELEGATE" for operator in operators)
+    return "xnnpack" if delegated else "builtin"
+
+
+def _port(details: Dict[str, Any]) -> Port:
+    scale, zero_point = _per_tensor(details["quantization_parameters"])
+    return Port(
+        name=details["name"],
+        shape=tuple(int(size) for size in details["shape"]),
+        dtype=dtype_name(details["dtype"]),
+        scale=scale,
+        zero_point=zero_point,
+    )
+
+
+def _per_tensor(parameters: Dict[str, Any]) -> Tuple[Optional[float], Optional[int]]:
+    scales, zero_points = parameters["scales"], parameters["zero_points"]
+    if len(scales) != 1 or len(zero_points) != 1:
+        return None, None
+    return float(scales[0]), int(zero_points[0])

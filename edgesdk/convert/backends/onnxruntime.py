@@ -1,0 +1,323 @@
+"""ONNX to QDQ INT8 ONNX with ONNX Runtime's static quantization, and the account of the result.
+
+Activations are unsigned: with signed ones ONNX Runtime on x86 converts only part of the graph to
+its own unsigned form and silently computes the rest in float (docs/adr/0004). What is reported as
+INT8 is read from the graph that ONNX Runtime really executes, not from the QDQ pairs in the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.calibrate import CalibrationDataReader
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from device_agent import runtimes
+from edgesdk.convert.backends.onnx_rewrites import rewritten
+from edgesdk.convert.footprint import Step, largest_live_bytes
+from edgesdk.convert.sqnr import ErrorMeter
+from edgesdk.convert.toolchains import Array, Description, Sample
+from edgesdk.errors import ConversionError
+from edgesdk.models.formats.onnx import fix_shapes, graph_inputs, load
+from edgesdk.values.artifact import OperatorPrecision, TensorError, TensorSize
+from edgesdk.values.plan import ConversionPlan
+
+_QUANTIZED = re.compile(r"QLinear\w+|QGemm|QAttention|MatMulInteger\w*|ConvInteger\w*")
+_CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_MOVES_DATA = frozenset(
+    {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice"}
+    | {"Gather", "Identity", "Expand", "Tile", "Pad", "DepthToSpace", "SpaceToDepth"}
+    | {"Shape", "Constant", "ConstantOfShape", "Cast", "Dropout"}
+)
+_SELECTS = frozenset(
+    {"MaxPool", "NhwcMaxPool", "ReduceMax", "ReduceMin", "Max", "Min", "Relu", "Clip", "Resize"}
+)
+"""Operators that compute on INT8 as they are when their input is INT8."""
+
+_logger = logging.getLogger(__name__)
+
+
+def prepare(source: Path, plan: ConversionPlan, output: Path) -> None:
+    """Write the float model as one file whose input shapes are the plan's."""
+    proto = load(source)
+    shapes = {spec.name: spec.shape for spec in plan.inputs}
+    fixed = fix_shapes(proto, shapes, source)
+    inputs = {value.name: value for value in graph_inputs(fixed)}
+    outputs = {value.name: value for value in fixed.graph.output}
+    for value in (*proto.graph.input, *proto.graph.output):
+        if value.name in inputs or value.name in outputs:
+            value.CopyFrom((inputs | outputs)[value.name])
+    onnx.save(proto, str(output))
+
+
+def convert(
+    source: Path,
+    plan: ConversionPlan,
+    samples: Callable[[], Iterator[Sample]],
+    output: Path,
+    advance: Callable[[int], None],
+) -> None:
+    """Quantize; see `edgesdk.convert.toolchains.Backend`.
+
+    Min/max calibration over all samples; weights per channel where the scheme says so.
+    """
+    scheme = plan.scheme
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
+        clean = Path(scratch) / "clean.onnx"
+        try:
+            quant_pre_process(source, clean, skip_symbolic_shape=True)
+            onnx.save(rewritten(onnx.load(str(clean))), str(clean))
+            quantize_static(
+                clean,
+                output,
+                _Reader(samples(), advance),
+                quant_format=QuantFormat.QDQ,
+                per_channel=scheme.weights.granularity == "per-channel",
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=_kept_in_float(clean, plan.keep_float),
+                calibrate_method=CalibrationMethod.MinMax,
+                extra_options={
+                    "ActivationSymmetric": scheme.activations.symmetric,
+                    "WeightSymmetric": scheme.weights.symmetric,
+                },
+            )
+            runtimes.load("onnxruntime", str(output), threads=1)
+        except _FAILURES as error:
+            raise ConversionError(f"ONNX Runtime does not quantize this model: {error}") from error
+
+
+_FAILURES: tuple[type[Exception], ...] = (
+    runtimes.RuntimeFailed,
+    RuntimeError,
+    ValueError,
+    *(
+        value
+        for value in vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+    ),
+)
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, samples: Iterator[Sample], advance: Callable[[int], None]) -> None:
+        self._samples = samples
+        self._advance = advance
+
+    def get_next(self) -> Sample | None:
+        sample = next(self._samples, None)
+        if sample is not None:
+            self._advance(1)
+        return sample
+
+
+class _quiet:
+    """Keeps the quantizer's advice to itself: what it advises has been done."""
+
+    def __enter__(self) -> None:
+        self._before = logging.root.level
+        logging.root.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        logging.root.setLevel(self._before)
+
+
+def _kept_in_float(path: Path, patterns: Sequence[str]) -> list[str]:
+    names = [node.name for node in onnx.load(str(path)).graph.node]
+    for pattern in patterns:
+        if not any(re.fullmatch(pattern, name) for name in names):
+            raise ConversionError(
+                f"keep_float {pattern!r} matches no operator", details=[", ".join(names[:20])]
+            )
+    return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
+
+
+def describe(path: Path) -> Description:
+    """Ports, real precisions and sizes of a QDQ model."""
+    model = runtimes.load("onnxruntime", str(path), threads=1)
+    proto = onnx.shape_inference.infer_shapes(onnx.load(str(path)), data_prop=True)
+    constants = _constants(proto)
+    activations = _activations(proto)
+    working_set = sum(size.size_bytes for size in constants) + largest_live_bytes(
+        [Step(tuple(node.input), tuple(node.output)) for node in _without_conversions(proto)],
+        {size.name: size.size_bytes for size in activations},
+        [port.name for port in model.inputs],
+        [port.name for port in model.outputs],
+    )
+    return Description(
+        inputs=model.inputs,
+        outputs=model.outputs,
+        operators=_operators(_executed(path)),
+        tensor_sizes=tuple(
+            sorted((*constants, *activations), key=lambda size: (-size.size_bytes, size.name))
+        ),
+        working_set_bytes=working_set,
+    )
+
+
+def _executed(path: Path) -> onnx.ModelProto:
+    """The graph as ONNX Runtime rewrites it before it runs it on this workstation."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as scratch:
+        options.optimized_model_filepath = str(Path(scratch) / "executed.onnx")
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnx.load(options.optimized_model_filepath)
+
+
+def _operators(proto: onnx.ModelProto) -> tuple[OperatorPrecision, ...]:
+    quantized = {
+        tensor.name
+        for tensor in proto.graph.initializer
+        if tensor.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    }
+    found = []
+    for index, node in enumerate(proto.graph.node):
+        reads_int8 = node.input[0] in quantized if node.input else False
+        passes_int8_on = reads_int8 and node.op_type in _MOVES_DATA | _SELECTS
+        if passes_int8_on or node.op_type == "QuantizeLinear" or _computes_int8(node.op_type):
+            quantized.update(node.output)
+        name = re.sub(r"_token_\d+$", "", node.name or node.output[0])
+        precision, reason = _precision(node.op_type, reads_int8)
+        found.append(OperatorPrecision(index, node.op_type, name, precision, reason))
+    return tuple(found)
+
+
+def _computes_int8(op_type: str) -> bool:
+    return _QUANTIZED.fullmatch(op_type) is not None
+
+
+def _precision(op_type: str, reads_int8: bool) -> tuple[str, str]:
+    if op_type in _CONVERSIONS | _MOVES_DATA:
+        return "-", ""
+    if _computes_int8(op_type) or (reads_int8 and op_type in _SELECTS):
+        return "int8", ""
+    return "float32", f"ONNX Runtime has no INT8 kernel that takes {op_type} as it stands here"
+
+
+def _constants(proto: onnx.ModelProto) -> list[TensorSize]:
+    return [
+        TensorSize(
+            tensor.name,
+            "constant",
+            np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).name,
+            tuple(tensor.dims),
+            numpy_helper.to_array(tensor).nbytes,
+        )
+        for tensor in proto.graph.initializer
+    ]
+
+
+def _activations(proto: onnx.ModelProto) -> list[TensorSize]:
+    values = (*graph_inputs(proto), *proto.graph.value_info, *proto.graph.output)
+    shapes = {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in values
+    }
+    consumers: dict[str, list[str]] = {}
+    for node in proto.graph.node:
+        for name in node.input:
+            consumers.setdefault(name, []).append(node.op_type)
+    edge = {value.name for value in (*graph_inputs(proto), *proto.graph.output)}
+    names = dict.fromkeys(
+        [value.name for value in graph_inputs(proto)]
+        + [name for node in _without_conversions(proto) for name in node.output]
+    )
+    sizes = []
+    for name in names:
+        if name not in shapes:
+            continue
+        stored = set(consumers.get(name, ["float"])) == {"QuantizeLinear"} and name not in edge
+        dtype = np.dtype(np.uint8 if stored else np.float32)
+        size_bytes = int(np.prod(shapes[name])) * dtype.itemsize
+        sizes.append(TensorSize(name, "activation", dtype.name, shapes[name], size_bytes))
+    return sizes
+
+
+def _without_conversions(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The graph's operators with reads routed past QuantizeLinear and DequantizeLinear."""
+    source = {
+        node.output[0]: node.input[0] for node in proto.graph.node if node.op_type in _CONVERSIONS
+    }
+
+    def origin(name: str) -> str:
+        while name in source:
+            name = source[name]
+        return name
+
+    routed = []
+    for node in proto.graph.node:
+        if node.op_type not in _CONVERSIONS:
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            copy.input[:] = [origin(name) for name in node.input]
+            routed.append(copy)
+    return routed
+
+
+def kernels() -> tuple[str, ...]:
+    """ONNX Runtime's CPU provider has one set of kernels a machine."""
+    return ("cpu",)
+
+
+def run(path: Path, kernel: str, inputs: Iterable[Sequence[Array]]) -> Iterator[Sequence[Array]]:
+    """Outputs on this workstation, one thread."""
+    model = runtimes.load("onnxruntime", str(path), threads=1)
+    for arrays in inputs:
+        yield model.run(arrays)
+
+
+def compare(
+    float_path: Path, int8_path: Path, samples: Sequence[Sample]
+) -> tuple[TensorError, ...]:
+    """Every quantized activation that bears the name it has in the float model."""
+    with tempfile.TemporaryDirectory() as scratch:
+        shared = _shared_activations(float_path, int8_path)
+        reference = _exposing(float_path, list(shared), Path(scratch) / "float.onnx")
+        converted = _exposing(int8_path, list(shared.values()), Path(scratch) / "int8.onnx")
+        meters = {name: ErrorMeter() for name in shared}
+        for sample in samples:
+            wanted = reference.run(list(shared), dict(sample))
+            found = converted.run(list(shared.values()), dict(sample))
+            for name, expected, actual in zip(shared, wanted, found, strict=True):
+                meters[name].add(expected, actual)
+    return tuple(
+        sorted((meter.result(name) for name, meter in meters.items()), key=TensorError.badness)
+    )
+
+
+def _shared_activations(float_path: Path, int8_path: Path) -> Mapping[str, str]:
+    """Float tensor name to the name of its dequantized form in the QDQ model."""
+    in_float = {name for node in onnx.load(str(float_path)).graph.node for name in node.output}
+    graph = onnx.load(str(int8_path)).graph
+    quantized = {
+        node.output[0]: node.input[0].removesuffix("_QuantizeLinear_Input")
+        for node in graph.node
+        if node.op_type == "QuantizeLinear"
+    }
+    return {
+        quantized[node.input[0]]: node.output[0]
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and quantized.get(node.input[0]) in in_float
+    }
+
+
+def _exposing(path: Path, names: Sequence[str], output: Path) -> onnxruntime.InferenceSession:
+    """A session of the unoptimized model that has the named tensors as outputs, too."""
+    proto = onnx.load(str(path))
+    there = {value.name for value in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
+    onnx.save(proto, str(output))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(str(output), options, providers=["CPUExecutionProvider"])

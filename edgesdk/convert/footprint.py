@@ -1,0 +1,40 @@
+"""What a graph costs in memory, from the sizes and lifetimes of its tensors. Pure arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operator: the activations it reads and writes, by name."""
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+
+def largest_live_bytes(
+    steps: Sequence[Step],
+    size_bytes: Mapping[str, int],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> int:
+    """Largest sum of activations alive at once, running the steps in order.
+
+    A tensor lives from the step that writes it (graph inputs: from the start) to the last step that
+    reads it (graph outputs: to the end). This is the lower bound of any arena; alignment and
+    scratch buffers come on top.
+
+    Args:
+        size_bytes: of every activation, in bytes; tensors not named here cost nothing.
+    """
+    last_use = {name: index for index, step in enumerate(steps) for name in step.reads}
+    last_use |= dict.fromkeys(outputs, len(steps))
+    alive = {name: size_bytes.get(name, 0) for name in inputs}
+    largest = sum(alive.values())
+    for index, step in enumerate(steps):
+        alive |= {name: size_bytes.get(name, 0) for name in step.writes}
+        largest = max(largest, sum(alive.values()))
+        alive = {name: size for name, size in alive.items() if last_use.get(name, -1) > index}
+    return largest

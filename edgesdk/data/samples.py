@@ -1,0 +1,235 @@
+"""Samples for calibration and evaluation, checked against the model and streamed one by one.
+
+A source is `FILE.npz`, `FILE.npz#SPLIT` (arrays named `SPLIT/<input>`) or `module:function`.
+Nothing is resized, scaled or cast: what does not fit is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesdk.data.npz import NpzRows
+from edgesdk.errors import DataError
+from edgesdk.models.types import TensorSpec
+
+Sample = Mapping[str, npt.NDArray[Any]]
+LABEL = "label"
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples that are known to fit a model.
+
+    Args:
+        origin: the source as it was given.
+        count: number of samples.
+        sha256: over every sample's names, shapes, dtypes and bytes, in order.
+        labels: int64 of shape (count,), or None when the source has none.
+        stream: starts one pass; each sample maps input names to arrays of exactly the model's
+            input shapes and dtypes.
+    """
+
+    origin: str
+    count: int
+    sha256: str
+    labels: npt.NDArray[np.int64] | None
+    stream: Callable[[], Iterator[Sample]]
+
+    def head(self, count: int) -> list[Sample]:
+        """The first `count` samples."""
+        return [sample for sample, _ in zip(self.stream(), range(count), strict=False)]
+
+
+def open_samples(source: str, inputs: Sequence[TensorSpec]) -> Samples:
+    """Open a source of samples and check every one of them.
+
+    Args:
+        source: `FILE.npz`, `FILE.npz#SPLIT` or `module:function`. Arrays of an `.npz` have a
+            leading sample axis: (n, *input shape), or (n, *input shape without its batch axis) when
+            that is 1. A function returns an iterable of dictionaries of single samples.
+        inputs: the model's inputs.
+
+    Raises:
+        DataError: missing, empty, wrong names, shapes or dtypes, not finite, bad labels.
+    """
+    file, _, split = source.partition("#")
+    if file.endswith(".npz"):
+        raw = _npz_samples(Path(file), f"{split}/" if split else "", inputs)
+    elif ":" in source:
+        raw = _function_samples(source)
+    else:
+        raise DataError(
+            f"found {source!r}, expected data as FILE.npz, FILE.npz#SPLIT or module:function"
+        )
+    return _checked(source, raw, inputs)
+
+
+def _npz_samples(
+    path: Path, prefix: str, inputs: Sequence[TensorSpec]
+) -> Callable[[], Iterator[Sample]]:
+    rows = NpzRows.open(path)
+    headers = {
+        name.removeprefix(prefix): header
+        for name, header in rows.headers.items()
+        if name.startswith(prefix)
+    }
+    missing = [spec.name for spec in inputs if spec.name not in headers]
+    if missing:
+        found = ", ".join(sorted(rows.headers)) or "no arrays"
+        raise DataError(
+            f"{path} has no array for the model's input {', '.join(map(repr, missing))}, "
+            f"it holds {found}",
+            hint=_naming_hint(path, missing[0], rows.headers),
+        )
+    counts = {name: headers[name].shape[0] if headers[name].shape else 0 for name in headers}
+    for spec in inputs:
+        _check_array(path, spec, headers[spec.name].shape, headers[spec.name].dtype)
+    used = [*(spec.name for spec in inputs), *([LABEL] if LABEL in headers else [])]
+    if len({counts[name] for name in used}) > 1:
+        found = ", ".join(f"{name}: {counts[name]}" for name in used)
+        raise DataError(f"the arrays of {path} differ in their number of samples ({found})")
+    shapes = {spec.name: spec.shape for spec in inputs}
+
+    def stream() -> Iterator[Sample]:
+        for row in rows.stream([prefix + name for name in used]):
+            yield {
+                name: value if name == LABEL else value.reshape(shapes[name])
+                for name, value in zip(used, row, strict=True)
+            }
+
+    return stream
+
+
+def _naming_hint(path: Path, wanted: str, names: Iterable[str]) -> str:
+    splits = sorted({name.split("/")[0] for name in names if name.endswith(f"/{wanted}")})
+    if splits:
+        return "name the split: " + " or ".join(f"{path}#{split}" for split in splits)
+    return f"save the array under that name: np.savez({path.name!r}, **{{{wanted!r}: array}})"
+
+
+def _check_array(path: Path, spec: TensorSpec, shape: tuple[int, ...], dtype: Any) -> None:
+    accepted = [spec.shape]
+    if spec.shape[:1] == (1,):
+        accepted.append(spec.shape[1:])
+    if shape[1:] not in accepted:
+        expected = " or ".join(f"[n, {', '.join(map(str, dims))}]" for dims in accepted)
+        raise DataError(f"{spec.name!r} in {path} is {list(shape)}, expected {expected}")
+    _check_dtype(f"{spec.name!r} in {path}", spec, dtype)
+
+
+def _check_dtype(what: str, spec: TensorSpec, dtype: Any) -> None:
+    if np.dtype(dtype) != np.dtype(spec.dtype):
+        raise DataError(
+            f"{what} is {dtype}, expected {spec.dtype} as the model's input is",
+            hint=f"prepare it as for the float model and save it with .astype(np.{spec.dtype})",
+        )
+
+
+def _function_samples(source: str) -> Callable[[], Iterator[Sample]]:
+    module_name, _, function_name = source.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except ImportError as error:
+        raise DataError(
+            f"{source}: the module {module_name!r} cannot be imported: {error}",
+            hint="run from the folder it lies in, or install it",
+        ) from error
+    except AttributeError as error:
+        raise DataError(f"{source}: {module_name!r} has no {function_name!r}") from error
+
+    def stream() -> Iterator[Sample]:
+        try:
+            yield from function()
+        except Exception as error:
+            raise DataError(f"{source} failed: {type(error).__name__}: {error}") from error
+
+    return stream
+
+
+def _checked(
+    source: str, stream: Callable[[], Iterator[Sample]], inputs: Sequence[TensorSpec]
+) -> Samples:
+    def inputs_only(sample: Sample) -> Sample:
+        return {spec.name: np.asarray(sample[spec.name]) for spec in inputs}
+
+    total = hashlib.sha256()
+    labels: list[int] = []
+    count = 0
+    for sample in stream():
+        _check_sample(source, count, sample, inputs)
+        for spec in inputs:
+            value = np.ascontiguousarray(sample[spec.name])
+            total.update(f"{spec.name}\0{value.dtype}\0{value.shape}\0".encode())
+            total.update(value.data)
+        if LABEL in sample:
+            labels.append(_label(source, count, sample[LABEL]))
+        count += 1
+    if count == 0:
+        raise DataError(f"{source} holds no samples, expected at least one")
+    if labels and len(labels) != count:
+        raise DataError(f"{source} labels {len(labels)} of {count} samples, expected all or none")
+    return Samples(
+        origin=source,
+        count=count,
+        sha256=total.hexdigest(),
+        labels=np.array(labels, np.int64) if labels else None,
+        stream=lambda: map(inputs_only, stream()),
+    )
+
+
+def _check_sample(source: str, index: int, sample: Sample, inputs: Sequence[TensorSpec]) -> None:
+    if not isinstance(sample, Mapping):
+        raise DataError(
+            f"sample {index} of {source} is a {type(sample).__name__}, expected a dictionary of "
+            "input name to array"
+        )
+    for spec in inputs:
+        if spec.name not in sample:
+            raise DataError(f"sample {index} of {source} has no {spec.name!r}")
+        value = np.asarray(sample[spec.name])
+        what = f"{spec.name!r} of sample {index} in {source}"
+        if value.shape != spec.shape:
+            raise DataError(f"{what} is {list(value.shape)}, expected {list(spec.shape)}")
+        _check_dtype(what, spec, value.dtype)
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            found = "NaN" if np.isnan(value).any() else "an infinite value"
+            raise DataError(f"{what} holds {found}, expected finite values")
+
+
+def _label(source: str, index: int, label: Any) -> int:
+    value = np.asarray(label)
+    if value.ndim != 0 or value.dtype.kind not in "iu":
+        raise DataError(
+            f"the label of sample {index} in {source} is {value.dtype}{list(value.shape)}, "
+            "expected one integer class index a sample",
+            hint="for one-hot labels, save labels.argmax(axis=1)",
+        )
+    return int(value)
+
+
+def check_labels(samples: Samples, outputs: Sequence[TensorSpec]) -> None:
+    """Check that labels, where there are any, are classes of the model's first output.
+
+    Raises:
+        DataError: a label is negative or not below the number of classes.
+    """
+    if samples.labels is None:
+        return
+    classes = outputs[0].shape[-1]
+    wrong = samples.labels[(samples.labels < 0) | (samples.labels >= classes)]
+    if wrong.size:
+        raise DataError(
+            f"{samples.origin} holds the label {wrong[0]}, expected 0 to {classes - 1}: the output "
+            f"{outputs[0]} has {classes} classes"
+        )

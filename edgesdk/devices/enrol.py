@@ -1,0 +1,111 @@
+"""Meeting a device for the first time: see its host key, confirm it, prove the login, store it.
+
+Nothing is trusted on first use here: the caller decides on the fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgesdk.devices import inventory
+from edgesdk.devices.inventory import Address, Device
+from edgesdk.devices.ssh import CONNECT_DEADLINE_S, connect, end_session, host_key_line, negotiate
+from edgesdk.devices.transport import Deadline
+from edgesdk.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """The public key of a host.
+
+    Args:
+        type: "ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa", ...
+        base64: the key itself.
+    """
+
+    type: str
+    base64: str
+
+    @property
+    def line(self) -> str:
+        """As files hold it: "ssh-ed25519 AAAA..."."""
+        return f"{self.type} {self.base64}"
+
+    @property
+    def fingerprint_sha256(self) -> str:
+        """As OpenSSH shows it: "SHA256:..."."""
+        return inventory.host_key_fingerprint(self.line)
+
+
+def fetch_host_key(address: Address, *, deadline_s: float = CONNECT_DEADLINE_S) -> HostKey:
+    """The key that whoever answers at `address` proves to hold; no login is tried.
+
+    Ed25519 is preferred where the host has several.
+
+    Raises:
+        DeadlineExceeded: silence.
+        TransportError: the connection failed.
+    """
+    session = negotiate(address, "ssh-ed25519", Deadline(deadline_s))
+    try:
+        kind, _, encoded = host_key_line(session.get_remote_server_key()).partition(" ")
+    finally:
+        end_session(session)
+    return HostKey(kind, encoded)
+
+
+def enrol(
+    path: Path,
+    name: str,
+    address: Address,
+    target: str,
+    *,
+    confirm: Callable[[HostKey], bool],
+    identity_file: str | None = None,
+    python: str = "python3",
+    virtual: bool = False,
+    replace: bool = False,
+    deadline_s: float = CONNECT_DEADLINE_S,
+) -> Device:
+    """Store a device in the inventory at `path`, after one login with its host key pinned.
+
+    Args:
+        confirm: shown the host key; true when it is the device's own.
+        replace: let a stored device of that name go, even if its host key was another.
+        deadline_s: for the key exchange, and again for the login.
+
+    Raises:
+        HostKeyMismatch: the name is enrolled with another host key, and `replace` is false.
+        UsageError: the key was not confirmed, or a field does not hold.
+        TransportError: the connection or the login failed; nothing was stored.
+    """
+    key = fetch_host_key(address, deadline_s=deadline_s)
+    device = Device(
+        name=name,
+        host=address.host,
+        port=address.port,
+        user=address.user,
+        target=target,
+        host_key=key.line,
+        identity_file=identity_file,
+        python=python,
+        virtual=virtual,
+    )
+    if not replace:
+        _require_known_key(path, device)
+    if not confirm(key):
+        raise UsageError(
+            f"the host key of {address} was not confirmed; nothing was stored",
+            hint="Compare it on the device: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+        )
+    connect(device, deadline_s=deadline_s).close()
+    inventory.add(path, device, replace=replace)
+    return device
+
+
+def _require_known_key(path: Path, device: Device) -> None:
+    for stored in inventory.load(path):
+        if stored.name == device.name:
+            inventory.require_same_key(stored, device.host_key)

@@ -1,0 +1,255 @@
+"""The devices this user has enrolled: one JSON file, read and written whole.
+
+It holds names, addresses and public host keys, no secrets, and never talks to a device.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import difflib
+import fcntl
+import hashlib
+import ipaddress
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgesdk.errors import HostKeyMismatch, UnknownDevice, UsageError
+from edgesdk.serial import read_json, write_json
+
+SSH_PORT = 22
+_FORMAT = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
+_USER = re.compile(r"[^\s\x00-\x1f\x7f@:/-][^\s\x00-\x1f\x7f@:/]*")
+_PORT = re.compile(r"[0-9]{1,5}")
+_ADDRESS = re.compile(r"([^@]*)@(?:\[([^\]]*)\]|([^:\[\]]*))(?::(.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a device answers, and as whom we log in.
+
+    Raises:
+        UsageError: a user, host or port that cannot be one; nothing that an option parser or a
+            shell could misread gets through.
+    """
+
+    user: str
+    host: str
+    port: int = SSH_PORT
+
+    def __post_init__(self) -> None:
+        if not _USER.fullmatch(self.user):
+            raise UsageError(f"found user {self.user!r}, expected a login name")
+        if not (_HOST.fullmatch(self.host) or _is_ipv6(self.host)):
+            raise UsageError(f"found host {self.host!r}, expected a host name or an IP address")
+        if not 1 <= self.port <= 65535:
+            raise UsageError(f"found port {self.port}, expected 1 to 65535")
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user}@{host}" + (f":{self.port}" if self.port != SSH_PORT else "")
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return not re.search(r"\s", host)
+
+
+def parse_address(text: str) -> Address:
+    """Read `user@host`, `user@host:port` or `user@[IPv6]:port`.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is None or not _PORT.fullmatch(match[4] or "0"):
+        raise UsageError(
+            f"found device address {text!r}, expected user@host or user@host:port",
+            hint="An IPv6 address goes in brackets: user@[fe80::1]:22.",
+        )
+    host = match[3] if match[2] is None else match[2]
+    return Address(match[1], host, SSH_PORT if match[4] is None else int(match[4]))
+
+
+def host_key_fingerprint(host_key: str) -> str:
+    """SHA-256 fingerprint, as OpenSSH shows it, of a "ssh-ed25519 AAAA..." line.
+
+    Raises:
+        UsageError: not such a line.
+    """
+    kind, _, encoded = host_key.partition(" ")
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+    except binascii.Error as error:
+        raise UsageError(f"found host key {host_key!r}, expected a type and base64") from error
+    if blob[4 : 4 + len(kind)] != kind.encode() or not kind:
+        raise UsageError(f"found host key {host_key!r}, expected a type and a key of that type")
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """An enrolled device.
+
+    Args:
+        name: what the user calls it.
+        target: id of the catalogue entry that describes it.
+        host_key: the one key it may answer with, "ssh-ed25519 AAAA...".
+        identity_file: private key to log in with; None asks ssh-agent, then ~/.ssh.
+        python: the interpreter on the device, a name on its PATH or a path.
+        virtual: it is an emulation; its latencies say nothing about a board.
+
+    Raises:
+        UsageError: a field that does not hold.
+    """
+
+    name: str
+    host: str
+    port: int
+    user: str
+    target: str
+    host_key: str
+    identity_file: str | None = None
+    python: str = "python3"
+    virtual: bool = False
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(
+                f"found device name {self.name!r}, expected letters, digits, '.', '_' and '-', "
+                "starting with a letter or digit"
+            )
+        _ = self.address
+        host_key_fingerprint(self.host_key)
+
+    @property
+    def address(self) -> Address:
+        """Where it answers."""
+        return Address(self.user, self.host, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inventory:
+    format: int
+    devices: tuple[Device, ...]
+
+    def __post_init__(self) -> None:
+        if self.format != _FORMAT:
+            raise UsageError(f"found inventory format {self.format}, expected {_FORMAT}")
+
+
+def default_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """`$EDGESDK_HOME/devices.json`, else below `$XDG_CONFIG_HOME` or `~/.config`."""
+    if home := environ.get("EDGESDK_HOME"):
+        return Path(home) / "devices.json"
+    config = environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(config) / "edgesdk" / "devices.json"
+
+
+def load(path: Path) -> tuple[Device, ...]:
+    """Every enrolled device, by name; none when the file does not exist.
+
+    Raises:
+        MalformedFile: the file does not hold.
+    """
+    if not path.exists():
+        return ()
+    return read_json(_Inventory, path).devices
+
+
+def save(path: Path, devices: Sequence[Device]) -> None:
+    """Replace the inventory, durably. `add` and `remove` are safe against each other, this is not.
+
+    Raises:
+        UsageError: two devices of one name.
+    """
+    names = [device.name for device in devices]
+    if len(set(names)) != len(names):
+        raise UsageError(f"found a device name twice: {', '.join(sorted(names))}")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_json(path, _Inventory(_FORMAT, tuple(sorted(devices, key=lambda device: device.name))))
+
+
+def get(path: Path, name: str) -> Device:
+    """The device of that name.
+
+    Raises:
+        UnknownDevice: there is none.
+    """
+    return _find(load(path), name)
+
+
+def add(path: Path, device: Device, *, replace: bool = False) -> None:
+    """Store a device. One of the same name and host key is updated.
+
+    Raises:
+        HostKeyMismatch: that name is enrolled with another key, and `replace` is false.
+    """
+    with _locked(path):
+        devices = {stored.name: stored for stored in load(path)}
+        if device.name in devices and not replace:
+            require_same_key(devices[device.name], device.host_key)
+        devices[device.name] = device
+        save(path, tuple(devices.values()))
+
+
+def remove(path: Path, name: str) -> Device:
+    """Forget a device, and return what was stored.
+
+    Raises:
+        UnknownDevice: there is none of that name.
+    """
+    with _locked(path):
+        devices = load(path)
+        removed = _find(devices, name)
+        save(path, tuple(device for device in devices if device is not removed))
+    return removed
+
+
+def require_same_key(stored: Device, host_key: str) -> None:
+    """Refuse another host key than the enrolled one.
+
+    Raises:
+        HostKeyMismatch: showing both fingerprints.
+    """
+    if stored.host_key != host_key:
+        raise HostKeyMismatch(
+            f"device {stored.name} ({stored.address}) answers with another host key "
+            "than the enrolled one",
+            hint="If the device was reinstalled, enrol it again with --replace. If not, someone "
+            "else may be answering at its address.",
+            details=(
+                f"enrolled: {stored.host_key.partition(' ')[0]} "
+                f"{host_key_fingerprint(stored.host_key)}",
+                f"found:    {host_key.partition(' ')[0]} {host_key_fingerprint(host_key)}",
+            ),
+        )
+
+
+def _find(devices: Sequence[Device], name: str) -> Device:
+    for device in devices:
+        if device.name == name:
+            return device
+    near = difflib.get_close_matches(name, [device.name for device in devices], n=1)
+    raise UnknownDevice(
+        f"no device is called {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+        hint="`edgesdk device ls` lists the enrolled devices.",
+    )
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One writer at a time; the lock dies with its holder."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.with_name(path.name + ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,44 @@
+"""Model, target and calibration data in; artifact out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgesdk.convert.conversion import Conversion
+from edgesdk.convert.conversion import convert as carry_out
+from edgesdk.convert.planning import plan_conversion
+from edgesdk.data.samples import open_samples
+from edgesdk.models.opening import open_model
+from edgesdk.progress import Progress, Silent
+from edgesdk.targets.loading import load_target
+from edgesdk.values.plan import Recipe
+
+
+def convert(
+    model: Path | str,
+    target: str,
+    calibration: str,
+    output: Path | str,
+    *,
+    recipe: Recipe | None = None,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Convert a float model to INT8 for a target.
+
+    Args:
+        model: an `.onnx` or `.tflite` file in float32.
+        target: a target id, or the path of a descriptor.
+        calibration: `FILE.npz`, `FILE.npz#SPLIT` or `module:function`.
+        output: directory for the artifact; one that holds the same conversion is left as it is.
+        input_shapes: fixed shapes for dynamic inputs.
+
+    Raises:
+        EdgeSDKError: the input does not hold, does not fit the target, or a toolchain failed.
+    """
+    descriptor = load_target(target)
+    opened = open_model(model, input_shapes)
+    samples = open_samples(calibration, opened.inputs)
+    plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
+    return carry_out(opened, plan, samples, Path(output), progress or Silent())

@@ -1,0 +1,205 @@
+"""Read ONNX models: their edge, their integrity, and whether they are still in float."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+
+from edgesdk.errors import ModelError
+from edgesdk.models.types import Model, TensorSpec
+
+_DTYPES = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.UINT8: "uint8",
+    TensorProto.INT8: "int8",
+    TensorProto.INT32: "int32",
+    TensorProto.INT64: "int64",
+    TensorProto.BOOL: "bool",
+}
+_QUANTIZED_OPERATORS = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"}
+)
+
+
+def open_model(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> Model:
+    """Read an ONNX file; see `edgesdk.models.opening.FormatReader`."""
+    proto = load(path)
+    _refuse_quantized(proto, path)
+    fixed = fix_shapes(proto, input_shapes, path)
+    return Model(
+        path=path,
+        format="onnx",
+        sha256=_sha256(path, proto),
+        size_bytes=_size_bytes(path, proto),
+        inputs=tuple(_spec(value, path) for value in graph_inputs(fixed)),
+        outputs=tuple(_spec(value, path) for value in fixed.graph.output),
+    )
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """Load and check a model with its external data.
+
+    Raises:
+        ModelError: not ONNX, not valid, or its external data are missing.
+    """
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+        onnx.checker.check_model(str(path))
+        load_external_data_for_model(proto, str(path.parent))
+    except (onnx.checker.ValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{path} is not a valid ONNX model: {reason}") from error
+    except Exception as error:  # protobuf's DecodeError has no public home
+        if type(error).__name__ != "DecodeError":
+            raise
+        raise ModelError(
+            f"{path} is broken: its bytes are not an ONNX model",
+            hint="export it again, or check that the download is complete",
+        ) from error
+    if not proto.graph.node:
+        raise ModelError(f"{path} holds no operators, expected an ONNX model")
+    return proto
+
+
+def graph_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The inputs a caller feeds: graph inputs that are not initializers."""
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    return [value for value in proto.graph.input if value.name not in constants]
+
+
+def fix_shapes(
+    proto: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]], path: Path
+) -> onnx.ModelProto:
+    """A copy with the given input shapes written in and every shape inferred from them.
+
+    Raises:
+        ModelError: an unknown input, a shape that contradicts the model's, an input that is still
+            dynamic.
+    """
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(proto)
+    inputs = {value.name: value for value in graph_inputs(fixed)}
+    for name, shape in input_shapes.items():
+        if name not in inputs:
+            raise ModelError(
+                f"{path.name} has no input {name!r}, its inputs are {', '.join(inputs)}"
+            )
+        _write_shape(inputs[name], shape, path)
+    for value in inputs.values():
+        _require_static(value, path)
+    if input_shapes:
+        del fixed.graph.value_info[:]
+        for value in fixed.graph.output:
+            value.type.tensor_type.ClearField("shape")
+    try:
+        return onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(
+            f"the shapes of {path.name} do not fit together: {str(error).strip().splitlines()[-1]}"
+        ) from error
+
+
+def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
+    return [
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?"
+        for dim in value.type.tensor_type.shape.dim
+    ]
+
+
+def _write_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...], path: Path) -> None:
+    known = _dims(value) if value.type.tensor_type.HasField("shape") else list(shape)
+    fits = len(known) == len(shape) and all(
+        wanted > 0 and (not isinstance(dim, int) or dim == wanted or dim <= 0)
+        for dim, wanted in zip(known, shape, strict=False)
+    )
+    if not fits:
+        raise ModelError(
+            f"input {value.name!r} of {path.name} is {_brackets(known)}, "
+            f"which {_brackets(list(shape))} does not fit"
+        )
+    value.type.tensor_type.ClearField("shape")
+    for size in shape:
+        value.type.tensor_type.shape.dim.add().dim_value = size
+
+
+def _require_static(value: onnx.ValueInfoProto, path: Path) -> None:
+    if not value.type.tensor_type.HasField("shape"):
+        raise ModelError(
+            f"input {value.name!r} of {path.name} has no shape, expected a static one",
+            hint=f"fix it with --input-shape {value.name}=1,3,224,224 (your own sizes)",
+        )
+    dims = _dims(value)
+    unknown = [index for index, dim in enumerate(dims) if isinstance(dim, str) or dim <= 0]
+    if unknown:
+        named = ", ".join(f"{index} ({dims[index]!r})" for index in unknown)
+        example = ",".join(
+            str(dim) if index not in unknown else "1" if index == 0 else "<size>"
+            for index, dim in enumerate(dims)
+        )
+        raise ModelError(
+            f"input {value.name!r} of {path.name} is {_brackets(dims)}: dimension {named} is "
+            f"dynamic, expected every dimension fixed",
+            hint=f"fix it with --input-shape {value.name}={example}",
+        )
+
+
+def _brackets(dims: list[int | str] | list[int]) -> str:
+    return f"[{', '.join(map(str, dims))}]"
+
+
+def _spec(value: onnx.ValueInfoProto, path: Path) -> TensorSpec:
+    tensor = value.type.tensor_type
+    dims = _dims(value)
+    if not tensor.HasField("shape") or any(isinstance(dim, str) for dim in dims):
+        raise ModelError(
+            f"output {value.name!r} of {path.name} is {_brackets(dims)}: its shape depends on the "
+            "data, expected a static one",
+            hint="cut the post-processing (e.g. non-maximum suppression) off the exported model",
+        )
+    if tensor.elem_type not in _DTYPES:
+        found = TensorProto.DataType.Name(tensor.elem_type)
+        raise ModelError(
+            f"{value.name!r} of {path.name} holds {found}, expected one of "
+            f"{', '.join(sorted(_DTYPES.values()))}"
+        )
+    return TensorSpec(value.name, tuple(int(dim) for dim in dims), _DTYPES[tensor.elem_type])
+
+
+def _refuse_quantized(proto: onnx.ModelProto, path: Path) -> None:
+    quantized = sorted({node.op_type for node in proto.graph.node} & _QUANTIZED_OPERATORS)
+    if quantized:
+        raise ModelError(
+            f"{path.name} is already quantized (it holds {', '.join(quantized)}), "
+            "expected the float model",
+            hint="give the model it was quantized from",
+        )
+
+
+def _external_files(path: Path, proto: onnx.ModelProto) -> Iterable[Path]:
+    bare = onnx.load(str(path), load_external_data=False)
+    names = {
+        entry.value
+        for tensor in bare.graph.initializer
+        if uses_external_data(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return [path.parent / name for name in sorted(names)]
+
+
+def _sha256(path: Path, proto: onnx.ModelProto) -> str:
+    total = hashlib.sha256()
+    for file in [path, *_external_files(path, proto)]:
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def _size_bytes(path: Path, proto: onnx.ModelProto) -> int:
+    return sum(file.stat().st_size for file in [path, *_external_files(path, proto)])

@@ -1,0 +1,148 @@
+"""Seal an artifact into an `.edgepkg`: a canonical manifest and an ordered, deterministic archive.
+
+The same artifact and choices give the same bytes. Signatures and deltas are not made yet; the
+manifest's canonical bytes are what a signature will cover.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from device_agent import archive
+from device_agent.manifest import (
+    CHUNK_BYTES,
+    FORMAT,
+    Compatibility,
+    File,
+    Limits,
+    Manifest,
+)
+from edgesdk.errors import PackageError
+from edgesdk.files import write_durable
+from edgesdk.package.budget import check_budget
+from edgesdk.values.artifact import Artifact, Role
+from edgesdk.values.package import Budget, Package
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """How this package is called and where it stands among its siblings.
+
+    Args:
+        name: of the model on the device; letters, digits, dots, dashes and underscores.
+        version: for people.
+        sequence: for machines; a later package of the same name has a higher one.
+    """
+
+    name: str
+    version: str = "0.1.0"
+    sequence: int = 1
+
+
+def build_package(
+    artifact: Artifact,
+    directory: Path,
+    output: Path,
+    release: Release,
+    budget: Budget,
+    gates: Mapping[str, float],
+    include_float: bool = False,
+) -> Package:
+    """Write the package to `output`, all or nothing.
+
+    Args:
+        directory: where the artifact's files lie.
+        gates: bounds that travel with the package, in base units.
+        include_float: put the float model in, too.
+
+    Raises:
+        BudgetExceeded: a budget is broken; nothing was written.
+        PackageError: a name that is not allowed, or `output` is not writable.
+    """
+    roles: tuple[Role, ...] = ("model", "golden", *(("float",) if include_float else ()))
+    contents = dict(_pack(artifact, directory, role) for role in roles)
+    manifest = _manifest(artifact, release, tuple(contents), budget, gates)
+    check_budget(budget, artifact, manifest, archive.package_bytes(manifest))
+    try:
+        sealed = b"".join(archive.write_package(manifest, lambda file: [contents[file]]))
+        write_durable(output, sealed)
+    except archive.CorruptPackage as error:
+        raise PackageError(f"this package cannot be built: {error}") from error
+    except OSError as error:
+        raise PackageError(f"{output} cannot be written: {error.strerror}") from error
+    return Package(output, manifest, len(sealed))
+
+
+def _pack(artifact: Artifact, directory: Path, role: Role) -> tuple[File, bytes]:
+    file = artifact.file(role)
+    raw = (directory / file.path).read_bytes()
+    compressed = zlib.compress(raw, 9)
+    codec, stored = ("zlib", compressed) if len(compressed) < len(raw) else ("none", raw)
+    chunks = tuple(
+        hashlib.sha256(stored[start : start + CHUNK_BYTES]).hexdigest()
+        for start in range(0, len(stored), CHUNK_BYTES)
+    )
+    return File(role, file.path, len(raw), file.sha256, codec, len(stored), chunks), stored
+
+
+def _manifest(
+    artifact: Artifact,
+    release: Release,
+    files: tuple[File, ...],
+    budget: Budget,
+    gates: Mapping[str, float],
+) -> Manifest:
+    plan = artifact.plan
+    return Manifest(
+        format=FORMAT,
+        name=release.name,
+        version=release.version,
+        sequence=release.sequence,
+        compatibility=Compatibility(
+            target=plan.target_id,
+            architectures=(plan.target_architecture,),
+            runtime=plan.runtime.name,
+            runtime_min_version=plan.runtime.min_version,
+        ),
+        inputs=artifact.inputs,
+        outputs=artifact.outputs,
+        files=files,
+        limits=Limits(budget.installed_bytes, budget.peak_ram_bytes),
+        gates=dict(gates),
+        provenance={
+            "plan": artifact.plan_digest,
+            "model": plan.model_name,
+            "model_sha256": plan.model_sha256,
+            "calibration_sha256": plan.calibration_sha256,
+            "calibration_samples": str(plan.calibration_samples),
+            **{f"toolchain.{name}": version for name, version in plan.toolchain.items()},
+        },
+    )
+
+
+def read_package(path: Path) -> Package:
+    """Read a package and check every byte of it against its manifest.
+
+    Raises:
+        PackageError: missing, truncated or damaged.
+    """
+    try:
+        with path.open("rb") as stream:
+            manifest = _verified(stream, path)
+            return Package(path, manifest, stream.tell())
+    except OSError as error:
+        raise PackageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _verified(stream: BinaryIO, path: Path) -> Manifest:
+    try:
+        return archive.verify(stream.read)
+    except archive.CorruptPackage as error:
+        raise PackageError(
+            f"{path} is not a sound package: {error}", hint="build or copy it again"
+        ) from error

@@ -1,0 +1,91 @@
+"""The project file `edgesdk.toml`: what would otherwise be repeated on every command line.
+
+Paths in it are relative to the folder it lies in. A flag on the command line wins over it, and it
+wins over the target's defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from edgesdk.errors import MalformedFile, ProjectError
+from edgesdk.serial import from_dict, read_toml
+from edgesdk.targets.types import BudgetText, GateBounds
+from edgesdk.values.plan import Recipe
+
+PROJECT_FILE = "edgesdk.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What the package is called: see `edgesdk.package.building.Release`."""
+
+    name: str | None = None
+    version: str = "0.1.0"
+    sequence: int = 1
+    include_float: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The settings of one project.
+
+    Args:
+        model: the float model file.
+        target: a target id, or the path of a descriptor.
+        device: an enrolled device.
+        calibration: data to set the ranges with.
+        dataset: labelled data to measure accuracy with.
+        output: the folder for results.
+        input_shapes: fixed shapes for dynamic inputs.
+    """
+
+    model: str | None = None
+    target: str | None = None
+    device: str | None = None
+    calibration: str | None = None
+    dataset: str | None = None
+    output: str | None = None
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    recipe: Recipe = Recipe()
+    package: Release = Release()
+    budget: BudgetText = BudgetText()
+    gates: GateBounds = GateBounds()
+
+
+def load_project(path: Path | None) -> Project:
+    """Read a project file; with None, `edgesdk.toml` of the current folder if there is one.
+
+    Raises:
+        ProjectError: it does not hold; every problem is listed.
+    """
+    if path is None:
+        path = Path(PROJECT_FILE)
+        if not path.is_file():
+            return Project()
+    try:
+        project = from_dict(Project, read_toml(path), origin=str(path))
+    except MalformedFile as error:
+        raise ProjectError(error.message, details=error.details, hint=error.hint) from error
+    return _anchored(project, path.parent)
+
+
+def _anchored(project: Project, folder: Path) -> Project:
+    def at(value: str | None) -> str | None:
+        return None if value is None else str(folder / value)
+
+    def data_at(value: str | None) -> str | None:
+        is_file = value is not None and value.partition("#")[0].endswith(".npz")
+        return at(value) if is_file else value
+
+    target = project.target
+    return replace(
+        project,
+        model=at(project.model),
+        target=at(target) if target is not None and target.endswith(".toml") else target,
+        calibration=data_at(project.calibration),
+        dataset=data_at(project.dataset),
+        output=at(project.output),
+    )

@@ -1,0 +1,178 @@
+"""Builds the report: raw results and what came before, summarized, judged, with caveats. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from statistics import median
+
+from edgesdk.targets.types import Target
+from edgesdk.validate.gates import Gates, exit_code, judge, outcome
+from edgesdk.validate.summaries import (
+    agreement_percent,
+    speedup,
+    summarize_accuracy,
+    summarize_latency,
+    turns,
+)
+from edgesdk.values.artifact import Artifact
+from edgesdk.values.package import Budget, Package
+from edgesdk.values.report import (
+    SCHEMA,
+    ArtifactSummary,
+    Contributor,
+    ModelSummary,
+    PackageSummary,
+    Report,
+    TargetSummary,
+)
+from edgesdk.values.results import ModelRun, Results
+from edgesdk.values.verdict import written
+
+WORST_TENSORS = 10
+DRIFT_PERCENT = 10
+
+
+def build_report(
+    *,
+    artifact: Artifact,
+    target: Target,
+    package: Package,
+    budget: Budget,
+    results: Results,
+    gates: Gates,
+    created: datetime,
+    caveats: Sequence[str] = (),
+) -> Report:
+    """Derive everything a reader asks for from what was measured.
+
+    Args:
+        artifact: what was converted; its plan names the model and the tool versions.
+        budget: whose package size the report draws the package against.
+        created: aware; written as UTC.
+        caveats: what only the caller knows, e.g. that the device is emulated.
+    """
+    predictions = results.predictions
+    verdicts = judge(results, gates, package_bytes=package.size_bytes)
+    return Report(
+        schema=SCHEMA,
+        created=created.astimezone(UTC).isoformat(timespec="seconds"),
+        tool_versions=dict(artifact.plan.toolchain),
+        model=summarize_model(artifact),
+        target=TargetSummary(target.id, target.name, target.architecture),
+        plan_digest=artifact.plan_digest,
+        artifact=summarize_artifact(artifact),
+        package=summarize_package(package, budget),
+        results=results,
+        latencies=tuple(summarize_latency(run) for run in results.runs),
+        speedup=speedup(results),
+        agreement_percent=None if predictions is None else agreement_percent(predictions),
+        accuracy=None if predictions is None else summarize_accuracy(predictions),
+        verdicts=verdicts,
+        outcome=outcome(verdicts),
+        exit_code=int(exit_code(verdicts)),
+        caveats=(*find_caveats(results, target), *caveats),
+    )
+
+
+def summarize_model(artifact: Artifact) -> ModelSummary:
+    """The float model the artifact was made from."""
+    plan = artifact.plan
+    return ModelSummary(
+        name=plan.model_name,
+        format=plan.model_format,
+        sha256=plan.model_sha256,
+        inputs=plan.inputs,
+        outputs=plan.outputs,
+        float_bytes=artifact.file("float").size_bytes,
+        int8_bytes=artifact.file("model").size_bytes,
+    )
+
+
+def summarize_artifact(artifact: Artifact) -> ArtifactSummary:
+    """Operators by precision, those left in float, the tensors that suffered most."""
+    operators = artifact.operators
+    return ArtifactSummary(
+        precisions=dict(sorted(Counter(operator.precision for operator in operators).items())),
+        left_in_float=tuple(op for op in operators if op.precision not in ("int8", "-")),
+        worst_tensors=artifact.tensor_errors[:WORST_TENSORS],
+        working_set_bytes=artifact.working_set_bytes,
+        calibration_samples=artifact.plan.calibration_samples,
+        calibration_sha256=artifact.plan.calibration_sha256,
+    )
+
+
+def summarize_package(package: Package, budget: Budget) -> PackageSummary:
+    """What was pushed, its files largest first."""
+    files = sorted(package.manifest.files, key=lambda file: (-file.stored_bytes, file.path))
+    return PackageSummary(
+        id=package.manifest.package_id,
+        version=package.manifest.version,
+        size_bytes=package.size_bytes,
+        installed_bytes=package.installed_bytes,
+        budget_bytes=budget.package_bytes,
+        contributors=tuple(Contributor(file.path, file.stored_bytes) for file in files),
+    )
+
+
+def find_caveats(results: Results, target: Target) -> tuple[str, ...]:
+    """What the results themselves tell against taking the figures at face value."""
+    return (*_device_caveats(results, target), *_run_caveats(results))
+
+
+def _device_caveats(results: Results, target: Target) -> Iterator[str]:
+    environment = results.device.environment
+    if results.device.virtual:
+        yield (
+            "The device is virtual: its latencies and memory are those of the workstation it runs"
+            " on, not of a board. Accuracy and parity were computed for real."
+        )
+    if environment.machine != target.architecture:
+        yield (
+            f"The device is {environment.machine}, the target {target.architecture}: other kernels"
+            " computed than will on the target."
+        )
+    if environment.governor not in (None, "performance"):
+        yield (
+            f'The CPU clock was left to the "{environment.governor}" governor, which may slow runs'
+            " at random."
+        )
+
+
+def _run_caveats(results: Results) -> Iterator[str]:
+    for run in results.runs:
+        if not run.latency.steady:
+            yield (
+                f"{_NAMES[run.role]} latency is invalid: it was still falling when the time for"
+                " warming up ended."
+            )
+        yield from _drift(run)
+    slow, fast = results.run("float"), results.run("int8")
+    if slow is not None and fast is not None and _setting(slow) != _setting(fast):
+        yield (
+            f"The speed-up compares two settings: float with {_setting(slow)}, INT8 with"
+            f" {_setting(fast)}."
+        )
+
+
+def _drift(run: ModelRun) -> Iterator[str]:
+    medians = [median(turn) for turn in turns(run.latency) if turn]
+    low, high = min(medians), max(medians)
+    if high - low > low * DRIFT_PERCENT / 100:
+        symbol, (first, last) = written("ns", low, high)
+        yield (
+            f"{_NAMES[run.role]} latency drifted: the medians of its {len(medians)} turns lie"
+            f" between {first} and {last} {symbol}. Its intervals assume that it does not, and are"
+            " too narrow."
+        )
+
+
+_NAMES: Mapping[str, str] = {"float": "Float", "int8": "INT8"}
+
+
+def _setting(run: ModelRun) -> str:
+    opened = run.opened
+    threads = "1 thread" if opened.threads == 1 else f"{opened.threads} threads"
+    runtime = f"{opened.runtime.package} {opened.runtime.version}"
+    return f"{runtime}, {opened.kernel_path} kernels, {threads}"

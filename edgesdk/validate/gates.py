@@ -1,0 +1,226 @@
+"""Gates: bounds on what was measured, and the verdicts. Pure.
+
+A gate passes or fails by its point estimate. Where the interval reaches across the bound, the
+verdict stands and its reason says so. What was not measured never passes and never fails.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgesdk.errors import ExitCode, UsageError
+from edgesdk.targets.types import GateBounds
+from edgesdk.units import parse_bytes, parse_duration_ns
+from edgesdk.validate.statistics import samples_needed
+from edgesdk.validate.summaries import summarize_accuracy, summarize_latency
+from edgesdk.values.package import Budget
+from edgesdk.values.results import Results
+from edgesdk.values.verdict import Estimate, Status, Unit, Verdict, written
+
+_NO_BUDGET = Budget()
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """The highest values that pass, in base units; None where there is no gate.
+
+    Args:
+        max_accuracy_drop_points: float top-1 minus INT8 top-1, in percentage points.
+        max_p95_ns: 95th percentile of INT8 latency.
+        max_peak_ram_bytes: peak resident memory of the process that ran the INT8 model.
+        max_parity_mismatch_percent: golden output values more than one quantization step away.
+        max_package_bytes: size of the package file.
+    """
+
+    max_accuracy_drop_points: float | None = None
+    max_p95_ns: int | None = None
+    max_peak_ram_bytes: int | None = None
+    max_parity_mismatch_percent: float | None = None
+    max_package_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    id: str
+    title: str
+    unit: Unit
+    bound: float
+
+
+def resolve_gates(*layers: GateBounds, budget: Budget = _NO_BUDGET) -> Gates:
+    """Merge bounds, a later layer winning field by field, and read their texts.
+
+    Args:
+        layers: usually the target's, the project file's, the command line's.
+        budget: its package size becomes a gate, and its peak RAM where no layer names one.
+
+    Raises:
+        UsageError: a text that is no duration or size, or a number that is not finite.
+    """
+    bounds = {
+        field.name: next(
+            (
+                value
+                for layer in reversed(layers)
+                if (value := getattr(layer, field.name)) is not None
+            ),
+            None,
+        )
+        for field in dataclasses.fields(GateBounds)
+    }
+    p95, peak_ram = bounds["max_p95"], bounds["max_peak_ram"]
+    return Gates(
+        max_accuracy_drop_points=_finite("max_accuracy_drop_points", bounds),
+        max_p95_ns=None if p95 is None else parse_duration_ns(p95),
+        max_peak_ram_bytes=budget.peak_ram_bytes if peak_ram is None else parse_bytes(peak_ram),
+        max_parity_mismatch_percent=_finite("max_parity_mismatch_percent", bounds),
+        max_package_bytes=budget.package_bytes,
+    )
+
+
+def _finite(name: str, bounds: dict[str, float | None]) -> float | None:
+    value = bounds[name]
+    if value is not None and not math.isfinite(value):
+        raise UsageError(f"found {name} = {value}, expected a finite number")
+    return value
+
+
+def judge(
+    results: Results, gates: Gates, *, package_bytes: int | None = None
+) -> tuple[Verdict, ...]:
+    """One verdict for each gate that has a bound, in a fixed order.
+
+    Args:
+        package_bytes: size of the package file; None when no package is at hand.
+    """
+    verdicts = []
+    if gates.max_accuracy_drop_points is not None:
+        verdicts.append(_accuracy_drop(results, gates.max_accuracy_drop_points))
+    if gates.max_p95_ns is not None:
+        verdicts.append(_p95(results, gates.max_p95_ns))
+    if gates.max_peak_ram_bytes is not None:
+        verdicts.append(_peak_ram(results, gates.max_peak_ram_bytes))
+    if gates.max_parity_mismatch_percent is not None:
+        verdicts.append(_parity(results, gates.max_parity_mismatch_percent))
+    if gates.max_package_bytes is not None:
+        verdicts.append(_package(package_bytes, gates.max_package_bytes))
+    return tuple(verdicts)
+
+
+def outcome(verdicts: Sequence[Verdict]) -> Status:
+    """One word for all of them: the gravest of "fail", "invalid", "pass", "not measured"."""
+    words: tuple[Status, ...] = ("fail", "invalid", "pass")
+    present = {verdict.status for verdict in verdicts}
+    return next((word for word in words if word in present), "not measured")
+
+
+def exit_code(verdicts: Sequence[Verdict]) -> ExitCode:
+    """1 if a gate failed, else 6 if a measurement is invalid, else 0."""
+    return {
+        "fail": ExitCode.GATE_FAILED,
+        "invalid": ExitCode.INVALID_MEASUREMENT,
+        "pass": ExitCode.PASSED,
+        "not measured": ExitCode.PASSED,
+    }[outcome(verdicts)]
+
+
+def _accuracy_drop(results: Results, bound: float) -> Verdict:
+    gate = _Gate("accuracy_drop", "Accuracy lost to INT8", "points", bound)
+    if results.predictions is None:
+        return _without(gate, "not measured", "no data were run on the device")
+    accuracy = summarize_accuracy(results.predictions)
+    if accuracy is None:
+        return _without(gate, "not measured", "the data carry no labels")
+    return _compare(gate, accuracy.drop)
+
+
+def _p95(results: Results, bound: int) -> Verdict:
+    gate = _Gate("p95", "INT8 latency, 95th percentile", "ns", bound)
+    run = results.run("int8")
+    if run is None:
+        return _without(gate, "not measured", "the INT8 model was not timed")
+    if not run.latency.steady:
+        return _without(
+            gate,
+            "invalid",
+            f"the latency was still falling when the time for warming up ended"
+            f" ({run.latency.warm_up_runs} runs)",
+        )
+    p95 = summarize_latency(run).p95
+    if p95 is None:
+        return _without(
+            gate,
+            "not measured",
+            f"found {len(run.latency.samples_ns)} runs; a 95 % interval of this percentile needs"
+            f" {samples_needed(0.95)}",
+        )
+    return _compare(gate, p95)
+
+
+def _peak_ram(results: Results, bound: int) -> Verdict:
+    gate = _Gate("peak_ram", "Peak memory of the INT8 process", "bytes", bound)
+    run = results.run("int8")
+    if run is None:
+        return _without(gate, "not measured", "the INT8 model was not run")
+    if run.latency.peak_rss_bytes is None:
+        return _without(gate, "not measured", "the device does not tell a process's peak memory")
+    return _compare(gate, Estimate(float(run.latency.peak_rss_bytes), 1, None))
+
+
+def _parity(results: Results, bound: float) -> Verdict:
+    gate = _Gate("parity", "Output values off the golden vectors", "percent", bound)
+    parity = results.parity
+    if parity is None:
+        return _without(gate, "not measured", "the golden vectors were not run")
+    if parity.values == 0:
+        known = ", ".join(parity.golden_runtime_kernels) or "no kernel path"
+        return _without(
+            gate,
+            "not measured",
+            f"the device computes with {parity.kernel_path}; the package has golden vectors for"
+            f" {known}",
+        )
+    return _compare(
+        gate, Estimate(100 * parity.beyond_one_step / parity.values, parity.values, None)
+    )
+
+
+def _package(package_bytes: int | None, bound: int) -> Verdict:
+    gate = _Gate("package_size", "Package size", "bytes", bound)
+    if package_bytes is None:
+        return _without(gate, "not measured", "no package is at hand")
+    return _compare(gate, Estimate(float(package_bytes), 1, None))
+
+
+def _compare(gate: _Gate, measured: Estimate) -> Verdict:
+    passed = measured.value <= gate.bound
+    return Verdict(
+        gate=gate.id,
+        title=gate.title,
+        unit=gate.unit,
+        bound=gate.bound,
+        measured=measured,
+        status="pass" if passed else "fail",
+        reason=_doubt(gate, measured, passed),
+    )
+
+
+def _doubt(gate: _Gate, measured: Estimate, passed: bool) -> str:
+    """Says so when the interval reaches across the bound; empty when it does not."""
+    if measured.interval is None:
+        return ""
+    if passed and measured.interval.high > gate.bound:
+        end, verb = measured.interval.high, "reaches"
+    elif not passed and measured.interval.low <= gate.bound:
+        end, verb = measured.interval.low, "reaches down to"
+    else:
+        return ""
+    symbol, (_, text) = written(gate.unit, gate.bound, end)
+    return f"within uncertainty: the 95 % interval {verb} {text} {symbol}"
+
+
+def _without(gate: _Gate, status: Status, reason: str) -> Verdict:
+    return Verdict(gate.id, gate.title, gate.unit, gate.bound, None, status, reason)

@@ -1,0 +1,109 @@
+"""Raw results to figures: latency, accuracy, agreement, speed-up. Pure; judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from device_agent.protocol import Latency
+from edgesdk.validate.statistics import (
+    mcnemar_p,
+    median_ratio,
+    paired_difference,
+    proportion,
+    quantile,
+)
+from edgesdk.values.report import AccuracySummary, ClassAccuracy, LatencySummary
+from edgesdk.values.results import ModelRun, Predictions, Results
+from edgesdk.values.verdict import Estimate, Interval
+
+
+def summarize_latency(run: ModelRun) -> LatencySummary:
+    """Quantiles of one model's latency, in nanoseconds."""
+    samples = run.latency.samples_ns
+    return LatencySummary(
+        role=run.role,
+        n=len(samples),
+        steady=run.latency.steady,
+        minimum=Estimate(float(min(samples)), len(samples), None),
+        p50=quantile(samples, 0.50),
+        p95=quantile(samples, 0.95),
+        p99=quantile(samples, 0.99),
+    )
+
+
+def turns(latency: Latency) -> tuple[tuple[int, ...], ...]:
+    """The samples of each of the agent's turns, in order."""
+    return tuple(_cut(latency.samples_ns, latency.block_sizes))
+
+
+def _cut(samples: tuple[int, ...], sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    start = 0
+    for size in sizes:
+        yield samples[start : start + size]
+        start += size
+
+
+def speedup(results: Results) -> Estimate | None:
+    """Float median over INT8 median; None unless both were timed with a settled warm-up."""
+    slow, fast = results.run("float"), results.run("int8")
+    if slow is None or fast is None or not (slow.latency.steady and fast.latency.steady):
+        return None
+    return median_ratio(turns(slow.latency), turns(fast.latency))
+
+
+def agreement_percent(predictions: Predictions) -> Estimate:
+    """Share of samples that both models put in the same class, in percent."""
+    pairs = zip(predictions.float_top1, predictions.int8_top1, strict=True)
+    same = sum(a == b for a, b in pairs)
+    return _times(proportion(same, len(predictions.float_top1)), 100)
+
+
+def summarize_accuracy(predictions: Predictions) -> AccuracySummary | None:
+    """Accuracy of both models and what conversion cost; None without labels."""
+    if predictions.labels is None:
+        return None
+    float_right = _right(predictions.float_top1, predictions.labels)
+    int8_right = _right(predictions.int8_top1, predictions.labels)
+    lost, gained = _discordant(float_right, int8_right)
+    n = len(predictions.labels)
+    return AccuracySummary(
+        float_percent=_times(proportion(sum(float_right), n), 100),
+        int8_percent=_times(proportion(sum(int8_right), n), 100),
+        drop=_times(paired_difference(lost, gained, n), 100),
+        float_only=lost,
+        int8_only=gained,
+        mcnemar_p=mcnemar_p(lost, gained),
+        classes=tuple(_classes(predictions.labels, float_right, int8_right)),
+    )
+
+
+def _right(top1: tuple[int, ...], labels: tuple[int, ...]) -> tuple[bool, ...]:
+    return tuple(guess == label for guess, label in zip(top1, labels, strict=True))
+
+
+def _discordant(first: Sequence[bool], second: Sequence[bool]) -> tuple[int, int]:
+    pairs = list(zip(first, second, strict=True))
+    return pairs.count((True, False)), pairs.count((False, True))
+
+
+def _classes(
+    labels: tuple[int, ...], float_right: Sequence[bool], int8_right: Sequence[bool]
+) -> Iterator[ClassAccuracy]:
+    members: dict[int, list[int]] = {}
+    for index, label in enumerate(labels):
+        members.setdefault(label, []).append(index)
+    for label in sorted(members):
+        first = [float_right[i] for i in members[label]]
+        second = [int8_right[i] for i in members[label]]
+        difference = paired_difference(*_discordant(first, second), len(first))
+        yield ClassAccuracy(label, len(first), sum(first), sum(second), _times(difference, 100))
+
+
+def _times(estimate: Estimate, factor: float) -> Estimate:
+    interval = estimate.interval and Interval(
+        estimate.interval.low * factor,
+        estimate.interval.high * factor,
+        estimate.interval.confidence,
+        estimate.interval.method,
+    )
+    return Estimate(estimate.value * factor, estimate.n, interval)

@@ -1,0 +1,37 @@
+"""A sealed package on the workstation, and the budgets it has to keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_agent.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Size budgets in bytes; None where there is none.
+
+    Args:
+        package_bytes: the package file, as it travels.
+        installed_bytes: its files on the device.
+        peak_ram_bytes: memory of the process that runs the model.
+    """
+
+    package_bytes: int | None = None
+    installed_bytes: int | None = None
+    peak_ram_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An `.edgepkg` file whose every byte has been checked against its manifest."""
+
+    path: Path
+    manifest: Manifest
+    size_bytes: int
+
+    @property
+    def installed_bytes(self) -> int:
+        """Bytes of its files once installed."""
+        return sum(file.raw_bytes for file in self.manifest.files)

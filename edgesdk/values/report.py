@@ -1,0 +1,179 @@
+"""The report: what was taken where, what was measured there, and what that means.
+
+`edgesdk/report/report.schema.json` publishes its JSON form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgesdk.models.types import TensorSpec
+from edgesdk.values.artifact import OperatorPrecision, TensorError
+from edgesdk.values.results import Results, Role
+from edgesdk.values.verdict import Estimate, Status, Verdict
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """The float model, and how large its file is before and after conversion."""
+
+    name: str
+    format: str
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    float_bytes: int
+    int8_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSummary:
+    """The kind of device the model was converted for."""
+
+    id: str
+    name: str
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactSummary:
+    """How the converted model computes.
+
+    Args:
+        precisions: operators by precision ("int8", "float32", "-" for those that compute nothing).
+        left_in_float: every operator that computes in float, with the reason.
+        worst_tensors: the activations that lost most to quantization, worst first.
+        working_set_bytes: lower bound of memory, without the runtime's own.
+        calibration_samples: how many samples set the ranges.
+        calibration_sha256: of those samples.
+    """
+
+    precisions: Mapping[str, int]
+    left_in_float: tuple[OperatorPrecision, ...]
+    worst_tensors: tuple[TensorError, ...]
+    working_set_bytes: int
+    calibration_samples: int
+    calibration_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contributor:
+    """A file inside the package and the bytes it takes there."""
+
+    name: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackageSummary:
+    """What was pushed.
+
+    Args:
+        id: SHA-256 of its manifest.
+        size_bytes: of the package file.
+        installed_bytes: on the device's disk.
+        budget_bytes: the most `size_bytes` may be; None without a budget.
+        contributors: its files, largest first.
+    """
+
+    id: str
+    version: str
+    size_bytes: int
+    installed_bytes: int
+    budget_bytes: int | None
+    contributors: tuple[Contributor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LatencySummary:
+    """Latency of one inference in nanoseconds.
+
+    Args:
+        n: timed runs.
+        steady: the warm-up had settled; if not, none of these figures is to be trusted.
+        minimum: the fastest run (no interval exists for it).
+        p50, p95, p99: None where n is too small for a 95 % interval of that quantile.
+    """
+
+    role: Role
+    n: int
+    steady: bool
+    minimum: Estimate
+    p50: Estimate | None
+    p95: Estimate | None
+    p99: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassAccuracy:
+    """The samples whose true class is `label`; `drop` in percentage points, positive is worse."""
+
+    label: int
+    n: int
+    float_correct: int
+    int8_correct: int
+    drop: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracySummary:
+    """Top-1 accuracy of both models on the same labelled samples, run on the device.
+
+    Args:
+        float_percent, int8_percent: share of samples classified correctly.
+        drop: float minus INT8 in percentage points; positive is worse.
+        float_only: samples only the float model got right.
+        int8_only: samples only the INT8 model got right.
+        mcnemar_p: two-sided exact p-value of "the two are equally accurate".
+        classes: by label.
+    """
+
+    float_percent: Estimate
+    int8_percent: Estimate
+    drop: Estimate
+    float_only: int
+    int8_only: int
+    mcnemar_p: float
+    classes: tuple[ClassAccuracy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One model on one device, judged; `results` is raw, what follows it is derived from it.
+
+    Args:
+        created: UTC, ISO 8601.
+        tool_versions: distribution to version, on the workstation.
+        speedup: float median over INT8 median (n counts pairs of turns); None when either latency
+            is missing or invalid.
+        agreement_percent: samples both models put in the same class; needs no labels.
+        accuracy: None without labelled data.
+        outcome: "fail" if a gate failed, else "invalid" if one is, else "pass" if one passed, else
+            "not measured".
+        caveats: what a reader must know before believing the figures.
+    """
+
+    schema: int
+    created: str
+    tool_versions: Mapping[str, str]
+    model: ModelSummary
+    target: TargetSummary
+    plan_digest: str
+    artifact: ArtifactSummary
+    package: PackageSummary
+    results: Results
+    latencies: tuple[LatencySummary, ...]
+    speedup: Estimate | None
+    agreement_percent: Estimate | None
+    accuracy: AccuracySummary | None
+    verdicts: tuple[Verdict, ...]
+    outcome: Status
+    exit_code: int
+    caveats: tuple[str, ...]
+
+    def latency(self, role: Role) -> LatencySummary | None:
+        """The latency of that role, or None."""
+        return next((latency for latency in self.latencies if latency.role == role), None)

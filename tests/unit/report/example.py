@@ -1,0 +1,258 @@
+"""A made-up but plausible session, from raw data up: what the report's tests are built on."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from device_agent import manifest as mf
+from device_agent.protocol import (
+    Conditions,
+    Environment,
+    Latency,
+    Opened,
+    Parity,
+    RuntimeVersion,
+)
+from edgesdk.models.types import TensorSpec
+from edgesdk.targets.types import (
+    Agent,
+    ComputeUnit,
+    Runtime,
+    Scheme,
+    Target,
+    TensorScheme,
+)
+from edgesdk.validate.build import build_report
+from edgesdk.validate.gates import Gates
+from edgesdk.values.artifact import (
+    Artifact,
+    ArtifactFile,
+    GoldenVectors,
+    OperatorPrecision,
+    TensorError,
+    TensorSize,
+)
+from edgesdk.values.package import Budget, Package
+from edgesdk.values.plan import ConversionPlan
+from edgesdk.values.report import Report
+from edgesdk.values.results import MeasuredDevice, ModelRun, Predictions, Results, Role
+
+SHA = "3f0b1c5d9e7a2846" * 4
+RUNTIME = RuntimeVersion("litert", "ai-edge-litert", "2.3.0")
+GATES = Gates(
+    max_accuracy_drop_points=1.0,
+    max_p95_ns=5_000_000,
+    max_peak_ram_bytes=128 * 2**20,
+    max_parity_mismatch_percent=0.5,
+    max_package_bytes=2**20,
+)
+
+
+def example_report(
+    *,
+    results: Results | None = None,
+    gates: Gates = GATES,
+    artifact: Artifact | None = None,
+    caveats: tuple[str, ...] = (),
+) -> Report:
+    """A report that passes every gate, unless told otherwise."""
+    return build_report(
+        artifact=artifact or example_artifact(),
+        target=example_target(),
+        package=example_package(),
+        budget=Budget(package_bytes=2**20),
+        results=results or example_results(),
+        gates=gates,
+        created=datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC),
+        caveats=caveats,
+    )
+
+
+def example_results(**changes: object) -> Results:
+    """What a steady, cool board would give; `changes` replace whole fields."""
+    results = Results(
+        device=MeasuredDevice("bench-pi", False, example_environment()),
+        runs=(
+            example_run("float", 8_412_000, 61_000_000),
+            example_run("int8", 3_104_000, 48_500_000),
+        ),
+        predictions=example_predictions(),
+        parity=Parity("xnnpack", ("xnnpack", "builtin"), 32, 320, 1, 2.0, 0),
+    )
+    return dataclasses.replace(results, **changes)  # type: ignore[arg-type]
+
+
+def example_environment() -> Environment:
+    return Environment(
+        hostname="bench-pi",
+        machine="aarch64",
+        system="Linux",
+        kernel="6.12.25+rpt-rpi-2712",
+        libc="glibc 2.41",
+        python="3.13.5",
+        cpu_model="Cortex-A76",
+        cpu_count=4,
+        memory_total_bytes=8_454_688_768,
+        memory_available_bytes=7_814_238_208,
+        disk_free_bytes=51_200_000_000,
+        governor="performance",
+        max_clock_hz=2_400_000_000,
+        board="Raspberry Pi 5 Model B Rev 1.0",
+        runtimes=(RUNTIME,),
+    )
+
+
+def example_latency(
+    role: Role, typical_ns: int, *, turns: int = 10, runs_a_turn: int = 60, drift: float = 0.0
+) -> Latency:
+    """Log-normal runs with a slow one now and then, turn by turn."""
+    random = np.random.default_rng([typical_ns, turns, runs_a_turn])
+    count = turns * runs_a_turn
+    noise = np.exp(random.normal(0, 0.012, count)) + random.exponential(0.01, count)
+    hiccups = np.where(random.random(count) < 0.015, random.uniform(1.2, 1.9, count), 1.0)
+    trend = 1 + drift * np.arange(count) / count
+    turn = np.repeat(np.exp(random.normal(0, 0.004, turns)), runs_a_turn)
+    samples = (typical_ns * noise * hiccups * trend * turn).astype(int)
+    return Latency(
+        key=role,
+        samples_ns=tuple(samples.tolist()),
+        block_sizes=(runs_a_turn,) * turns,
+        warm_up_runs=24,
+        steady=True,
+        conditions=tuple(
+            Conditions(i * 10**9, 2_400_000_000, 51.0 + 0.7 * i, 1.1) for i in range(turns + 1)
+        ),
+        peak_rss_bytes=None,
+    )
+
+
+def example_run(role: Role, typical_ns: int, peak_rss_bytes: int, **latency: object) -> ModelRun:
+    port = mf.Port("image", (1, 32, 32, 3), "float32")
+    opened = Opened(
+        key=role,
+        runtime=RUNTIME,
+        kernel_path="xnnpack",
+        threads=4,
+        load_ns=5_200_000,
+        baseline_rss_bytes=41_000_000,
+        inputs=(port,),
+        outputs=(mf.Port("probabilities", (1, 10), "float32"),),
+    )
+    measured = dataclasses.replace(
+        example_latency(role, typical_ns),
+        peak_rss_bytes=peak_rss_bytes,
+        **latency,  # type: ignore[arg-type]
+    )
+    return ModelRun(role, opened, measured)
+
+
+def example_predictions(n: int = 2000, classes: int = 10) -> Predictions:
+    """Float right nine times in ten; INT8 mostly of the same mind, a little worse on class 3."""
+    random = np.random.default_rng(7)
+    labels = random.integers(classes, size=n)
+    wrong = (labels + 1 + random.integers(classes - 1, size=n)) % classes
+    float_top1 = np.where(random.random(n) < 0.91, labels, wrong)
+    flips = random.random(n) < np.where(labels == 3, 0.05, 0.012)
+    other = np.where(float_top1 == labels, wrong, labels)
+    keep_right = random.random(n) < 0.25
+    int8_top1 = np.where(flips & ~keep_right, other, float_top1)
+    return Predictions(
+        tuple(labels.tolist()), tuple(float_top1.tolist()), tuple(int8_top1.tolist())
+    )
+
+
+def example_target() -> Target:
+    return Target(
+        id="raspberry-pi-5",
+        name="Raspberry Pi 5",
+        vendor="Raspberry Pi",
+        family="arm-cpu",
+        soc="Broadcom BCM2712",
+        architecture="aarch64",
+        compute_units=(ComputeUnit("cpu", "cpu", "Cortex-A76"),),
+        runtimes=(Runtime("litert", "2.0"),),
+        quantization=example_scheme(),
+        agent=Agent("3.7"),
+    )
+
+
+def example_scheme() -> Scheme:
+    return Scheme(TensorScheme(8, True, "per-channel"), TensorScheme(8, False, "per-tensor"))
+
+
+def example_artifact(name: str = "resnet8") -> Artifact:
+    plan = ConversionPlan(
+        model_name=name,
+        model_format="tflite",
+        model_sha256=SHA,
+        inputs=(TensorSpec("image", (1, 32, 32, 3), "float32"),),
+        outputs=(TensorSpec("probabilities", (1, 10), "float32"),),
+        target_id="raspberry-pi-5",
+        target_architecture="aarch64",
+        backend="litert",
+        runtime=Runtime("litert", "2.0"),
+        scheme=example_scheme(),
+        io="int8",
+        keep_float=(),
+        calibration_sha256=SHA,
+        calibration_samples=200,
+        toolchain={"edgesdk": "0.1.0", "ai-edge-litert": "2.3.0", "ai-edge-quantizer": "0.10.0"},
+    )
+    operators = (
+        *(OperatorPrecision(i, "CONV_2D", f"stage{i}/conv", "int8") for i in range(9)),
+        *(OperatorPrecision(9 + i, "ADD", f"stage{i}/add", "int8") for i in range(3)),
+        OperatorPrecision(12, "MEAN", "pool/mean", "int8"),
+        OperatorPrecision(13, "RESHAPE", "flatten", "-"),
+        OperatorPrecision(14, "FULLY_CONNECTED", "logits", "int8"),
+        OperatorPrecision(15, "SOFTMAX", "probabilities", "float32", "kept in float by the recipe"),
+    )
+    errors = tuple(
+        TensorError(f"stage{i}/conv", 19.4 + 2.6 * i, round(0.31 / (i + 1), 4)) for i in range(9)
+    )
+    return Artifact(
+        schema=1,
+        plan=plan,
+        plan_digest=SHA,
+        files=(
+            ArtifactFile("model", "model.tflite", 98_304, SHA),
+            ArtifactFile("float", "float.tflite", 321_088, SHA),
+            ArtifactFile("golden", "golden.npz", 402_100, SHA),
+        ),
+        inputs=(),
+        outputs=(),
+        operators=operators,
+        tensor_errors=errors,
+        tensor_sizes=(
+            TensorSize("stage8/conv/weights", "constant", "int8", (64, 3, 3, 64), 36864),
+        ),
+        working_set_bytes=180_224,
+        golden=GoldenVectors(32, ("xnnpack", "builtin")),
+    )
+
+
+def example_package() -> Package:
+    files = (
+        mf.File("model", "model.tflite", 98_304, SHA, "zlib", 84_113, (SHA,)),
+        mf.File("golden", "golden.npz", 402_100, SHA, "zlib", 371_522, (SHA,)),
+    )
+    return Package(
+        Path("resnet8.edgepkg"),
+        mf.Manifest(
+            format=mf.FORMAT,
+            name="resnet8",
+            version="0.1.0",
+            sequence=1,
+            compatibility=mf.Compatibility("raspberry-pi-5", ("aarch64",), "litert", "2.0"),
+            inputs=(),
+            outputs=(),
+            files=files,
+            limits=mf.Limits(None, None),
+            gates={},
+            provenance={},
+        ),
+        458_752,
+    )
