@@ -47,6 +47,16 @@ class CorruptPackage(Exception):
     """The bytes are not a well-formed package; the message says where and why."""
 
 
+def is_package_id(text: str) -> bool:
+    """Whether it has the form of a package id: a SHA-256 in lower-case hex."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def is_file_name(text: str) -> bool:
+    """Whether it is a plain, portable file name that does not start with a dot."""
+    return _FILE_NAME.fullmatch(text) is not None
+
+
 def header(name: str, size: int) -> bytes:
     """The 512-byte USTAR header of a member: a plain file, mode 0644, owned by nobody, dated 0.
 
@@ -93,9 +103,7 @@ def package_bytes(manifest: Manifest) -> int:
     return sum(BLOCK_BYTES + size + len(padding(size)) for size in sizes) + len(TRAILER)
 
 
-def write_package(
-    manifest: Manifest, stored: Callable[[File], Iterable[bytes]]
-) -> Iterator[bytes]:
+def write_package(manifest: Manifest, stored: Callable[[File], Iterable[bytes]]) -> Iterator[bytes]:
     """The package's bytes, piece by piece.
 
     Args:
@@ -137,7 +145,7 @@ def check_manifest(manifest: Manifest) -> None:
 
 
 def _check_file(file: File) -> None:
-    if not _FILE_NAME.fullmatch(file.path):
+    if not is_file_name(file.path):
         raise CorruptPackage(f"found file name {file.path!r}, expected {_FILE_NAME.pattern}")
     if file.codec not in CODECS:
         raise CorruptPackage(f"{file.path}: found codec {file.codec!r}, expected one of {CODECS}")
@@ -196,7 +204,7 @@ class PackageReader:
     def _read_manifest(self) -> Manifest:
         head = self._exactly(BLOCK_BYTES, "header of the manifest")
         package_id, size = head[:64].decode("ascii", "replace"), head[_SIZE_FIELD]
-        if not (_SHA256.fullmatch(package_id) and _OCTAL.fullmatch(size)):
+        if not (is_package_id(package_id) and _OCTAL.fullmatch(size)):
             raise CorruptPackage("this is not a package: it does not start with a package id")
         length = int(size[:-1], 8)
         if length > MANIFEST_MAX_BYTES:

@@ -10,10 +10,12 @@ import glob
 import os
 import platform
 import re
+import resource
 import time
 from typing import List, Optional, Sequence, Tuple
 
 from device_agent import runtimes
+from device_agent.durable import free_bytes
 from device_agent.protocol import Conditions, Environment
 
 _CPUFREQ = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
@@ -75,7 +77,7 @@ def read_conditions() -> Conditions:
     """How the device fares at this moment."""
     clock_hz = highest_khz(_read_all(_CPUFREQ + "scaling_cur_freq"))
     return Conditions(
-        at_ns=time.monotonic_ns() if hasattr(time, "monotonic_ns") else 0,
+        at_ns=time.monotonic_ns(),
         clock_hz=clock_hz or parse_cpu_mhz(_read("/proc/cpuinfo")),
         temperature_celsius=_temperature(),
         load_average=parse_load_average(_read("/proc/loadavg")),
@@ -87,21 +89,11 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def free_bytes(path: str) -> Optional[int]:
-    """Free space for ordinary users on the file system of `path` or its nearest existing parent."""
-    path = os.path.abspath(path)
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    try:
-        found = os.statvfs(path)
-    except OSError:
-        return None
-    return found.f_bavail * found.f_frsize
-
-
-def peak_rss_bytes() -> Optional[int]:
+def peak_rss_bytes() -> int:
     """Highest resident memory of this process since it started."""
-    return parse_status(_read("/proc/self/status"), "VmHWM")
+    measured = parse_status(_read("/proc/self/status"), "VmHWM")
+    # Kilobytes on Linux, which is where /proc may be hidden.
+    return measured or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def rss_bytes() -> Optional[int]:

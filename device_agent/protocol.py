@@ -135,6 +135,10 @@ class Installed:
     """The package is on the device, every file verified and durable, and is the current one.
 
     Args:
+        target: id of the target it was converted for.
+        runtime: "litert" or "onnxruntime".
+        runtime_min_version: lowest version of that runtime.
+        installed_bytes: size of its files.
         already: it had been there before; nothing was written.
     """
 
@@ -142,6 +146,8 @@ class Installed:
     name: str
     version: str
     target: str
+    runtime: str
+    runtime_min_version: str
     installed_bytes: int
     already: bool
 
@@ -214,7 +220,8 @@ class Opened:
 class Bench:
     """Time several opened models, taking turns in blocks. Reply: `Benched`.
 
-    The inputs are the first sample sent with `Predict` or, failing that, the first golden vector.
+    The inputs are the first sample sent with `Predict` or, failing that, the first golden vector:
+    of the model's package or, for a staged model, of the package this session saw last.
 
     Args:
         keys: the models, in the order of their turns.

@@ -21,25 +21,43 @@ import platform
 import shutil
 import stat
 import tempfile
-from typing import Callable, Dict, Iterator, Optional, Tuple
+from typing import Callable, Iterator, Tuple
 
-from device_agent import archive
-from device_agent.archive import CorruptPackage, PackageReader, parse_manifest
+from device_agent.archive import (
+    MANIFEST_MAX_BYTES,
+    MANIFEST_NAME,
+    CorruptPackage,
+    PackageReader,
+    Read,
+    is_file_name,
+    is_package_id,
+    parse_manifest,
+)
 from device_agent.codec import canonical
-from device_agent.environment import free_bytes
+from device_agent.durable import (
+    disk_full,
+    free_bytes,
+    has_content,
+    make_folder,
+    read_file,
+    remove,
+    storage_errors,
+    sync_folder,
+    write_file,
+)
 from device_agent.failures import AgentFailure
-from device_agent.manifest import File, Manifest
+from device_agent.manifest import Manifest
 from device_agent.protocol import ErrorCode, Installed
 
 SPARE_BYTES = 256 * 1024
-"""Kept free beyond the files themselves: directories, the manifest, the pointer."""
+"""Kept free beyond the files themselves: folders, the manifest, the pointer."""
 
+_PIECE_BYTES = 64 * 1024
+_POINTER_BYTES = 65
 _MACHINE_ALIASES = {"arm64": "aarch64", "amd64": "x86_64"}
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_READ_BYTES = 256 * 1024
 
 Advance = Callable[[int], None]
-"""Called with the number of raw bytes just written."""
+"""Called with the number of raw bytes that have just come."""
 
 
 class Store:
@@ -49,18 +67,17 @@ class Store:
         root: created where it does not exist; "~" stands for the home folder.
 
     Raises:
-        AgentFailure: "storage", the folder cannot be used.
+        AgentFailure: "storage" or "disk_full": the folder cannot be used.
     """
 
     def __init__(self, root: str) -> None:
         self.root = os.path.realpath(os.path.expanduser(root))
         self._packages = os.path.join(self.root, "store")
         self._sessions = os.path.join(self.root, "sessions")
-        with _storage_errors(self.root):
+        with storage_errors(self.root):
             os.makedirs(self.root, 0o700, exist_ok=True)
             _refuse_shared(self.root)
-            for folder in (self._packages, self._sessions):
-                _make_folder(folder)
+            self._make_folders()
             with self._locked():
                 self._remove_dead_sessions()
                 self._session, self._session_lock = self._begin_session()
@@ -77,30 +94,27 @@ class Store:
             AgentFailure: "incompatible", "over_budget", "disk_full" or "storage".
             CorruptPackage: from the reader; nothing of the package stays.
         """
-        manifest = reader.manifest
-        check_architecture(manifest, platform.machine())
-        check_budget(manifest)
+        check_architecture(reader.manifest, platform.machine())
+        check_budget(reader.manifest)
         already = self._is_intact(reader.package_id)
         if already:
-            archive_rest(reader)
+            _read_on(reader)
         else:
             self._receive(reader, advance)
-        with _storage_errors(self.root), self._locked():
-            self._point_at(reader.package_id)
-        return _installed(reader.package_id, manifest, already)
+        self._point_at(reader.package_id)
+        return _installed(reader.package_id, reader.manifest, already)
 
     def activate(self, package_id: str) -> Installed:
         """Make an installed package the current one, after verifying its files once more.
 
         Raises:
-            AgentFailure: "not_installed", or "storage".
+            AgentFailure: "not_installed" (also where it is damaged), or "storage".
         """
         if not self._is_intact(package_id):
             raise AgentFailure(
                 ErrorCode.NOT_INSTALLED, f"package {package_id} is not on this device, or damaged"
             )
-        with _storage_errors(self.root), self._locked():
-            self._point_at(package_id)
+        self._point_at(package_id)
         return _installed(package_id, self.manifest(package_id), True)
 
     def current(self) -> Installed:
@@ -110,11 +124,16 @@ class Store:
             AgentFailure: "not_installed", or "storage".
         """
         try:
-            package_id = _read_file(os.path.join(self._packages, "current"), 128).decode().strip()
-        except FileNotFoundError:
-            raise _nothing_installed() from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise AgentFailure(ErrorCode.STORAGE, f"the pointer is unreadable: {error}") from error
+            pointer = read_file(os.path.join(self._packages, "current"), _POINTER_BYTES)
+        except FileNotFoundError as error:
+            raise AgentFailure(
+                ErrorCode.NOT_INSTALLED, "no package is installed on this device", "push one"
+            ) from error
+        except OSError as error:
+            raise _damaged("the pointer", str(error)) from error
+        package_id = pointer.decode("ascii", "replace").strip()
+        if not is_package_id(package_id):
+            raise _damaged("the pointer", f"it holds {package_id!r}")
         return _installed(package_id, self.manifest(package_id), True)
 
     def manifest(self, package_id: str) -> Manifest:
@@ -123,16 +142,14 @@ class Store:
         Raises:
             AgentFailure: "not_installed", or "storage" where it is damaged.
         """
-        folder = self._folder(package_id)
-        if not os.path.lexists(folder):
+        if not os.path.lexists(self._folder(package_id)):
             raise AgentFailure(
                 ErrorCode.NOT_INSTALLED, f"package {package_id} is not on this device", "push it"
             )
         try:
-            manifest = self._read_manifest(package_id)
+            return self._read_manifest(package_id)
         except (OSError, CorruptPackage) as error:
-            raise _damaged(package_id, str(error)) from error
-        return manifest
+            raise _damaged(f"package {package_id}", str(error)) from error
 
     def verified_path(self, package_id: str, role: str) -> str:
         """Path of an installed package's file, whose bytes have just been checked.
@@ -145,34 +162,43 @@ class Store:
         if file is None:
             raise AgentFailure(ErrorCode.BAD_REQUEST, f"package {package_id} has no {role!r} file")
         path = os.path.join(self._folder(package_id), file.path)
-        if not _has_content(path, file):
-            raise _damaged(package_id, f"{file.path} is not as its manifest says")
+        if not has_content(path, file):
+            raise _damaged(f"package {package_id}", f"{file.path} is not as its manifest says")
         return path
 
-    def stage(self, name: str, size: int, sha256: str, read: archive.Read) -> str:
+    def stage(self, name: str, size: int, sha256: str, read: Read) -> str:
         """Write a file for this session only and return its path.
 
         Raises:
             AgentFailure: "bad_request" for an unsafe name or other bytes than announced,
                 "disk_full", "storage".
         """
-        archive_name = archive.safe_name(name)
-        path = os.path.join(self._session, "staged-" + archive_name)
-        digest = hashlib.sha256()
+        if not is_file_name(name):
+            raise AgentFailure(ErrorCode.BAD_REQUEST, f"found file name {name!r}")
         self._refuse_full_disk(size)
-        with _storage_errors(self.root):
-            _remove_file(path)
-            with _removed_on_error(path):
-                _write_file(path, _hashed(_pieces(read, size), digest.update))
-                if digest.hexdigest() != sha256:
-                    raise AgentFailure(
-                        ErrorCode.BAD_REQUEST, f"{name}: the bytes that came are not those announced"
-                    )
+        path = os.path.join(self._session, "staged-" + name)
+        digest = hashlib.sha256()
+        with storage_errors(self.root, size), _removed_on_error(path):
+            remove(path)
+            write_file(path, _tee(_pieces(read, size), digest.update))
+            if digest.hexdigest() != sha256:
+                raise AgentFailure(
+                    ErrorCode.BAD_REQUEST, f"{name}: the bytes that came are not those announced"
+                )
         return path
 
+    def _make_folders(self) -> None:
+        make_folder(self._sessions)
+        if not os.path.lexists(self._packages):
+            make_folder(self._packages)
+            sync_folder(self.root)
+            sync_folder(os.path.dirname(self.root))
+        make_folder(self._packages)
+
     def _receive(self, reader: PackageReader, advance: Advance) -> None:
-        self._refuse_full_disk(_raw_bytes(reader.manifest))
-        with _storage_errors(self.root):
+        needed = _raw_bytes(reader.manifest)
+        self._refuse_full_disk(needed)
+        with storage_errors(self.root, needed):
             incoming = tempfile.mkdtemp(prefix="incoming-", dir=self._session)
             try:
                 _write_package(reader, incoming, advance)
@@ -183,59 +209,53 @@ class Store:
 
     def _move_in(self, incoming: str, package_id: str) -> None:
         final = self._folder(package_id)
+        if self._is_intact(package_id):
+            return  # Another session was faster.
         if os.path.lexists(final):
-            if self._is_intact(package_id):
-                return  # Another session was faster.
-            os.rename(final, os.path.join(self._session, "damaged-" + package_id))
+            os.rename(final, tempfile.mkdtemp(dir=self._session) + "/damaged")
         os.rename(incoming, final)
-        _sync_folder(self._packages)
+        sync_folder(self._packages)
 
     def _point_at(self, package_id: str) -> None:
         temporary = os.path.join(self._session, "current")
-        _remove_file(temporary)
-        _write_file(temporary, iter([package_id.encode("ascii") + b"\n"]))
-        os.rename(temporary, os.path.join(self._packages, "current"))
-        _sync_folder(self._packages)
+        with storage_errors(self.root, _POINTER_BYTES), self._locked():
+            remove(temporary)
+            write_file(temporary, [package_id.encode("ascii") + b"\n"])
+            os.rename(temporary, os.path.join(self._packages, "current"))
+            sync_folder(self._packages)
 
     def _is_intact(self, package_id: str) -> bool:
         """Whether the package is there with every file as its manifest says."""
         folder = self._folder(package_id)
         try:
-            if not stat.S_ISDIR(os.lstat(folder).st_mode):
-                return False
             manifest = self._read_manifest(package_id)
         except (OSError, CorruptPackage):
             return False
-        return all(_has_content(os.path.join(folder, file.path), file) for file in manifest.files)
+        return all(has_content(os.path.join(folder, file.path), file) for file in manifest.files)
 
     def _read_manifest(self, package_id: str) -> Manifest:
-        path = os.path.join(self._folder(package_id), archive.MANIFEST_NAME)
-        text = _read_file(path, archive.MANIFEST_MAX_BYTES)
+        folder = self._folder(package_id)
+        if not stat.S_ISDIR(os.lstat(folder).st_mode):
+            raise OSError(errno.ENOTDIR, "not a folder", folder)
+        text = read_file(os.path.join(folder, MANIFEST_NAME), MANIFEST_MAX_BYTES)
         if hashlib.sha256(text).hexdigest() != package_id:
             raise CorruptPackage("its manifest is not the one its id names")
         return parse_manifest(text)
 
     def _folder(self, package_id: str) -> str:
-        if not archive.is_package_id(package_id):
+        if not is_package_id(package_id):
             raise AgentFailure(ErrorCode.BAD_REQUEST, f"found package id {package_id!r}")
         return os.path.join(self._packages, package_id)
 
-    def _refuse_full_disk(self, needed: int) -> None:
+    def _refuse_full_disk(self, size: int) -> None:
         free = free_bytes(self.root)
-        if free is not None and free < needed + SPARE_BYTES:
-            raise AgentFailure(
-                ErrorCode.DISK_FULL,
-                f"{self.root} has {free} bytes free, expected {needed + SPARE_BYTES}",
-                "free some space on the device, or use another folder",
-            )
+        if free is not None and free < size + SPARE_BYTES:
+            raise disk_full(self.root, size + SPARE_BYTES)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        descriptor = os.open(
-            os.path.join(self.root, "lock"),
-            os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC,
-            0o600,
-        )
+        flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(os.path.join(self.root, "lock"), flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -244,7 +264,8 @@ class Store:
 
     def _begin_session(self) -> Tuple[str, int]:
         folder = tempfile.mkdtemp(dir=self._sessions)
-        lock = os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+        lock = os.open(os.path.join(folder, "lock"), flags, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         return folder, lock
 
@@ -252,7 +273,7 @@ class Store:
         for name in os.listdir(self._sessions):
             folder = os.path.join(self._sessions, name)
             if _is_dead(folder):
-                _remove_tree(folder)
+                remove(folder)
 
 
 def check_architecture(manifest: Manifest, machine: str) -> None:
@@ -268,7 +289,7 @@ def check_architecture(manifest: Manifest, machine: str) -> None:
     if wanted and _plain(machine) not in {_plain(name) for name in wanted}:
         raise AgentFailure(
             ErrorCode.INCOMPATIBLE,
-            f"found a {machine} device, expected {' or '.join(wanted)}",
+            f"found a device with {machine}, expected {' or '.join(wanted)}",
             f"the package was made for {manifest.compatibility.target}: convert for this device",
         )
 
@@ -287,5 +308,89 @@ def check_budget(manifest: Manifest) -> None:
 
 
 def _plain(machine: str) -> str:
-    lower = machine.lower()
-    return _MACHINE_ALIASES.get(lower, lower)
+    return _MACHINE_ALIASES.get(machine.lower(), machine.lower())
+
+
+def _raw_bytes(manifest: Manifest) -> int:
+    return sum(file.raw_bytes for file in manifest.files)
+
+
+def _installed(package_id: str, manifest: Manifest, already: bool) -> Installed:
+    return Installed(
+        package_id=package_id,
+        name=manifest.name,
+        version=manifest.version,
+        target=manifest.compatibility.target,
+        runtime=manifest.compatibility.runtime,
+        runtime_min_version=manifest.compatibility.runtime_min_version,
+        installed_bytes=_raw_bytes(manifest),
+        already=already,
+    )
+
+
+def _damaged(what: str, why: str) -> AgentFailure:
+    return AgentFailure(
+        ErrorCode.STORAGE, f"{what} is damaged on the device: {why}", "push the package again"
+    )
+
+
+def _write_package(reader: PackageReader, folder: str, advance: Advance) -> None:
+    for file, pieces in reader.files():
+        path = os.path.join(folder, file.path)
+        write_file(path, _tee(pieces, lambda piece: advance(len(piece))))
+    write_file(os.path.join(folder, MANIFEST_NAME), [canonical(reader.manifest)])
+    os.chmod(folder, 0o755)
+    sync_folder(folder)
+
+
+def _read_on(reader: PackageReader) -> None:
+    """Verify the rest of a package that is not needed."""
+    for _, pieces in reader.files():
+        for _ in pieces:
+            pass
+
+
+def _pieces(read: Read, size: int) -> Iterator[bytes]:
+    left = size
+    while left > 0:
+        piece = read(min(left, _PIECE_BYTES))
+        if not piece:
+            return
+        left -= len(piece)
+        yield piece
+
+
+def _tee(pieces: Iterator[bytes], see: Callable[[bytes], None]) -> Iterator[bytes]:
+    for piece in pieces:
+        see(piece)
+        yield piece
+
+
+@contextlib.contextmanager
+def _removed_on_error(path: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        remove(path)
+        raise
+
+
+def _is_dead(folder: str) -> bool:
+    """Whether no living process holds the session's lock."""
+    try:
+        lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
+def _refuse_shared(root: str) -> None:
+    found = os.stat(root)
+    if found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
+        raise OSError(errno.EPERM, "not yours alone to write", root)

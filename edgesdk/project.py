@@ -13,19 +13,10 @@ from pathlib import Path
 from edgesdk.errors import MalformedFile, ProjectError
 from edgesdk.serial import from_dict, read_toml
 from edgesdk.targets.types import BudgetText, GateBounds
-from edgesdk.values.plan import Recipe
+from edgesdk.values.package import Release
+from edgesdk.values.recipe import Recipe
 
 PROJECT_FILE = "edgesdk.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """What the package is called: see `edgesdk.package.building.Release`."""
-
-    name: str | None = None
-    version: str = "0.1.0"
-    sequence: int = 1
-    include_float: bool = False
 
 
 @dataclass(frozen=True, slots=True)

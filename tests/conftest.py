@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import contextlib
 import os
 import pwd
 import shutil
@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,19 +30,24 @@ StrictModes no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
-MaxStartups {max_startups}
+{settings}
 """
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def no_thread_outlives_its_test() -> Iterator[None]:
     """What a test starts, it ends."""
     before = set(threading.enumerate())
     yield
     deadline = time.monotonic() + 2
-    while left := [t for t in threading.enumerate() if t not in before and t.is_alive()]:
+    while left := [thread for thread in set(threading.enumerate()) - before if _is_ours(thread)]:
         assert time.monotonic() < deadline, f"threads left running: {left}"
         time.sleep(0.01)
+
+
+def _is_ours(thread: threading.Thread) -> bool:
+    """The session's virtual device has a thread for each command, until that ends."""
+    return not thread.name.startswith("asyncio-waitpid")
 
 
 @pytest.fixture(scope="session")
@@ -62,35 +67,38 @@ def virtual_device(tmp_path: Path) -> Iterator[VirtualDevice]:
 @pytest.fixture(scope="session")
 def sshd_device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
     """OpenSSH's server on this machine, run by and letting in the user who runs the tests."""
-    yield from _serve_sshd(tmp_path_factory.mktemp("sshd"), max_startups="10:30:100")
+    with _serve_sshd(tmp_path_factory.mktemp("sshd"), "") as device:
+        yield device
 
 
 @pytest.fixture
-def crowded_sshd_device(tmp_path: Path) -> Iterator[Device]:
-    """OpenSSH's server, refusing every connection while two others have not logged in."""
-    yield from _serve_sshd(tmp_path, max_startups="2:100:2")
+def sshd_device_with(tmp_path: Path) -> Iterator[Callable[[str], Device]]:
+    """Starts OpenSSH's server with a line of configuration of its own."""
+    with contextlib.ExitStack() as servers:
+        yield lambda settings: servers.enter_context(_serve_sshd(tmp_path, settings))
 
 
-def _serve_sshd(directory: Path, max_startups: str) -> Iterator[Device]:
-    _require_sshd()
+@contextlib.contextmanager
+def _serve_sshd(directory: Path, settings: str) -> Iterator[Device]:
+    user = _require_sshd()
     host_key = _make_key(directory / "host_key")
     client_key = _make_key(directory / "client_key")
     (directory / "authorized_keys").write_text(client_key + "\n")
     port = _free_port()
     config = directory / "sshd_config"
-    config.write_text(
-        _SSHD_CONFIG.format(directory=directory, port=port, max_startups=max_startups)
-    )
-    with subprocess.Popen(
-        [_SSHD, "-D", "-e", "-f", config], stderr=(directory / "log").open("wb")
-    ) as server:
+    config.write_text(_SSHD_CONFIG.format(directory=directory, port=port, settings=settings))
+    log = directory / "log"
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen([_SSHD, "-D", "-e", "-f", config], stderr=stream) as server,
+    ):
         try:
-            _await_port(port, server, directory / "log")
+            _await_port(port, server, log)
             yield Device(
                 name="openssh",
                 host="127.0.0.1",
                 port=port,
-                user=getpass.getuser(),
+                user=user,
                 target="raspberry-pi-5",
                 host_key=host_key,
                 identity_file=str(directory / "client_key"),
@@ -99,10 +107,14 @@ def _serve_sshd(directory: Path, max_startups: str) -> Iterator[Device]:
             server.terminate()
 
 
-def _require_sshd() -> None:
+def _require_sshd() -> str:
+    """Who may log in: the user who runs the tests."""
     if not _SSHD.exists() or shutil.which("ssh-keygen") is None:
         pytest.skip("OpenSSH's server is not installed")
-    account = pwd.getpwuid(os.getuid())
+    try:
+        account = pwd.getpwuid(os.getuid())
+    except KeyError:
+        pytest.skip(f"user {os.getuid()} has no account, so sshd lets nobody in")
     if Path(account.pw_shell).name in ("nologin", "false"):
         pytest.skip(f"{account.pw_name} has no login shell, so sshd lets it run nothing")
     if os.getuid() == 0:
@@ -110,6 +122,7 @@ def _require_sshd() -> None:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         except OSError as error:
             pytest.skip(f"sshd run by root needs /run/sshd: {error.strerror}")
+    return account.pw_name
 
 
 def _make_key(path: Path) -> str:

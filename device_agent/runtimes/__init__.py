@@ -14,10 +14,17 @@ import sys
 from typing import Iterator, NamedTuple, Optional, Tuple
 
 from device_agent.protocol import RuntimeVersion
-from device_agent.runtimes.base import LoadedModel, NoRuntime, Runtime, RuntimeFailed
+from device_agent.runtimes.base import (
+    BadTensor,
+    LoadedModel,
+    NoRuntime,
+    Runtime,
+    RuntimeFailed,
+)
 
 __all__ = [
     "UNKNOWN_VERSION",
+    "BadTensor",
     "LoadedModel",
     "NoRuntime",
     "Runtime",
@@ -111,6 +118,9 @@ def _import(known: _Known, version: RuntimeVersion) -> Runtime:
         prepared: Runtime = adapter.prepare(known.module, version)
     except ImportError as error:
         raise NoRuntime(f"{version.package} is installed but does not import: {error}") from error
+    if version.version == UNKNOWN_VERSION:
+        told = getattr(sys.modules[known.module], "__version__", UNKNOWN_VERSION)
+        prepared.version = RuntimeVersion(version.runtime, version.package, str(told))
     return prepared
 
 

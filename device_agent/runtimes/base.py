@@ -25,6 +25,10 @@ class RuntimeFailed(Exception):
     """The runtime refused the model or an input, or failed while computing."""
 
 
+class BadTensor(ValueError):
+    """An array, or a payload of them, that does not fit the model."""
+
+
 class LoadedModel:
     """A model that is ready to run.
 

@@ -7,16 +7,13 @@ from typing import Any, Iterator, List, Sequence
 import numpy as np
 
 from device_agent.manifest import Port
+from device_agent.runtimes.base import BadTensor
 
 STEPS_OF_FULL_RANGE = 255
 """A float output has this many steps over its golden range, as if it were 8 bits wide."""
 
 STEPS_MAX = 1e9
 """Stands for "no number at all": the difference to a NaN or an infinity."""
-
-
-class BadTensor(ValueError):
-    """An array that does not fit its port."""
 
 
 def dtype_name(dtype: Any) -> str:

@@ -9,7 +9,8 @@ from edgesdk.data.samples import Samples
 from edgesdk.errors import IncompatibleTarget, ModelError, UsageError
 from edgesdk.models.types import Model
 from edgesdk.targets.types import Runtime, Target
-from edgesdk.values.plan import ConversionPlan, PortDType, Recipe
+from edgesdk.values.plan import ConversionPlan
+from edgesdk.values.recipe import PortDType, Recipe
 
 
 def plan_conversion(

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from device_agent.manifest import Port
 from edgesdk.errors import ToolchainMissing
 from edgesdk.values.artifact import OperatorPrecision, TensorError, TensorSize
-from edgesdk.values.plan import ConversionPlan, PortDType
+from edgesdk.values.plan import ConversionPlan
+from edgesdk.values.recipe import PortDType
 
 Array = npt.NDArray[Any]
 Sample = Mapping[str, Array]

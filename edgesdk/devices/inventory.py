@@ -71,7 +71,7 @@ def parse_address(text: str) -> Address:
         UsageError: anything else.
     """
     match = _ADDRESS.fullmatch(text)
-    if match is None or not _PORT.fullmatch(match[4] or "0"):
+    if match is None or not (match[4] is None or _PORT.fullmatch(match[4])):
         raise UsageError(
             f"found device address {text!r}, expected user@host or user@host:port",
             hint="An IPv6 address goes in brackets: user@[fe80::1]:22.",

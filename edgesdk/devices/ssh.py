@@ -48,6 +48,7 @@ _STALL_S = 15.0
 _WINDOW_BYTES = 8 * MIB
 _CHUNK_BYTES = 32 * KIB
 _WINDOW_WAIT_S = 0.002
+_MARGIN_S = 0.1
 _CONNECT_ATTEMPTS = 6
 _FIRST_PAUSE_S = 0.1
 _DEFAULT_IDENTITIES = ("id_ed25519", "id_ecdsa", "id_rsa")
@@ -176,6 +177,7 @@ def negotiate(address: Address, preferred_key: str, deadline: Deadline) -> param
 def end_session(session: paramiko.Transport) -> None:
     """Close a connection and its thread. Never raises; twice is fine."""
     session.close()
+    session.packetizer.complete_handshake()  # ends a timer that a failed key exchange leaves behind
     with contextlib.suppress(OSError):  # not connected any more
         session.sock.shutdown(socket.SHUT_RDWR)
     session.sock.close()
@@ -296,7 +298,8 @@ def _session(sock: socket.socket, preferred_key: str, deadline: Deadline) -> par
     options.ciphers = _CIPHERS
     options.digests = _MACS
     options.key_types = sorted(_HOST_KEY_TYPES, key=lambda kind: not _same_key(kind, preferred_key))
-    session.banner_timeout = session.handshake_timeout = max(deadline.left_s(), 0.001)
+    # These end as if the line had been lost: ours has to strike first, and says what happened.
+    session.banner_timeout = session.handshake_timeout = deadline.left_s() + _MARGIN_S
     session.daemon = True
     return session
 
@@ -404,7 +407,7 @@ def _load_identity(path: Path) -> paramiko.PKey | str:
 def _without_doubles(
     keys: Sequence[tuple[str, paramiko.PKey]],
 ) -> tuple[tuple[str, paramiko.PKey], ...]:
-    first = {key.fingerprint: (name, key) for name, key in reversed(keys)}
+    first = {pair[1].fingerprint: pair for pair in reversed(keys)}
     return tuple(pair for pair in keys if first[pair[1].fingerprint] is pair)
 
 
@@ -414,7 +417,7 @@ def _log_in(
     tried = []
     for name, key in identities.keys:
         tried.append(f"{name}: {key.get_name()} {key.fingerprint}")
-        session.auth_timeout = deadline.left_s()
+        session.auth_timeout = deadline.left_s() + _MARGIN_S
         try:
             if not session.auth_publickey(device.user, key):
                 return

@@ -267,7 +267,7 @@ class PumpedProcess:
             if not deadline.left_s():
                 raise deadline.exceeded(f"waiting for {self._name} to end")
             self._pump(_NOTHING, deadline)
-        self._collect_rest()
+        self._collect_rest(deadline.left_s())
         return code
 
     def close(self) -> None:
@@ -296,8 +296,14 @@ class PumpedProcess:
         del self._unread[:count]
         return taken
 
-    def _collect_rest(self) -> None:
-        """What a command that has ended left in the pipes (its children may hold them open)."""
+    def _collect_rest(self, limit_s: float) -> None:
+        """What it left on the way: the exit code may overtake it.
+
+        Not for long, because children that outlive the command may hold its output open.
+        """
+        grace = Deadline(min(limit_s, _LAST_WORDS_S))
+        while not self._streams.ended() and grace.left_s():
+            self._pump(_NOTHING, grace)
         while (moved := self._pump(_NOTHING, Deadline(0))).stdout or moved.stderr:
             pass
 

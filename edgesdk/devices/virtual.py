@@ -89,6 +89,11 @@ class VirtualDevice:
         """Where it answers."""
         return Address(USER, _HOST, self._started.port)
 
+    @property
+    def logins(self) -> int:
+        """How many connections got past authentication so far."""
+        return self._started.server.logins
+
     def as_device(self, name: str, target: str) -> Device:
         """What its enrolment holds."""
         return Device(
@@ -186,7 +191,7 @@ class _Running:
         self.thread = threading.Thread(
             target=lambda: asyncio.run(self._main()), name="virtual-device", daemon=True
         )
-        self._server = server
+        self.server = server
         self._ready: Future[int] = Future()
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
@@ -209,14 +214,14 @@ class _Running:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         try:
-            acceptor = await self._server.listen(self.port)
+            acceptor = await self.server.listen(self.port)
         except OSError as error:
             self._ready.set_exception(error)
             return
         self._ready.set_result(acceptor.get_port())
         await self._stop.wait()
         acceptor.close()
-        await self._server.hang_up()
+        await self.server.hang_up()
         await acceptor.wait_closed()
 
 
@@ -227,12 +232,13 @@ class _Server:
         self._files = files
         self._environment = environment
         self._greeting = greeting
-        self._connections: set[asyncssh.SSHServerConnection] = set()
+        self.logins = 0
+        self.connections: set[asyncssh.SSHServerConnection] = set()
         self._commands: dict[asyncio.Task[None], asyncio.subprocess.Process] = {}
 
     async def listen(self, port: int) -> asyncssh.SSHAcceptor:
         return await asyncssh.create_server(
-            lambda: _Connection(_public(self._files.client_key), self._connections),
+            lambda: _Connection(_public(self._files.client_key), self),
             _HOST,
             port,
             server_host_keys=[str(self._files.host_key)],
@@ -243,7 +249,7 @@ class _Server:
         )
 
     async def hang_up(self) -> None:
-        for connection in tuple(self._connections):
+        for connection in tuple(self.connections):
             connection.abort()
         for command in self._commands.values():
             _kill(command)
@@ -327,20 +333,23 @@ def _kill(command: asyncio.subprocess.Process) -> None:
 class _Connection(asyncssh.SSHServer):
     """Lets in one user with one key."""
 
-    def __init__(self, public_key: str, open_now: set[asyncssh.SSHServerConnection]) -> None:
+    def __init__(self, public_key: str, server: _Server) -> None:
         self._key = asyncssh.import_public_key(public_key)
-        self._open_now = open_now
+        self._server = server
         self._self: asyncssh.SSHServerConnection
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._self = conn
-        self._open_now.add(conn)
+        self._server.connections.add(conn)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._open_now.discard(self._self)
+        self._server.connections.discard(self._self)
 
     def begin_auth(self, username: str) -> bool:
         return True
+
+    def auth_completed(self) -> None:
+        self._server.logins += 1
 
     def public_key_auth_supported(self) -> bool:
         return True

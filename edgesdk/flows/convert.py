@@ -12,7 +12,7 @@ from edgesdk.data.samples import open_samples
 from edgesdk.models.opening import open_model
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
-from edgesdk.values.plan import Recipe
+from edgesdk.values.recipe import Recipe
 
 
 def convert(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgesdk.convert.conversion import ARTIFACT_FILE, read_artifact
-from edgesdk.errors import PackageError
+from edgesdk.convert.conversion import read_artifact
 from edgesdk.package.budget import resolve_budget
-from edgesdk.package.building import Release, build_package, read_package
+from edgesdk.package.building import build_package, read_package
+from edgesdk.serial import to_dict
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import BudgetText, GateBounds
-from edgesdk.validate.gates import bounds_to_send, resolve_gates
+from edgesdk.validate.gates import Gates, resolve_gates
 from edgesdk.values.artifact import Artifact
-from edgesdk.values.package import Package
+from edgesdk.values.package import Package, Release
 
 
 def package(
@@ -20,10 +20,7 @@ def package(
     output: Path | str,
     *,
     target: str | None = None,
-    name: str | None = None,
-    version: str = "0.1.0",
-    sequence: int = 1,
-    include_float: bool = False,
+    release: Release | None = None,
     budget: tuple[BudgetText, ...] = (),
     gates: tuple[GateBounds, ...] = (),
 ) -> Package:
@@ -31,7 +28,6 @@ def package(
 
     Args:
         target: whose budgets and gates are the defaults; the one it was converted for unless given.
-        name: what the package is called on the device; the model's name unless given.
         budget: on top of the target's, the last one winning.
         gates: likewise.
 
@@ -42,26 +38,22 @@ def package(
     directory = Path(artifact)
     read = read_artifact(directory)
     descriptor = load_target(target or read.plan.target_id)
-    return build_package(
-        read,
-        directory,
-        Path(output),
-        Release(name or read.plan.model_name, version, sequence),
-        resolve_budget(descriptor.budget, *budget),
-        bounds_to_send(resolve_gates(descriptor.gates, *gates)),
-        include_float,
-    )
+    limits = resolve_budget(descriptor.budget, *budget)
+    bounds = travelling(resolve_gates(descriptor.gates, *gates, budget=limits))
+    return build_package(read, directory, Path(output), release or Release(), limits, bounds)
+
+
+def travelling(gates: Gates) -> dict[str, float]:
+    """The gates as a package's manifest holds them: those that are set, in base units."""
+    return {name: float(bound) for name, bound in to_dict(gates).items() if bound is not None}
 
 
 def inspect(path: Path | str) -> Artifact | Package:
     """Read an artifact directory or a package file and check all of it.
 
     Raises:
-        PackageError: missing or damaged, or neither of the two.
+        MalformedFile: a directory without a sound `artifact.json`.
+        PackageError: missing or damaged.
     """
     path = Path(path)
-    if path.is_dir():
-        if not (path / ARTIFACT_FILE).is_file():
-            raise PackageError(f"{path} holds no {ARTIFACT_FILE}, expected an artifact directory")
-        return read_artifact(path)
-    return read_package(path)
+    return read_artifact(path) if path.is_dir() else read_package(path)

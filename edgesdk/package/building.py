@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,22 +25,7 @@ from edgesdk.errors import PackageError
 from edgesdk.files import write_durable
 from edgesdk.package.budget import check_budget
 from edgesdk.values.artifact import Artifact, Role
-from edgesdk.values.package import Budget, Package
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """How this package is called and where it stands among its siblings.
-
-    Args:
-        name: of the model on the device; letters, digits, dots, dashes and underscores.
-        version: for people.
-        sequence: for machines; a later package of the same name has a higher one.
-    """
-
-    name: str
-    version: str = "0.1.0"
-    sequence: int = 1
+from edgesdk.values.package import Budget, Package, Release
 
 
 def build_package(
@@ -51,20 +35,18 @@ def build_package(
     release: Release,
     budget: Budget,
     gates: Mapping[str, float],
-    include_float: bool = False,
 ) -> Package:
     """Write the package to `output`, all or nothing.
 
     Args:
         directory: where the artifact's files lie.
         gates: bounds that travel with the package, in base units.
-        include_float: put the float model in, too.
 
     Raises:
         BudgetExceeded: a budget is broken; nothing was written.
         PackageError: a name that is not allowed, or `output` is not writable.
     """
-    roles: tuple[Role, ...] = ("model", "golden", *(("float",) if include_float else ()))
+    roles: tuple[Role, ...] = ("model", "golden", *(("float",) if release.include_float else ()))
     contents = dict(_pack(artifact, directory, role) for role in roles)
     manifest = _manifest(artifact, release, tuple(contents), budget, gates)
     check_budget(budget, artifact, manifest, archive.package_bytes(manifest))
@@ -100,7 +82,7 @@ def _manifest(
     plan = artifact.plan
     return Manifest(
         format=FORMAT,
-        name=release.name,
+        name=release.name or plan.model_name,
         version=release.version,
         sequence=release.sequence,
         compatibility=Compatibility(

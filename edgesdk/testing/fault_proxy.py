@@ -40,6 +40,7 @@ class FaultProxy:
         self._cut_after_bytes = cut_after_bytes
         self._stall_after_bytes = stall_after_bytes
         self._faulty_connections = faulty_connections
+        self._frozen = threading.Event()
         self._stopping = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(_TICK_S)
@@ -50,6 +51,10 @@ class FaultProxy:
         """Where it listens."""
         port: int = self._listener.getsockname()[1]
         return port
+
+    def freeze(self) -> None:
+        """From now on nothing moves, on any connection; all stay open."""
+        self._frozen.set()
 
     def __enter__(self) -> Self:
         self._threads[0].start()
@@ -91,7 +96,8 @@ class FaultProxy:
                     for end in (client, device):
                         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                     return
-                if faulty and _reached(self._stall_after_bytes, up.moved_bytes):
+                stalled = faulty and _reached(self._stall_after_bytes, up.moved_bytes)
+                if stalled or self._frozen.is_set():
                     self._stopping.wait()
                     return
                 _step(up, down, self._allowance(up.moved_bytes) if faulty else _PIECE_BYTES)
@@ -99,7 +105,8 @@ class FaultProxy:
     def _allowance(self, moved_bytes: int) -> int:
         """Bytes the client may still send before the fault, so that it strikes exactly there."""
         limits = (self._cut_after_bytes, self._stall_after_bytes)
-        return min(_PIECE_BYTES, *(limit - moved_bytes for limit in limits if limit is not None))
+        left = [limit - moved_bytes for limit in limits if limit is not None]
+        return min([_PIECE_BYTES, *left])
 
 
 def _reached(limit: int | None, moved_bytes: int) -> bool:

@@ -163,8 +163,8 @@ def _drift(run: ModelRun) -> Iterator[str]:
         symbol, (first, last) = written("ns", low, high)
         yield (
             f"{_NAMES[run.role]} latency drifted: the medians of its {len(medians)} turns lie"
-            f" between {first} and {last} {symbol}. Its intervals assume that it does not, and are"
-            " too narrow."
+            f" between {first} and {last} {symbol}. The intervals allow for that, but it is"
+            " no one steady latency."
         )
 
 

@@ -25,29 +25,43 @@ _Z = NormalDist().inv_cdf(1 - _ALPHA / 2)
 Samples = npt.NDArray[np.float64]
 
 
-def quantile(samples: Sequence[int], probability: float) -> Estimate | None:
-    """A quantile with its distribution-free interval between two order statistics.
+def quantile(
+    samples: Sequence[int], probability: float, *, turns: Sequence[int] = ()
+) -> Estimate | None:
+    """A quantile with a distribution-free interval between two order statistics.
 
-    The value interpolates linearly between order statistics (Hyndman and Fan's type 7); the
-    interval is that of `order_statistic_ranks`.
+    The value interpolates linearly between order statistics (Hyndman and Fan's type 7). For
+    independent runs the interval is that of `order_statistic_ranks`. Runs of one turn resemble each
+    other more than runs of two, so with `turns` the ranks are those of as many independent runs as
+    the samples are worth, n / `design_effect`: R. S. Woodruff, J. Amer. Statist. Assoc. 47 (1952)
+    635-646, with Kish's effective sample size. Where those are too few the interval runs to the
+    fastest or slowest run.
 
-    Assumes independent runs from one distribution, of any shape. Runs that drift or come in slow
-    and fast stretches are not independent, and the interval is then too narrow.
+    Assumes turns independent of each other, from one distribution of any shape.
 
     Args:
-        samples: shape (n,), any unit; the estimate is in the same.
+        samples: shape (n,), in run order, any unit; the estimate is in the same.
         probability: 0.95 for p95.
+        turns: how many samples each turn gave, summing to n; empty if runs are independent.
 
     Returns:
         None when n is below `samples_needed(probability)`.
     """
-    ranks = order_statistic_ranks(len(samples), probability)
-    if ranks is None:
+    n = len(samples)
+    if n < samples_needed(probability):
         return None
-    ordered = np.sort(np.asarray(samples, dtype=np.float64))
-    low, high = (float(ordered[rank - 1]) for rank in ranks)
-    value = float(np.quantile(ordered, probability))
-    return Estimate(value, len(samples), Interval(low, high, CONFIDENCE, "order statistics"))
+    in_order = np.asarray(samples, dtype=np.float64)
+    value = float(np.quantile(in_order, probability))
+    worth = max(1, math.floor(n / design_effect(in_order <= value, turns)))
+    low, high = (rank / worth * n for rank in _equal_tail_ranks(worth, probability))
+    ordered = np.sort(in_order)
+    interval = Interval(
+        min(value, float(ordered[max(1, math.floor(low)) - 1])),
+        max(value, float(ordered[min(n, math.ceil(high)) - 1])),
+        CONFIDENCE,
+        "order statistics" if worth == n else f"order statistics, {n} runs worth {worth}",
+    )
+    return Estimate(value, n, interval)
 
 
 def order_statistic_ranks(n: int, probability: float) -> tuple[int, int] | None:
@@ -60,12 +74,34 @@ def order_statistic_ranks(n: int, probability: float) -> tuple[int, int] | None:
     Returns:
         None when n is too small for such ranks to exist.
     """
-    if n < samples_needed(probability):
-        return None
+    return None if n < samples_needed(probability) else _equal_tail_ranks(n, probability)
+
+
+def _equal_tail_ranks(n: int, probability: float) -> tuple[int, int]:
+    """As `order_statistic_ranks`, with rank 0 or n + 1 where there is none."""
     below = _binomial_cdf(n, probability)
     low = int(np.searchsorted(below, _ALPHA / 2, side="right"))
     high = int(np.searchsorted(below, 1 - _ALPHA / 2, side="left")) + 1
     return low, high
+
+
+def design_effect(hits: npt.NDArray[np.bool_], turns: Sequence[int]) -> float:
+    """How many times more a share varies because its samples come in turns; at least 1.
+
+    The variance of the share estimated from the turns' totals, over the binomial one. L. Kish,
+    Survey Sampling (1965), section 5.4.
+
+    Args:
+        hits: shape (n,), in run order.
+        turns: how many samples each turn gave, summing to n.
+    """
+    totals = np.array([part.sum() for part in np.split(hits, np.cumsum(turns[:-1], dtype=int))])
+    share, count = hits.mean(), len(turns)
+    binomial = hits.size * share * (1 - share)
+    if count < 2 or binomial == 0:
+        return 1.0
+    between = count / (count - 1) * np.sum((totals - share * np.asarray(turns)) ** 2)
+    return max(1.0, float(between / binomial))
 
 
 def samples_needed(probability: float) -> int:

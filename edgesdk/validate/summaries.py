@@ -19,15 +19,15 @@ from edgesdk.values.verdict import Estimate, Interval
 
 def summarize_latency(run: ModelRun) -> LatencySummary:
     """Quantiles of one model's latency, in nanoseconds."""
-    samples = run.latency.samples_ns
+    samples, sizes = run.latency.samples_ns, run.latency.block_sizes
     return LatencySummary(
         role=run.role,
         n=len(samples),
         steady=run.latency.steady,
         minimum=Estimate(float(min(samples)), len(samples), None),
-        p50=quantile(samples, 0.50),
-        p95=quantile(samples, 0.95),
-        p99=quantile(samples, 0.99),
+        p50=quantile(samples, 0.50, turns=sizes),
+        p95=quantile(samples, 0.95, turns=sizes),
+        p99=quantile(samples, 0.99, turns=sizes),
     )
 
 

@@ -24,6 +24,24 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """How a package is called, where it stands among its siblings, and what goes in.
+
+    Args:
+        name: of the model on the device (letters, digits, dots, dashes, underscores); None takes
+            the model file's.
+        version: for people.
+        sequence: for machines; a later package of the same name has a higher one.
+        include_float: the float model travels in it, too.
+    """
+
+    name: str | None = None
+    version: str = "0.1.0"
+    sequence: int = 1
+    include_float: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Package:
     """An `.edgepkg` file whose every byte has been checked against its manifest."""
 

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from edgesdk.models.types import TensorSpec
 from edgesdk.serial import digest
 from edgesdk.targets.types import Runtime, Scheme
-
-PortDType = Literal["int8", "float32"]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What the user may choose about a conversion.
-
-    Args:
-        io: dtype of the converted model's inputs and outputs; None leaves it to the format
-            (int8 for TFLite, float32 for QDQ ONNX).
-        keep_float: regular expressions; operators whose name matches one in full stay in float.
-    """
-
-    io: PortDType | None = None
-    keep_float: tuple[str, ...] = ()
+from edgesdk.values.recipe import PortDType
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from edgesdk.devices.transport import Transport
 from edgesdk.devices.virtual import VirtualDevice
 from edgesdk.testing.transport_conformance import TransportConformance
 
+pytestmark = pytest.mark.usefixtures("no_thread_outlives_its_test")
+
 
 class TestLocal(TransportConformance):
     @pytest.fixture

@@ -85,6 +85,35 @@ def _dilated(use: Use) -> bool:
 _INT8 = _input(0, "int8")
 _INT8_OR_UINT8 = _input(0, "int8", "uint8")
 
+_INT8_SINCE_2 = (
+    "AVERAGE_POOL_2D",
+    "DEPTH_TO_SPACE",
+    "EXP",
+    "GREATER",
+    "GREATER_EQUAL",
+    "LESS",
+    "LESS_EQUAL",
+    "LOG",
+    "LOGISTIC",
+    "LOG_SOFTMAX",
+    "MAX_POOL_2D",
+    "MEAN",
+    "MIRROR_PAD",
+    "REDUCE_MAX",
+    "REDUCE_MIN",
+    "REDUCE_PROD",
+    "RELU6",
+    "RSQRT",
+    "SOFTMAX",
+    "SPACE_TO_DEPTH",
+    "SPLIT_V",
+    "SQRT",
+    "SQUARED_DIFFERENCE",
+    "SUM",
+    "TANH",
+    "TOPK_V2",
+)
+
 # The first rule that holds gives the version; 1 when none does.
 _RULES: dict[str, tuple[tuple[int, Rule], ...]] = {
     "CONV_2D": (
@@ -214,37 +243,7 @@ _RULES: dict[str, tuple[tuple[int, Rule], ...]] = {
     "L2_NORMALIZATION": ((2, _output("int8")),),
     "RELU": ((2, _INT8_OR_UINT8),),
     "GELU": ((2, _INT8_OR_UINT8),),
-    **{
-        name: ((2, _INT8),)
-        for name in (
-            "AVERAGE_POOL_2D",
-            "DEPTH_TO_SPACE",
-            "EXP",
-            "GREATER",
-            "GREATER_EQUAL",
-            "LESS",
-            "LESS_EQUAL",
-            "LOG",
-            "LOGISTIC",
-            "LOG_SOFTMAX",
-            "MAX_POOL_2D",
-            "MEAN",
-            "MIRROR_PAD",
-            "REDUCE_MAX",
-            "REDUCE_MIN",
-            "REDUCE_PROD",
-            "RELU6",
-            "RSQRT",
-            "SOFTMAX",
-            "SPACE_TO_DEPTH",
-            "SPLIT_V",
-            "SQRT",
-            "SQUARED_DIFFERENCE",
-            "SUM",
-            "TANH",
-            "TOPK_V2",
-        )
-    },
+    **dict.fromkeys(_INT8_SINCE_2, ((2, _INT8),)),
 }
 
 # Operators whose versions depend on what `Use` does not say keep the version they have.

@@ -8,6 +8,9 @@ from onnx import helper, numpy_helper
 OPSET = 17
 """Models below opset 13 are raised to this one: per-channel scales need the axis that 13 added."""
 
+IR_VERSION = 10
+"""The newest file version that ONNX Runtime 1.18, our oldest, reads."""
+
 
 def rewritten(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy at opset 13 or above, every operator named, spatial means as average pools."""
@@ -16,6 +19,7 @@ def rewritten(proto: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.shape_inference.infer_shapes(raised, data_prop=True)
     _pool_spatial_means(copy)
     _drop_unread_constants(copy)
+    _declare_only_what_is_used(copy)
     for index, node in enumerate(copy.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
     return copy
@@ -44,6 +48,15 @@ def _drop_unread_constants(proto: onnx.ModelProto) -> None:
     kept = [tensor for tensor in proto.graph.initializer if tensor.name in read]
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)
+
+
+def _declare_only_what_is_used(proto: onnx.ModelProto) -> None:
+    """Old runtimes refuse a model for a newer file version or for a domain they do not know."""
+    used = {node.domain for node in proto.graph.node} | {""}
+    kept = [entry for entry in proto.opset_import if entry.domain in used]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)
+    proto.ir_version = min(proto.ir_version, IR_VERSION)
 
 
 def _is_spatial(node: onnx.NodeProto, proto: onnx.ModelProto, ranks: dict[str, int]) -> bool:

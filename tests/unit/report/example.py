@@ -158,7 +158,7 @@ def example_predictions(n: int = 2000, classes: int = 10) -> Predictions:
     float_top1 = np.where(random.random(n) < 0.91, labels, wrong)
     flips = random.random(n) < np.where(labels == 3, 0.05, 0.012)
     other = np.where(float_top1 == labels, wrong, labels)
-    keep_right = random.random(n) < 0.25
+    keep_right = random.random(n) < 0.5
     int8_top1 = np.where(flips & ~keep_right, other, float_top1)
     return Predictions(
         tuple(labels.tolist()), tuple(float_top1.tolist()), tuple(int8_top1.tolist())

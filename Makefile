@@ -1,0 +1,37 @@
+# The two commands a newcomer needs are `make demo` and `make test`; both set up .venv first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := out/demo
+
+.PHONY: setup demo test lint lock clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("edgesdk needs Python 3.11 or newer; found " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[onnx,litert,virtual,dev]"
+	@touch $@
+
+# The whole product on the built-in example: a virtual device is started, used, and stopped.
+demo: setup
+	$(BIN)/edgesdk device emulate --name demo -- \
+		$(BIN)/edgesdk deploy --project examples/digits/edgesdk.toml --device demo -o $(DEMO)
+	@echo "The whole story is in $(DEMO)/report.html"
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The newest release of everything, for every Python and platform we support.
+lock:
+	uv pip compile --quiet --universal --all-extras --upgrade --no-annotate --no-header \
+		--python-version 3.11 pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf .venv out build dist

@@ -1,0 +1,141 @@
+"""Files that survive a power cut, written and read without ever following a link."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from typing import Iterable, Iterator, Optional
+
+from device_agent.failures import AgentFailure
+from device_agent.manifest import File
+from device_agent.protocol import ErrorCode
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_READ_BYTES = 256 * 1024
+
+
+def write_file(path: str, pieces: Iterable[bytes]) -> None:
+    """Write a new file and make its bytes durable; its name is so only after `sync_folder`.
+
+    Raises:
+        OSError: the path exists (be it as a link), or the disk does not take it.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o644), "wb", buffering=0) as stream:
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[stream.write(rest) :]
+        os.fsync(stream.fileno())
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: str, limit: int) -> bytes:
+    """At most `limit` bytes of a plain file.
+
+    Raises:
+        OSError: absent, unreadable, or not a plain file.
+    """
+    return b"".join(_read(path, limit))
+
+
+def has_content(path: str, file: File) -> bool:
+    """Whether a plain file has the size and hash of the manifest's `file`."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        for piece in _read(path, file.raw_bytes + 1):
+            digest.update(piece)
+            size += len(piece)
+    except OSError:
+        return False
+    return size == file.raw_bytes and digest.hexdigest() == file.sha256
+
+
+def _read(path: str, limit: int) -> Iterator[bytes]:
+    # Without O_NONBLOCK, a planted fifo would hold the agent for ever.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags), "rb", buffering=0) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", path)
+        left = limit
+        while left:
+            piece = stream.read(min(left, _READ_BYTES))
+            if not piece:
+                return
+            left -= len(piece)
+            yield piece
+
+
+def make_folder(path: str) -> None:
+    """Make a folder only its owner can use, where it does not exist.
+
+    Raises:
+        OSError: there is something else of that name, such as a link to a folder.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        raise OSError(errno.ENOTDIR, "not a folder", path)
+
+
+def remove(path: str) -> None:
+    """Remove a file, a link (not what it points to) or a folder; absent is fine."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def free_bytes(path: str) -> Optional[int]:
+    """Free space for ordinary users on the file system of `path` or its nearest existing parent."""
+    path = os.path.abspath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+@contextlib.contextmanager
+def storage_errors(root: str, needed_bytes: int = 0) -> Iterator[None]:
+    """Turn what the operating system says into "disk_full" or "storage".
+
+    Args:
+        root: the store's folder.
+        needed_bytes: what was to be written, for the message.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise disk_full(root, needed_bytes) from error
+        place = error.filename or root
+        raise AgentFailure(
+            ErrorCode.STORAGE,
+            f"{place}: {error.strerror or error}",
+            "check that the folder exists, is writable and is yours, or use another one",
+        ) from error
+
+
+def disk_full(root: str, needed_bytes: int) -> AgentFailure:
+    """The failure for a disk that cannot take `needed_bytes`."""
+    return AgentFailure(
+        ErrorCode.DISK_FULL,
+        f"found {free_bytes(root)} bytes free for {root}, expected {needed_bytes}",
+        "free some space on the device, or use another folder",
+    )

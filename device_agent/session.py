@@ -1,0 +1,294 @@
+"""One session with a host: takes requests, answers them, and leaves nothing behind.
+
+When the host is gone, at any moment, the workers are killed and the process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from typing import Any, Callable, Dict, Optional, Tuple, Type, TypeVar
+
+import device_agent
+from device_agent.archive import CorruptPackage, PackageReader
+from device_agent.channel import BadMessage, Channel, ChannelClosed, Payload
+from device_agent.environment import read_conditions, read_environment
+from device_agent.failures import AgentFailure
+from device_agent.manifest import Port
+from device_agent.protocol import (
+    MESSAGES,
+    PROTOCOL_MAX,
+    PROTOCOL_MIN,
+    Activate,
+    Bench,
+    Benched,
+    CheckParity,
+    Current,
+    ErrorCode,
+    Failure,
+    Goodbye,
+    Hello,
+    Install,
+    Installed,
+    Opened,
+    OpenModel,
+    Parity,
+    Predict,
+    Predicted,
+    Predictions,
+    Progress,
+    Stage,
+    Staged,
+    Welcome,
+)
+from device_agent.store import Store
+from device_agent.turns import take_turns
+from device_agent.worker_messages import Classified, Classify, Compare, Load, Loaded
+from device_agent.workers import Worker
+
+PREDICT_MAX_BYTES = 256 * 1024 * 1024
+_FAREWELL_S = 0.5
+_PROGRESS_EVERY_BYTES = 256 * 1024
+
+R = TypeVar("R")
+
+
+class Session:
+    """Answers one host.
+
+    Args:
+        read_fd: requests come from here.
+        write_fd: replies go here.
+        root: the store's folder.
+        program: the agent's zipapp, to start workers from.
+    """
+
+    def __init__(self, read_fd: int, write_fd: int, root: str, program: str) -> None:
+        self._root = os.path.expanduser(root)
+        self._program = program
+        self._opened_store: Optional[Store] = None
+        self._staged: Dict[str, str] = {}
+        self._workers: Dict[str, Worker] = {}
+        self._packages: Dict[str, Optional[str]] = {}
+        self._last_seen: Optional[str] = None
+        self._answers: Dict[Type[Any], Callable[[Any, Payload], Any]] = {
+            Hello: self._hello,
+            Install: self._install,
+            Activate: lambda request, _: self._seen(self._store().activate(request.package_id)),
+            Current: lambda _, __: self._seen(self._store().current()),
+            Stage: self._stage,
+            OpenModel: self._open_model,
+            Bench: self._bench,
+            Predict: self._predict,
+            CheckParity: self._check_parity,
+        }
+        self._channel = Channel(read_fd, write_fd, MESSAGES, on_end=self._host_is_gone)
+
+    def serve(self, marker: str) -> int:
+        """Answer until the host says goodbye or is gone; returns the exit status.
+
+        Args:
+            marker: the line that tells the host where our words begin.
+        """
+        try:
+            self._channel.send_raw(b"\n" + marker.encode("ascii") + b"\n")
+            while True:
+                request = self._channel.receive()
+                if request is None or isinstance(request, Goodbye):
+                    return 0
+                self._answer(request)
+        except ChannelClosed:
+            return 0
+        except BadMessage as error:
+            self._channel.send(Failure(ErrorCode.PROTOCOL, str(error)))
+            return 1
+        except Exception:
+            self._channel.send(Failure(ErrorCode.INTERNAL, traceback.format_exc()))
+            raise
+        finally:
+            self._clean_up()
+
+    def _answer(self, request: Any) -> None:
+        payload = self._channel.payload(getattr(request, "payload_bytes", 0))
+        try:
+            if type(request) not in self._answers:
+                raise AgentFailure(ErrorCode.BAD_REQUEST, f"found {type(request).__name__}")
+            self._channel.send(self._answers[type(request)](request, payload))
+        except AgentFailure as failure:
+            self._channel.send(failure.to_wire())
+        except CorruptPackage as error:
+            self._channel.send(Failure(ErrorCode.CORRUPT_PACKAGE, str(error), "build it again"))
+        payload.skip()
+
+    def _hello(self, request: Hello, _: Payload) -> Welcome:
+        protocol = min(PROTOCOL_MAX, request.protocol_max)
+        if protocol < max(PROTOCOL_MIN, request.protocol_min):
+            raise AgentFailure(
+                ErrorCode.PROTOCOL,
+                f"found protocols {request.protocol_min} to {request.protocol_max}, "
+                f"expected one of {PROTOCOL_MIN} to {PROTOCOL_MAX}",
+                "update edgesdk",
+            )
+        return Welcome(protocol, device_agent.VERSION, read_environment(self._root))
+
+    def _install(self, request: Install, payload: Payload) -> Installed:
+        meter = _Meter(self._channel, request.payload_bytes, "install")
+
+        def read(limit: int) -> bytes:
+            piece = payload.read(limit)
+            meter.advance(len(piece))
+            return piece
+
+        return self._seen(self._store().install(PackageReader(read)))
+
+    def _seen(self, installed: Installed) -> Installed:
+        self._last_seen = installed.package_id
+        return installed
+
+    def _stage(self, request: Stage, payload: Payload) -> Staged:
+        path = self._store().stage(
+            request.name, request.payload_bytes, request.sha256, payload.read
+        )
+        self._staged[request.name] = path
+        return Staged(request.name)
+
+    def _open_model(self, request: OpenModel, __: Payload) -> Opened:
+        path = self._model_path(request)
+        golden, golden_inputs = self._golden(request.package_id or self._last_seen)
+        self._close_worker(request.key)
+        self._workers[request.key] = Worker(request.key, self._program)
+        self._packages[request.key] = request.package_id
+        load = Load(
+            path=path,
+            runtime=request.runtime,
+            runtime_min_version=request.runtime_min_version,
+            threads=request.threads,
+            golden=golden,
+            golden_inputs=golden_inputs,
+        )
+        loaded, _ = self._ask(request.key, load, Loaded)
+        return Opened(
+            key=request.key,
+            runtime=loaded.runtime,
+            kernel_path=loaded.kernel_path,
+            threads=loaded.threads,
+            load_ns=loaded.load_ns,
+            baseline_rss_bytes=loaded.baseline_rss_bytes,
+            inputs=loaded.inputs,
+            outputs=loaded.outputs,
+        )
+
+    def _model_path(self, request: OpenModel) -> str:
+        if (request.package_id is None) == (request.staged is None):
+            raise AgentFailure(
+                ErrorCode.BAD_REQUEST, "expected either a package or a staged file to open"
+            )
+        if request.package_id is not None:
+            return self._store().verified_path(request.package_id, request.role or "model")
+        if request.staged not in self._staged:
+            raise AgentFailure(ErrorCode.BAD_REQUEST, f"nothing is staged as {request.staged!r}")
+        return self._staged[request.staged]
+
+    def _golden(self, package_id: Optional[str]) -> Tuple[Optional[str], Tuple[Port, ...]]:
+        """Path of a package's golden vectors, if any, and the inputs they were made for."""
+        if package_id is None:
+            return None, ()
+        manifest = self._store().manifest(package_id)
+        if manifest.file("golden") is None:
+            return None, ()
+        return self._store().verified_path(package_id, "golden"), manifest.inputs
+
+    def _bench(self, request: Bench, _: Payload) -> Benched:
+        for key in request.keys:
+            self._require_open(key)
+        return take_turns(request, self._ask, read_conditions, self._tell)
+
+    def _predict(self, request: Predict, payload: Payload) -> Predicted:
+        if not 0 <= request.payload_bytes <= PREDICT_MAX_BYTES:
+            raise AgentFailure(
+                ErrorCode.BAD_REQUEST,
+                f"found a batch of {request.payload_bytes} bytes, expected at most "
+                f"{PREDICT_MAX_BYTES}",
+            )
+        samples = payload.read_all()
+        classify = Classify(request.count, request.dtypes, request.output, len(samples))
+        return Predicted(
+            tuple(
+                Predictions(key, self._ask(key, classify, Classified, samples)[0].top1)
+                for key in request.keys
+            )
+        )
+
+    def _check_parity(self, request: CheckParity, _: Payload) -> Parity:
+        self._require_open(request.key)
+        if self._packages[request.key] != request.package_id:
+            raise AgentFailure(
+                ErrorCode.BAD_REQUEST,
+                f"model {request.key!r} was not opened from package {request.package_id}",
+            )
+        return self._ask(request.key, Compare(), Parity)[0]
+
+    def _ask(
+        self, key: str, request: Any, expected: Type[R], payload: bytes = b""
+    ) -> Tuple[R, bytes]:
+        """Ask a model's worker; one that has died is forgotten."""
+        self._require_open(key)
+        try:
+            return self._workers[key].ask(request, expected, payload, self._tell)
+        except AgentFailure as failure:
+            if failure.code == ErrorCode.WORKER_DIED:
+                self._close_worker(key)
+            raise
+
+    def _require_open(self, key: str) -> None:
+        if key not in self._workers:
+            raise AgentFailure(ErrorCode.BAD_REQUEST, f"no model is open as {key!r}")
+
+    def _close_worker(self, key: str) -> None:
+        if key in self._workers:
+            self._workers.pop(key).close()
+            del self._packages[key]
+
+    def _tell(self, progress: Progress) -> None:
+        self._channel.send(progress)
+
+    def _store(self) -> Store:
+        if self._opened_store is None:
+            self._opened_store = Store(self._root)
+        return self._opened_store
+
+    def _host_is_gone(self) -> None:
+        for worker in list(self._workers.values()):
+            worker.kill()
+        threading.Thread(target=self._end_anyway, daemon=True).start()
+
+    def _end_anyway(self) -> None:
+        """The end of a session whose main thread is busy with something it does not get out of."""
+        time.sleep(_FAREWELL_S)
+        self._clean_up()
+        os._exit(0)
+
+    def _clean_up(self) -> None:
+        for worker in list(self._workers.values()):
+            worker.close()
+        if self._opened_store is not None:
+            self._opened_store.close()
+
+
+class _Meter:
+    """Tells the host how much of a payload has been read, every now and then."""
+
+    def __init__(self, channel: Channel, total: int, what: str) -> None:
+        self._channel = channel
+        self._total = total
+        self._what = what
+        self._done = 0
+        self._told = 0
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        if self._done - self._told >= _PROGRESS_EVERY_BYTES:
+            self._told = self._done
+            self._channel.send(Progress(self._done, self._total, self._what))

@@ -1,0 +1,194 @@
+"""A process that runs one model, so that its crash is an answer and not the end of the agent.
+
+It obeys one agent over its stdin and stdout, and ends at once when the agent does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+import typing
+from typing import Any, Callable, Dict, List, Optional, Type
+
+from device_agent import runtimes
+from device_agent.channel import Channel, Payload, guard_standard_streams
+from device_agent.environment import peak_rss_bytes, rss_bytes, usable_cpus
+from device_agent.failures import AgentFailure
+from device_agent.protocol import ErrorCode, Progress, RuntimeVersion
+from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, RuntimeFailed
+from device_agent.timing import time_block, warm_up
+from device_agent.worker_messages import (
+    REQUESTS,
+    Classified,
+    Classify,
+    Compare,
+    Load,
+    Loaded,
+    TimeBlock,
+    Timed,
+    WarmUp,
+)
+
+if typing.TYPE_CHECKING:
+    from device_agent.runtimes.under_test import ModelUnderTest
+
+MAX_THREADS_BY_DEFAULT = 4
+_PROGRESS_EVERY_S = 1.0
+_OOM_SCORE = "900"
+
+
+def main() -> int:
+    """Obey until the agent closes our stdin."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    volunteer_for_the_oom_killer()
+    read_fd, write_fd = guard_standard_streams()
+    channel = Channel(read_fd, write_fd, REQUESTS, on_end=lambda: os._exit(0))
+    worker = Worker(channel)
+    while True:
+        request = channel.receive()
+        if request is None:
+            return 0
+        worker.obey(request)
+
+
+def volunteer_for_the_oom_killer() -> None:
+    """Let it take this process rather than the agent, or whatever else the device does."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as stream:
+        stream.write(_OOM_SCORE)
+
+
+class Worker:
+    """Carries out requests: `Load` once, then any others."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._job: Optional[Job] = None
+
+    def obey(self, request: Any) -> None:
+        """Carry out a request and send the reply, or the failure.
+
+        Raises:
+            ChannelClosed: the agent is gone.
+        """
+        payload = self._channel.payload(getattr(request, "payload_bytes", 0))
+        try:
+            if isinstance(request, Load):
+                self._load(request)
+            elif self._job is None:
+                raise AgentFailure(ErrorCode.BAD_REQUEST, "no model is loaded")
+            else:
+                self._job.carry_out(request, payload)
+        except AgentFailure as failure:
+            self._channel.send(failure.to_wire())
+        except NoRuntime as error:
+            self._channel.send(_no_runtime(str(error)).to_wire())
+        except RuntimeFailed as error:
+            self._channel.send(AgentFailure(ErrorCode.RUNTIME_FAILED, str(error)).to_wire())
+        except BadTensor as error:
+            self._channel.send(AgentFailure(ErrorCode.BAD_REQUEST, str(error)).to_wire())
+        payload.skip()
+
+    def _load(self, request: Load) -> None:
+        runtime = runtimes.prepare(request.runtime)
+        # Needs numpy, and only now is numpy known to be there.
+        from device_agent.runtimes.under_test import Golden, ModelUnderTest
+
+        require_version(runtime.version, request.runtime_min_version)
+        threads = request.threads or min(usable_cpus(), MAX_THREADS_BY_DEFAULT)
+        baseline = rss_bytes()
+        start = time.perf_counter_ns()
+        model = runtime.load(request.path, threads)
+        load_ns = time.perf_counter_ns() - start
+        golden = Golden(request.golden, request.golden_inputs) if request.golden else None
+        self._job = Job(self._channel, model, ModelUnderTest(model, golden))
+        self._channel.send(
+            Loaded(
+                runtime=model.runtime,
+                kernel_path=model.kernel_path,
+                threads=threads,
+                load_ns=load_ns,
+                baseline_rss_bytes=baseline,
+                inputs=model.inputs,
+                outputs=model.outputs,
+            )
+        )
+
+
+class Job:
+    """A loaded model and what can be asked of it."""
+
+    def __init__(self, channel: Channel, model: LoadedModel, under_test: ModelUnderTest) -> None:
+        self._channel = channel
+        self._model = model
+        self._under_test = under_test
+        self._told = time.monotonic()
+        self._carries_out: Dict[Type[Any], Callable[[Any, Payload], None]] = {
+            WarmUp: self._warm_up,
+            TimeBlock: self._time_block,
+            Classify: self._classify,
+            Compare: self._compare,
+        }
+
+    def carry_out(self, request: Any, payload: Payload) -> None:
+        """Do it and send the reply.
+
+        Raises:
+            BadTensor: the data do not fit the model.
+            RuntimeFailed: the runtime failed.
+        """
+        self._carries_out[type(request)](request, payload)
+
+    def _warm_up(self, request: WarmUp, _: Payload) -> None:
+        self._under_test.prepare_timing()
+        self._channel.send(warm_up(self._model.invoke, request.max_seconds, time.perf_counter_ns))
+
+    def _time_block(self, request: TimeBlock, _: Payload) -> None:
+        self._under_test.prepare_timing()
+        samples = time_block(self._model.invoke, request, time.perf_counter_ns)
+        peak = peak_rss_bytes()  # Before the samples are copied.
+        payload = samples.tobytes()
+        self._channel.send(Timed(peak, len(payload)), payload)
+
+    def _classify(self, request: Classify, payload: Payload) -> None:
+        top1 = self._under_test.classify(
+            payload.read_all(), request.dtypes, request.count, request.output, self._advance
+        )
+        self._channel.send(Classified(top1))
+
+    def _compare(self, _: Compare, __: Payload) -> None:
+        self._channel.send(self._under_test.compare(self._advance))
+
+    def _advance(self, done: int, total: int) -> None:
+        if time.monotonic() - self._told >= _PROGRESS_EVERY_S:
+            self._told = time.monotonic()
+            self._channel.send(Progress(done, total, "samples"))
+
+
+def require_version(found: RuntimeVersion, minimum: str) -> None:
+    """Refuse a runtime older than `minimum`; "" takes any.
+
+    Raises:
+        AgentFailure: "no_runtime".
+    """
+    if _numbers(found.version) < _numbers(minimum):
+        raise _no_runtime(f"found {found.package} {found.version}, expected {minimum} or newer")
+
+
+def _numbers(version: str) -> List[int]:
+    """The release part, without trailing zeros: "2.10.0rc1" is [2, 10]."""
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(part) for part in match.group().split(".")] if match else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return numbers
+
+
+def _no_runtime(message: str) -> AgentFailure:
+    return AgentFailure(
+        ErrorCode.NO_RUNTIME,
+        message,
+        "install or update it for that Python on the device, or name another Python",
+    )

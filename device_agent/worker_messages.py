@@ -1,0 +1,106 @@
+"""What the agent and its worker processes say to each other; never seen by the host.
+
+Any request may be answered by `Failure` instead, and any reply may be preceded by `Progress`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from device_agent.manifest import Port
+from device_agent.protocol import Failure, Parity, Progress, RuntimeVersion
+
+
+@dataclass(frozen=True)
+class Load:
+    """Import the runtime and load a model. Reply: `Loaded`.
+
+    Args:
+        golden: path of the golden vectors to use, if any.
+        golden_inputs: the inputs that the golden vectors were made for, in the model's order.
+    """
+
+    path: str
+    runtime: str
+    runtime_min_version: str
+    threads: int
+    golden: Optional[str]
+    golden_inputs: Tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """As in `protocol.Opened`."""
+
+    runtime: RuntimeVersion
+    kernel_path: str
+    threads: int
+    load_ns: int
+    baseline_rss_bytes: Optional[int]
+    inputs: Tuple[Port, ...]
+    outputs: Tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Run until the latency no longer falls. Reply: `Warm`."""
+
+    max_seconds: float
+
+
+@dataclass(frozen=True)
+class Warm:
+    """How many runs it took, and whether the latency was steady at the end."""
+
+    runs: int
+    steady: bool
+
+
+@dataclass(frozen=True)
+class TimeBlock:
+    """Time one turn of runs. Reply: `Timed`.
+
+    The turn ends when both minima are reached, or after `max_seconds`; it has one run at least.
+    """
+
+    min_runs: int
+    min_seconds: float
+    max_seconds: float
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The samples follow as payload: nanoseconds, signed 64 bits, in the machine's byte order."""
+
+    peak_rss_bytes: Optional[int]
+    payload_bytes: int
+
+
+@dataclass(frozen=True)
+class Classify:
+    """As `protocol.Predict`, for one model. Reply: `Classified`."""
+
+    count: int
+    dtypes: Tuple[str, ...]
+    output: int
+    payload_bytes: int
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Top-1 class index of each sample."""
+
+    top1: Tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Run the golden vectors. Reply: `protocol.Parity`."""
+
+
+REQUESTS = {message.__name__: message for message in (Load, WarmUp, TimeBlock, Classify, Compare)}
+REPLIES = {
+    message.__name__: message
+    for message in (Loaded, Warm, Timed, Classified, Parity, Progress, Failure)
+}

@@ -1,0 +1,78 @@
+"""The Python API: every command as a function of the same name, and the stages they are made of.
+    from edgesdk import api
+
+    api.convert("digits.onnx", "raspberry-pi-5", "digits.npz#calibration", "out/artifact")
+    api.package("out/artifact", "out/digits.edgepkg")
+    api.push("out/digits.edgepkg", "pi-bench-3")
+
+Each name is imported when it is first used, so that `edgesdk --help` stays quick. `evaluate` is the
+command `eval`, whose name Python has taken.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgesdk.flows.convert import convert as convert
+    from edgesdk.flows.deploy import deploy as deploy
+    from edgesdk.flows.devices import add_device as add_device
+    from edgesdk.flows.devices import emulate as emulate
+    from edgesdk.flows.devices import list_devices as list_devices
+    from edgesdk.flows.devices import remove_device as remove_device
+    from edgesdk.flows.devices import show_device as show_device
+    from edgesdk.flows.init import init as init
+    from edgesdk.flows.measure import bench as bench
+    from edgesdk.flows.measure import evaluate as evaluate
+    from edgesdk.flows.package import inspect as inspect
+    from edgesdk.flows.package import package as package
+    from edgesdk.flows.push import push as push
+    from edgesdk.flows.report import report as report
+    from edgesdk.models.opening import open_model as open_model
+    from edgesdk.project import load_project as load_project
+    from edgesdk.targets.loading import check_descriptor as check_descriptor
+    from edgesdk.targets.loading import list_targets as list_targets
+    from edgesdk.targets.loading import load_target as load_target
+    from edgesdk.targets.types import BudgetText as BudgetText
+    from edgesdk.targets.types import GateBounds as GateBounds
+    from edgesdk.values.package import Release as Release
+    from edgesdk.values.recipe import Recipe as Recipe
+    from edgesdk.values.timing import Timing as Timing
+
+_HOMES = {
+    "Release": "edgesdk.values.package",
+    "Recipe": "edgesdk.values.recipe",
+    "Timing": "edgesdk.values.timing",
+    "BudgetText": "edgesdk.targets.types",
+    "GateBounds": "edgesdk.targets.types",
+    "convert": "edgesdk.flows.convert",
+    "deploy": "edgesdk.flows.deploy",
+    "add_device": "edgesdk.flows.devices",
+    "emulate": "edgesdk.flows.devices",
+    "list_devices": "edgesdk.flows.devices",
+    "remove_device": "edgesdk.flows.devices",
+    "show_device": "edgesdk.flows.devices",
+    "init": "edgesdk.flows.init",
+    "bench": "edgesdk.flows.measure",
+    "evaluate": "edgesdk.flows.measure",
+    "inspect": "edgesdk.flows.package",
+    "package": "edgesdk.flows.package",
+    "push": "edgesdk.flows.push",
+    "report": "edgesdk.flows.report",
+    "open_model": "edgesdk.models.opening",
+    "load_project": "edgesdk.project",
+    "check_descriptor": "edgesdk.targets.loading",
+    "list_targets": "edgesdk.targets.loading",
+    "load_target": "edgesdk.targets.loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

@@ -1,0 +1,230 @@
+"""The verbs of the main line, one function each: parse, call, render."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgesdk import api
+from edgesdk.cli import options, output, render
+from edgesdk.cli.options import required
+
+Model = Annotated[str | None, typer.Argument(help="Float model, .onnx or .tflite.")]
+PackageFile = Annotated[Path, typer.Argument(help="An .edgepkg file.")]
+OptionalPackage = Annotated[
+    Path | None, typer.Option("--package", help="Install this first; else what is installed.")
+]
+FloatModel = Annotated[
+    str | None,
+    typer.Option("--model", help="The float model, or the artifact directory that holds it."),
+]
+
+
+def convert(
+    model: Model = None,
+    target: options.Target = None,
+    calibration: options.Calibration = None,
+    out: options.Output = None,
+    input_shape: options.InputShapes = None,
+    io: options.Io = None,
+    keep_float: options.KeepFloat = None,
+    project: options.ProjectFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Convert a float model to INT8 for a target."""
+    settings = api.load_project(project)
+    conversion = api.convert(
+        required(model or settings.model, "MODEL", "model"),
+        required(target or settings.target, "--target", "target"),
+        required(calibration or settings.calibration, "--calibration", "calibration"),
+        out or Path(required(settings.output, "--output", "output")) / "artifact",
+        recipe=options.recipe(settings.recipe, io, keep_float),
+        input_shapes={**settings.input_shapes, **options.parse_shapes(input_shape)},
+        progress=output.ProgressBars(),
+    )
+    output.emit(conversion, as_json, render.conversion)
+
+
+def package(
+    artifact: Annotated[Path, typer.Argument(help="Directory that convert wrote.")],
+    out: options.Output = None,
+    target: options.Target = None,
+    name: options.PackageName = None,
+    version: options.PackageVersion = None,
+    sequence: options.Sequence = None,
+    include_float: options.IncludeFloat = False,
+    package_budget: options.PackageBudget = None,
+    installed_budget: options.InstalledBudget = None,
+    ram_budget: options.RamBudget = None,
+    project: options.ProjectFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Seal an artifact into an .edgepkg under its size budgets."""
+    settings = api.load_project(project)
+    sealed = api.package(
+        artifact,
+        required(str(out) if out else None, "--output", "it on the command line; not"),
+        target=target,
+        release=options.release(settings.package, name, version, sequence, include_float),
+        budget=(
+            settings.budget,
+            api.BudgetText(package_budget, installed_budget, ram_budget),
+        ),
+        gates=(settings.gates,),
+    )
+    output.emit(sealed, as_json, render.package)
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="An artifact directory or an .edgepkg file.")],
+    tensors: Annotated[bool, typer.Option(help="List every tensor's error and size.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Check an artifact or a package, and show what is in it."""
+    found = api.inspect(path)
+    output.emit(found, as_json, lambda console, value: render.inspected(console, value, tensors))
+
+
+def push(
+    package: PackageFile,
+    device: options.Device = None,
+    project: options.ProjectFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Install a package on a device and make it the current one."""
+    settings = api.load_project(project)
+    installed = api.push(
+        package,
+        required(device or settings.device, "--device", "device"),
+        progress=output.ProgressBars(),
+    )
+    output.emit(installed, as_json, render.installed)
+
+
+def bench(
+    device: options.Device = None,
+    package: OptionalPackage = None,
+    model: FloatModel = None,
+    max_p95: options.MaxP95 = None,
+    max_peak_ram: options.MaxPeakRam = None,
+    max_parity_mismatch: options.MaxParityMismatch = None,
+    threads: options.Threads = 0,
+    seconds: options.Seconds = 3.0,
+    project: options.ProjectFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure the latency of what is installed on a device."""
+    settings = api.load_project(project)
+    findings = api.bench(
+        required(device or settings.device, "--device", "device"),
+        package=package,
+        model=model,
+        gates=(
+            settings.gates,
+            api.GateBounds(None, max_p95, max_peak_ram, max_parity_mismatch),
+        ),
+        timing=api.Timing(threads=threads, min_seconds=seconds),
+        progress=output.ProgressBars(),
+    )
+    output.emit(findings, as_json, render.findings)
+    raise typer.Exit(findings.exit_code)
+
+
+def evaluate(
+    device: options.Device = None,
+    dataset: options.Dataset = None,
+    model: FloatModel = None,
+    package: OptionalPackage = None,
+    max_accuracy_drop: options.MaxAccuracyDrop = None,
+    max_parity_mismatch: options.MaxParityMismatch = None,
+    project: options.ProjectFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure on a device how much accuracy INT8 loses against the float model."""
+    settings = api.load_project(project)
+    findings = api.evaluate(
+        required(device or settings.device, "--device", "device"),
+        required(dataset or settings.dataset, "--dataset", "dataset"),
+        required(model or settings.model, "--model", "model"),
+        package=package,
+        gates=(
+            settings.gates,
+            api.GateBounds(max_accuracy_drop, None, None, max_parity_mismatch),
+        ),
+        progress=output.ProgressBars(),
+    )
+    output.emit(findings, as_json, render.findings)
+    raise typer.Exit(findings.exit_code)
+
+
+def deploy(
+    model: Model = None,
+    target: options.Target = None,
+    device: options.Device = None,
+    calibration: options.Calibration = None,
+    dataset: options.Dataset = None,
+    out: options.Output = None,
+    input_shape: options.InputShapes = None,
+    io: options.Io = None,
+    keep_float: options.KeepFloat = None,
+    name: options.PackageName = None,
+    version: options.PackageVersion = None,
+    sequence: options.Sequence = None,
+    include_float: options.IncludeFloat = False,
+    package_budget: options.PackageBudget = None,
+    installed_budget: options.InstalledBudget = None,
+    ram_budget: options.RamBudget = None,
+    max_accuracy_drop: options.MaxAccuracyDrop = None,
+    max_p95: options.MaxP95 = None,
+    max_peak_ram: options.MaxPeakRam = None,
+    max_parity_mismatch: options.MaxParityMismatch = None,
+    threads: options.Threads = 0,
+    seconds: options.Seconds = 3.0,
+    project: options.ProjectFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Convert, package, push, measure and judge: from a model to a verdict on a device."""
+    settings = api.load_project(project)
+    report = api.deploy(
+        required(model or settings.model, "MODEL", "model"),
+        required(device or settings.device, "--device", "device"),
+        required(calibration or settings.calibration, "--calibration", "calibration"),
+        out or Path(required(settings.output, "--output", "output")),
+        dataset=dataset or settings.dataset,
+        target=target or settings.target,
+        recipe=options.recipe(settings.recipe, io, keep_float),
+        input_shapes={**settings.input_shapes, **options.parse_shapes(input_shape)},
+        release=options.release(settings.package, name, version, sequence, include_float),
+        budget=(
+            settings.budget,
+            api.BudgetText(package_budget, installed_budget, ram_budget),
+        ),
+        gates=(
+            settings.gates,
+            api.GateBounds(max_accuracy_drop, max_p95, max_peak_ram, max_parity_mismatch),
+        ),
+        timing=api.Timing(threads=threads, min_seconds=seconds),
+        progress=output.ProgressBars(),
+    )
+    output.emit(report, as_json, render.report)
+    raise typer.Exit(report.exit_code)
+
+
+def report(
+    path: Annotated[Path, typer.Argument(help="A report.json, or the folder that holds it.")],
+    html: Annotated[Path | None, typer.Option(help="Write the HTML form to this file.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show a stored report again, or write its HTML form."""
+    stored = api.report(path, html=html)
+    output.emit(stored, as_json, render.report)
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Folder for the project file.")] = Path("."),
+    as_json: options.Json = False,
+) -> None:
+    """Write an edgesdk.toml to start from; an existing one is left alone."""
+    output.emit(api.init(directory), as_json, render.written)

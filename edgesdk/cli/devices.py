@@ -1,0 +1,98 @@
+"""edgesdk device add | ls | show | rm | emulate"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgesdk import api
+from edgesdk.cli import options, output, render
+from edgesdk.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgesdk.devices.enrol import HostKey
+
+app = typer.Typer(no_args_is_help=True, help="The devices you have enrolled.")
+
+Name = Annotated[str, typer.Argument(help="What you call the device.")]
+
+
+@app.command("add")
+def add(
+    name: Name,
+    address: Annotated[str, typer.Option(help="user@host or user@host:port.")],
+    target: Annotated[str, typer.Option("--target", "-t", help="What kind of device it is.")],
+    identity: Annotated[
+        Path | None, typer.Option(help="Private key to log in with; else ssh-agent, ~/.ssh.")
+    ] = None,
+    python: Annotated[
+        str, typer.Option(help="Interpreter on the device that has the runtime.")
+    ] = "python3",
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the host key unseen.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a device whose host key is another.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Enrol a device: pin its host key and try the login."""
+    device = api.add_device(
+        name,
+        address,
+        target,
+        confirm=lambda key: _confirm(address, key, yes),
+        identity_file=str(identity.resolve()) if identity else None,
+        python=python,
+        replace=replace,
+    )
+    output.emit(device, as_json, render.device)
+
+
+def _confirm(address: str, key: HostKey, yes: bool) -> bool:
+    output.say(f"{address} has the host key {key.type} {key.fingerprint_sha256}")
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "the host key needs a person to confirm it, and there is no terminal",
+            hint="compare the fingerprint above with the device's own, then add --yes",
+        )
+    return typer.confirm("Is this the device's own key?", err=True)
+
+
+@app.command("ls")
+def ls(as_json: options.Json = False) -> None:
+    """List the enrolled devices."""
+    output.emit(api.list_devices(), as_json, render.devices)
+
+
+@app.command("show")
+def show(name: Name, as_json: options.Json = False) -> None:
+    """Visit a device and show what it is."""
+    output.emit(api.show_device(name), as_json, render.visited)
+
+
+@app.command("rm")
+def rm(name: Name, as_json: options.Json = False) -> None:
+    """Forget a device. Nothing on it is changed."""
+    output.emit(api.remove_device(name), as_json, render.device)
+
+
+@app.command("emulate")
+def emulate(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- COMMAND...]", help="Run this while it is up, then stop."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Enrol it under this name.")] = "virtual",
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="Enrol it as this target.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 0,
+) -> None:
+    """Start a virtual device: a real SSH server on this machine, with a home of its own."""
+    raise typer.Exit(
+        api.emulate(command or [], name=name, target=target, port=port, say=output.say)
+    )

@@ -1,0 +1,124 @@
+"""The options that several commands share, with one wording each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from edgesdk import api
+from edgesdk.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgesdk.values.package import Release
+    from edgesdk.values.recipe import PortDType, Recipe
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Target = Annotated[
+    str | None, typer.Option("--target", "-t", help="Target id, or the path of a descriptor.")
+]
+Device = Annotated[str | None, typer.Option("--device", "-d", help="Name of an enrolled device.")]
+Calibration = Annotated[
+    str | None,
+    typer.Option(help="Calibration data: FILE.npz, FILE.npz#SPLIT or module:function."),
+]
+Dataset = Annotated[
+    str | None, typer.Option(help="Evaluation data, labelled: as for --calibration.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where the result goes.")]
+InputShapes = Annotated[
+    list[str] | None,
+    typer.Option("--input-shape", help="Fix a dynamic input: NAME=1,3,224,224. May be repeated."),
+]
+Io = Annotated[
+    str | None, typer.Option("--io", help="Inputs and outputs of the INT8 model: int8 or float32.")
+]
+KeepFloat = Annotated[
+    list[str] | None,
+    typer.Option("--keep-float", help="Regular expression; operators it matches stay float32."),
+]
+ProjectFile = Annotated[
+    Path | None, typer.Option("--project", help="Project file; edgesdk.toml here by default.")
+]
+PackageName = Annotated[str | None, typer.Option("--name", help="Package name on the device.")]
+PackageVersion = Annotated[str | None, typer.Option("--version", help="Version, for people.")]
+Sequence = Annotated[
+    int | None, typer.Option("--sequence", min=0, help="Version, for machines: later is higher.")
+]
+IncludeFloat = Annotated[
+    bool, typer.Option("--include-float", help="Put the float model in the package, too.")
+]
+PackageBudget = Annotated[str | None, typer.Option(help='Largest package file, e.g. "4 MiB".')]
+InstalledBudget = Annotated[str | None, typer.Option(help="Most bytes once installed.")]
+RamBudget = Annotated[str | None, typer.Option("--ram-budget", help="Most memory to run it in.")]
+MaxAccuracyDrop = Annotated[
+    float | None, typer.Option(help="Gate: points of top-1 that INT8 may lose.")
+]
+MaxP95 = Annotated[str | None, typer.Option("--max-p95", help='Gate: p95 latency, e.g. "10 ms".')]
+MaxPeakRam = Annotated[str | None, typer.Option(help='Gate: peak memory, e.g. "256 MiB".')]
+MaxParityMismatch = Annotated[
+    float | None, typer.Option(help="Gate: percent of golden values off by over one step.")
+]
+Threads = Annotated[
+    int, typer.Option(min=0, help="Threads of the runtime; 0: one per CPU, at most 4.")
+]
+Seconds = Annotated[
+    float, typer.Option(min=0.1, max=600.0, help="Least time spent in each model, in seconds.")
+]
+
+
+def required(value: str | None, name: str, key: str) -> str:
+    """A value that a flag or the project file must give.
+
+    Raises:
+        UsageError: neither does.
+    """
+    if value is None:
+        raise UsageError(f"{name} is missing", hint=f"give it, or set {key} in edgesdk.toml")
+    return value
+
+
+def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Read `NAME=1,3,224,224` texts.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    shapes = {}
+    for text in texts or []:
+        name, _, sizes = text.rpartition("=")
+        if not name or not all(size.strip().isdigit() for size in sizes.split(",")):
+            raise UsageError(f"found --input-shape {text}, expected NAME=1,3,224,224")
+        shapes[name] = tuple(int(size) for size in sizes.split(","))
+    return shapes
+
+
+def recipe(project: Recipe, io: str | None, keep_float: list[str] | None) -> Recipe:
+    """The project's recipe with the flags on top.
+
+    Raises:
+        UsageError: an unknown `--io`.
+    """
+    if io not in (None, "int8", "float32"):
+        raise UsageError(f"found --io {io}, expected int8 or float32")
+    return api.Recipe(
+        io=cast("PortDType | None", io) or project.io,
+        keep_float=tuple(keep_float or project.keep_float),
+    )
+
+
+def release(
+    project: Release,
+    name: str | None,
+    version: str | None,
+    sequence: int | None,
+    include_float: bool,
+) -> Release:
+    """The project's release with the flags on top."""
+    return api.Release(
+        name=name or project.name,
+        version=version or project.version,
+        sequence=project.sequence if sequence is None else sequence,
+        include_float=include_float or project.include_float,
+    )

@@ -1,0 +1,125 @@
+"""How the command line talks: data on stdout, talk and progress on stderr, colours for people.
+
+What it takes to show something is imported when that is done, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+from edgesdk.progress import Advance
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgesdk.errors import EdgeSDKError
+
+T = TypeVar("T")
+
+
+@cache
+def stdout() -> Console:
+    """The console for data."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+@cache
+def stderr() -> Console:
+    """The console for talk."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table; the columns named in `right` hold numbers."""
+    from rich.table import Table
+
+    empty = Table(title=title or None, title_justify="left")
+    for column in columns:
+        empty.add_column(column, overflow="fold", justify="right" if column in right else "left")
+    return empty
+
+
+def emit(value: T, as_json: bool, render: Callable[[Console, T], None]) -> None:
+    """Print a result: its JSON form for programs, `render` for people."""
+    if as_json:
+        import json
+
+        from edgesdk.serial import to_dict
+
+        print(json.dumps(to_dict(value), indent=1))
+    else:
+        render(stdout(), value)
+
+
+def say(text: str) -> None:
+    """A line of talk, not part of the result."""
+    stderr().print(text, markup=False)
+
+
+def show_error(error: EdgeSDKError, as_json: bool) -> None:
+    """One clear sentence, its details, and what to do next."""
+    if as_json:
+        import json
+
+        document = {
+            "error": {
+                "type": type(error).__name__,
+                "message": error.message,
+                "details": list(error.details),
+                "hint": error.hint,
+                "exit_code": int(error.exit_code),
+            }
+        }
+        print(json.dumps(document, indent=1))
+    console = stderr()
+    console.print("[bold red]error:[/] ", end="")
+    console.print(error.message, markup=False, soft_wrap=True)
+    for line in error.details:
+        console.print(f"  - {line}", markup=False, soft_wrap=True)
+    if error.hint:
+        console.print("[bold]next:[/] ", end="")
+        console.print(error.hint, markup=False, soft_wrap=True)
+
+
+class ProgressBars:
+    """A `Progress` drawn on stderr when that is a terminal, and named there otherwise."""
+
+    @contextmanager
+    def task(self, description: str, total: int) -> Iterator[Advance]:
+        """Show one bar while the block runs."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=stderr(), transient=True) as bars:
+            task = bars.add_task(description, total=total)
+            yield lambda steps: bars.advance(task, steps)
+
+
+def log_to_stderr(verbosity: int) -> None:
+    """Send the log to stderr: warnings always, with -v what is done, with -vv every detail."""
+    import logging
+
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(name)s: %(message)s")
+    logging.getLogger("paramiko").setLevel(max(level, logging.WARNING))
+    logging.getLogger("asyncssh").setLevel(max(level, logging.WARNING))

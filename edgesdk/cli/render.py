@@ -1,0 +1,220 @@
+"""Results as a person reads them in a terminal; reports are `edgesdk.report.terminal`'s."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgesdk.cli.output import table
+from edgesdk.units import format_bytes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from device_agent.manifest import Port
+    from device_agent.protocol import Environment, Installed
+    from edgesdk.convert.conversion import Conversion
+    from edgesdk.devices.inventory import Device
+    from edgesdk.flows.devices import Visited
+    from edgesdk.targets.types import Target
+    from edgesdk.values.artifact import Artifact, OperatorPrecision
+    from edgesdk.values.package import Package
+
+_TENSORS = 10
+
+
+def written(console: Console, path: Path) -> None:
+    """A file that was written."""
+    console.print(f"wrote {path}", markup=False)
+
+
+def conversion(console: Console, done: Conversion) -> None:
+    """What a conversion made, or that it had been made before."""
+    if done.cached:
+        _line(console, f"{done.directory} already holds this conversion: nothing was done")
+    artifact(console, done.artifact)
+    if not done.cached:
+        _line(console, f"wrote {done.directory}")
+
+
+def artifact(console: Console, shown: Artifact, all_tensors: bool = False) -> None:
+    """Sizes, precisions and errors of a converted model."""
+    plan = shown.plan
+    before, after = shown.file("float").size_bytes, shown.file("model").size_bytes
+    _line(
+        console,
+        f"{plan.model_name} for {plan.target_id} ({plan.runtime.name}): "
+        f"{format_bytes(before)} float, {format_bytes(after)} INT8 ({after / before:.2f}x)",
+    )
+    _precisions(console, shown.operators)
+    errors = shown.tensor_errors if all_tensors else shown.tensor_errors[:_TENSORS]
+    furthest = table(
+        "Activations furthest from the float model",
+        *("tensor", "SQNR", "largest error"),
+        right=("SQNR", "largest error"),
+    )
+    for error in errors:
+        sqnr = "all zero" if error.sqnr_db is None else f"{error.sqnr_db:.1f} dB"
+        furthest.add_row(_plain(error.name), sqnr, f"{error.max_abs_error:.4g}")
+    console.print(furthest)
+    if all_tensors:
+        console.print(_sizes(shown))
+
+
+def _precisions(console: Console, operators: Sequence[OperatorPrecision]) -> None:
+    counts = Counter(operator.precision for operator in operators)
+    parts = [f"{counts['int8']} operators in INT8", f"{counts['float32']} in float32"]
+    _line(console, ", ".join(parts) + f", {counts['-']} that only move or convert data")
+    for operator in operators:
+        if operator.precision not in ("int8", "-"):
+            _line(console, f"  in float32: {operator.type} {operator.name}: {operator.reason}")
+
+
+def _sizes(shown: Artifact) -> Table:
+    sizes = table("Tensors by size", "tensor", "kind", "type", "size", right=("size",))
+    for size in shown.tensor_sizes:
+        kind = f"{size.dtype}{list(size.shape)}"
+        sizes.add_row(_plain(size.name), size.kind, _plain(kind), format_bytes(size.size_bytes))
+    return sizes
+
+
+def package(console: Console, sealed: Package) -> None:
+    """A package's name, size and content."""
+    manifest = sealed.manifest
+    _line(console, f"{sealed.path}: {manifest.name} {manifest.version}, checked byte by byte")
+    _line(console, f"  id        {manifest.package_id}")
+    _line(console, f"  size      {format_bytes(sealed.size_bytes)}")
+    _line(console, f"  installed {format_bytes(sealed.installed_bytes)}")
+    where = manifest.compatibility
+    machines = ", ".join(where.architectures)
+    _line(
+        console,
+        f"  for       {where.target} ({machines}), {where.runtime} >= {where.runtime_min_version}",
+    )
+    _line(console, "  signed    no: signatures are not made yet")
+    _ports(console, "inputs", manifest.inputs)
+    _ports(console, "outputs", manifest.outputs)
+    for file in manifest.files:
+        sizes = f"{format_bytes(file.stored_bytes)} ({format_bytes(file.raw_bytes)} installed)"
+        _line(console, f"  {file.role:<9} {file.path}: {sizes}")
+
+
+def _ports(console: Console, title: str, ports: Sequence[Port]) -> None:
+    for port in ports:
+        scale = "" if port.scale is None else f", scale {port.scale:.6g} zero {port.zero_point}"
+        _line(console, f"  {title:<9} {port.name}: {port.dtype}{list(port.shape)}{scale}")
+
+
+def inspected(console: Console, found: Artifact | Package, all_tensors: bool) -> None:
+    """An artifact or a package."""
+    from edgesdk.values.artifact import Artifact
+
+    if isinstance(found, Artifact):
+        artifact(console, found, all_tensors)
+    else:
+        package(console, found)
+
+
+def installed(console: Console, receipt: Installed) -> None:
+    """What a push did."""
+    verb = "was already installed" if receipt.already else "installed"
+    size = format_bytes(receipt.installed_bytes)
+    _line(console, f"{receipt.name} {receipt.version} {verb} ({size}) and is the current package")
+    _line(console, f"  id {receipt.package_id}")
+
+
+def targets(console: Console, catalogue: Sequence[Target]) -> None:
+    """The catalogue."""
+    listed = table("", "target", "name", "family", "machine", "runtimes")
+    for target in catalogue:
+        runtimes = ", ".join(runtime.name for runtime in target.runtimes)
+        listed.add_row(target.id, target.name, target.family, target.architecture, runtimes)
+    console.print(listed)
+
+
+def target(console: Console, shown: Target) -> None:
+    """A target, each figure with its source."""
+    _line(console, f"{shown.id}: {shown.name} ({shown.vendor})")
+    _line(console, f"  {shown.soc}, {shown.architecture}, family {shown.family}")
+    for unit in shown.compute_units:
+        _line(console, f"  {unit.id}: {unit.core}")
+        for title, figure, scale, symbol in (
+            ("cores", unit.cores, 1, ""),
+            ("clock", unit.clock_hz, 10**6, " MHz"),
+        ):
+            if figure is not None:
+                text = f"{figure.value / scale:g}{symbol}"
+                _line(console, f"    {title:<8} {text:<10} [{figure.source}]")
+        if unit.features:
+            _line(console, f"    features {' '.join(unit.features)} [{unit.features_source}]")
+    ram = shown.memory.ram_bytes
+    if ram is not None:
+        _line(console, f"  RAM        {format_bytes(ram.value):<10} [{ram.source}]")
+    for runtime in shown.runtimes:
+        _line(console, f"  runs {runtime.name} >= {runtime.min_version}")
+    budget, gates = shown.budget, shown.gates
+    _line(
+        console,
+        f"  budgets: package {budget.package or '-'}, installed {budget.installed or '-'}, "
+        f"peak RAM {budget.peak_ram or '-'}",
+    )
+    drop = gates.max_accuracy_drop_points
+    _line(console, f"  gates: accuracy drop at most {'-' if drop is None else drop} points")
+    if shown.notes:
+        _line(console, f"  {shown.notes}")
+    for key, source in shown.sources.items():
+        _line(console, f"  [{key}] {source.title}, {source.kind}, read {source.accessed}")
+        _line(console, f"      {source.url}")
+
+
+def devices(console: Console, enrolled: Sequence[Device]) -> None:
+    """The inventory."""
+    if not enrolled:
+        _line(console, "no devices yet: edgesdk device add NAME --address user@host --target ID")
+        return
+    listed = table("", "device", "address", "target", "kind")
+    for each in enrolled:
+        kind = "virtual" if each.virtual else "real"
+        listed.add_row(_plain(each.name), str(each.address), each.target, kind)
+    console.print(listed)
+
+
+def device(console: Console, enrolled: Device) -> None:
+    """One entry of the inventory."""
+    kind = "virtual device" if enrolled.virtual else "device"
+    _line(console, f"{kind} {enrolled.name}: {enrolled.address}, {enrolled.target}")
+
+
+def visited(console: Console, visit: Visited) -> None:
+    """A device and what its agent read there."""
+    device(console, visit.device)
+    _environment(console, visit.environment)
+
+
+def _environment(console: Console, found: Environment) -> None:
+    def size(count: int | None) -> str:
+        return "not readable" if count is None else format_bytes(count)
+
+    runtimes = ", ".join(f"{item.package} {item.version}" for item in found.runtimes)
+    for title, value in (
+        ("board", found.board or "not readable"),
+        ("machine", f"{found.machine}, {found.cpu_count} CPUs, {found.cpu_model}"),
+        ("system", f"{found.system} {found.kernel}, {found.libc}"),
+        ("python", found.python),
+        ("memory", f"{size(found.memory_available_bytes)} of {size(found.memory_total_bytes)}"),
+        ("disk free", size(found.disk_free_bytes)),
+        ("governor", found.governor or "not readable"),
+        ("runtimes", runtimes or "none: pip install ai-edge-litert or onnxruntime there"),
+    ):
+        _line(console, f"  {title:<10} {value}")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")

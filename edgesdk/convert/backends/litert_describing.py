@@ -1,0 +1,121 @@
+"""What is in a TFLite file: the real precision of each operator, sizes, memory.
+
+Everything is read from the dtypes of the tensors in the file, nothing from what was asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from edgesdk.convert.backends import litert_flatbuffer as tflite
+from edgesdk.convert.backends.litert_quantizing import KEPT_FLOAT, has_int8_form
+from edgesdk.convert.footprint import Step, largest_live_bytes
+from edgesdk.values.artifact import OperatorPrecision, TensorSize
+
+CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+
+_MOVES_DATA = frozenset(
+    {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "PACK", "UNPACK", "SPLIT"}
+    | {"SPLIT_V", "SLICE", "STRIDED_SLICE", "GATHER", "GATHER_ND", "PAD", "PADV2", "MIRROR_PAD"}
+    | {"TILE", "BROADCAST_TO", "REVERSE_V2", "REVERSE_SEQUENCE", "SPACE_TO_DEPTH", "CAST", "SHAPE"}
+    | {"DEPTH_TO_SPACE", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "EMBEDDING_LOOKUP", "FILL"}
+    | {"DYNAMIC_UPDATE_SLICE", "SELECT", "SELECT_V2", "RANK", "BROADCAST_ARGS"}
+)
+_PRECISIONS = ("float64", "float32", "float16", "bfloat16", "int16", "uint8", "int8")
+"""The first of these among an operator's tensors is what it computes in."""
+
+
+def operators(model: Any) -> tuple[OperatorPrecision, ...]:
+    """Every operator with its real precision, in graph order."""
+    return tuple(
+        _described(model, index, operator)
+        for index, operator in enumerate(model.subgraphs[0].operators)
+    )
+
+
+def _described(model: Any, index: int, operator: Any) -> OperatorPrecision:
+    operator_type = tflite.operator_type(model, operator)
+    name = tflite.operator_name(model.subgraphs[0], operator)
+    if operator_type in CONVERSIONS | _MOVES_DATA:
+        return OperatorPrecision(index, operator_type, name, "-")
+    precision = _precision(model, operator)
+    reason = "" if precision == "int8" else _reason(model, operator, name, precision)
+    return OperatorPrecision(index, operator_type, name, precision, reason)
+
+
+def _precision(model: Any, operator: Any) -> str:
+    tensors = model.subgraphs[0].tensors
+    dtypes = [tflite.dtype(tensors[i]) for i in (*operator.inputs, *operator.outputs) if i >= 0]
+    first = dtypes[-len(operator.outputs)] if len(operator.outputs) else "-"
+    return next((precision for precision in _PRECISIONS if precision in dtypes), first)
+
+
+def _reason(model: Any, operator: Any, name: str, precision: str) -> str:
+    kept = (tflite.metadata(model, KEPT_FLOAT) or b"").decode().split("\n")
+    if name in kept:
+        return "the recipe keeps it in float"
+    if not precision.startswith("float"):
+        return f"it computes on {precision}, which is not quantized"
+    if not has_int8_form(tflite.operator_code(model, operator)):
+        return f"{tflite.operator_type(model, operator)} has no INT8 form in this toolchain"
+    return "the quantizer left it in float"
+
+
+def tensor_sizes(model: Any) -> tuple[TensorSize, ...]:
+    """Constants and activations, largest first. A constant that several tensors share counts once.
+
+    Activations are those between operators; without the runtime's own scratch memory.
+    """
+    sizes = (*_constants(model), *_activations(model))
+    return tuple(sorted(sizes, key=lambda size: (-size.size_bytes, size.name)))
+
+
+def _constants(model: Any) -> Iterator[TensorSize]:
+    counted: set[int] = set()
+    for tensor in model.subgraphs[0].tensors:
+        data = model.buffers[tensor.buffer].data
+        if data is not None and tensor.buffer not in counted:
+            counted.add(tensor.buffer)
+            yield _size(tensor, "constant", len(data))
+
+
+def _activations(model: Any) -> Iterator[TensorSize]:
+    for tensor in model.subgraphs[0].tensors:
+        if not tflite.is_constant(model, tensor):
+            item_bytes = np.dtype(tflite.dtype(tensor)).itemsize
+            yield _size(tensor, "activation", math.prod(tflite.shape(tensor)) * item_bytes)
+
+
+def _size(tensor: Any, kind: Any, size_bytes: int) -> TensorSize:
+    return TensorSize(
+        name=tflite.tensor_name(tensor),
+        kind=kind,
+        dtype=tflite.dtype(tensor),
+        shape=tflite.shape(tensor),
+        size_bytes=size_bytes,
+    )
+
+
+def working_set_bytes(model: Any) -> int:
+    """Constants plus the largest sum of activations alive at once, in operator order."""
+    graph = model.subgraphs[0]
+    names = {index: tflite.tensor_name(tensor) for index, tensor in enumerate(graph.tensors)}
+    steps = [
+        Step(
+            tuple(names[index] for index in operator.inputs if index >= 0),
+            tuple(names[index] for index in operator.outputs),
+        )
+        for operator in graph.operators
+    ]
+    activations = {size.name: size.size_bytes for size in _activations(model)}
+    live = largest_live_bytes(
+        steps,
+        activations,
+        [names[index] for index in graph.inputs],
+        [names[index] for index in graph.outputs],
+    )
+    return live + sum(size.size_bytes for size in _constants(model))

@@ -1,0 +1,466 @@
+"""A conversation with the agent on a device, over any transport.
+
+It speaks the protocol of `device_agent.protocol` and knows nothing of what is measured or why.
+Every wait is bounded: the agent may be silent for so long, and each word of progress counts anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+import edgesdk
+from device_agent.archive import CorruptPackage, PackageReader, is_file_name
+from device_agent.channel import BadMessage, decode, encode
+from device_agent.protocol import (
+    MESSAGES,
+    PROTOCOL_MAX,
+    PROTOCOL_MIN,
+    Activate,
+    Bench,
+    Benched,
+    CheckParity,
+    Current,
+    Environment,
+    ErrorCode,
+    Failure,
+    Goodbye,
+    Hello,
+    Install,
+    Installed,
+    Opened,
+    OpenModel,
+    Parity,
+    Predict,
+    Predicted,
+    Progress,
+    Stage,
+    Staged,
+    Welcome,
+)
+from device_agent.runtimes.tensors import pack_sample
+from edgesdk.devices.bootstrap import build_agent
+from edgesdk.devices.transport import CommandEnded, Deadline, Process, Transport
+from edgesdk.errors import (
+    AgentError,
+    DeadlineExceeded,
+    EdgeSDKError,
+    ModelError,
+    PackageError,
+    TransportError,
+)
+from edgesdk.progress import Advance
+from edgesdk.progress import Progress as ProgressDisplay
+from edgesdk.units import KIB, MIB
+
+FOLDER = "~/.edgesdk"
+PATIENCE_S = 60.0
+"""Longest silence of an agent that is at work."""
+
+_LOADING_S = 300.0  # A large model on a slow card; nothing can be reported meanwhile.
+_START_S = 30.0
+_EXIT_S = 2.0
+_LINE_BYTES = 64 * MIB
+_NOISE_LINE_BYTES = 1 * MIB
+_PIECE_BYTES = 256 * KIB
+_BATCH_BYTES = 1 * MIB
+_BATCH_SAMPLES = 256
+_SHELL_FOUND_NO_COMMAND = 127
+
+R = TypeVar("R")
+OnProgress = Callable[[Progress], None]
+
+
+class AgentSession:
+    """An open session; use `open`, and as a context manager.
+
+    Every method raises `AgentError` when the agent reports a failure or dies, `TransportError` when
+    the connection is lost, and `DeadlineExceeded` when the agent falls silent.
+
+    Args:
+        process: the running agent, its greeting exchanged.
+        environment: the device, as the agent read it.
+        patience_s: longest silence.
+    """
+
+    def __init__(self, process: Process, environment: Environment, patience_s: float) -> None:
+        self.environment = environment
+        self._process = process
+        self._patience_s = patience_s
+
+    @classmethod
+    def open(
+        cls,
+        transport: Transport,
+        *,
+        python: str = "python3",
+        folder: str = FOLDER,
+        patience_s: float = PATIENCE_S,
+    ) -> Self:
+        """Start the agent on a device, sending it there first if the device does not have it.
+
+        Args:
+            python: the device's interpreter, 3.7 or newer.
+            folder: of the agent's store on the device; "~" is its user's home.
+            patience_s: longest silence of the agent in this session.
+        """
+        agent, marker = build_agent(), f"edgesdk-{secrets.token_hex(8)}"
+        process = transport.start(agent.command(python, marker, folder))
+        try:
+            _bootstrap(process, python, marker, agent.zipapp)
+            hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, edgesdk.__version__)
+            welcome = _Exchange(process, patience_s).ask(hello, Welcome)
+        except BaseException:
+            process.close()
+            raise
+        return cls(process, welcome.environment, patience_s)
+
+    def install(self, path: Path, progress: ProgressDisplay) -> Installed:
+        """Put a package on the device and make it the current one.
+
+        A package that the device has already is verified there, not sent again.
+
+        Raises:
+            PackageError: the file is unreadable, or its manifest is damaged.
+        """
+        with _opened(path, PackageError) as stream:
+            package_id = _package_id(path, stream)
+            try:
+                return self._ask(Activate(package_id), Installed)
+            except AgentError as error:
+                if error.code != ErrorCode.NOT_INSTALLED:
+                    raise
+            size = stream.seek(0, 2)
+            stream.seek(0)
+            with _bar(progress, "installing", size) as on_progress:
+                return self._ask(Install(size), Installed, on_progress, _pieces(stream))
+
+    def current(self) -> Installed:
+        """The device's current package.
+
+        Raises:
+            AgentError: with code "not_installed" where there is none.
+        """
+        return self._ask(Current(), Installed)
+
+    def stage(self, path: Path, progress: ProgressDisplay) -> str:
+        """Send a model file for this session only; its name for `OpenModel.staged`.
+
+        Raises:
+            ModelError: the file is unreadable.
+        """
+        with _opened(path, ModelError) as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            size = stream.tell()
+            stream.seek(0)
+            name = digest + path.suffix if is_file_name(digest + path.suffix) else digest
+            with progress.task(f"sending {path.name}", size) as advance:
+                pieces = _counted(_pieces(stream), advance)
+                return self._ask(Stage(name, digest, size), Staged, pieces=pieces).name
+
+    def open_model(self, request: OpenModel) -> Opened:
+        """Load a model in a process of its own."""
+        return self._exchange(_LOADING_S).ask(request, Opened)
+
+    def bench(self, request: Bench, progress: ProgressDisplay) -> Benched:
+        """Time the opened models in turns."""
+        turns = len(request.keys) * (request.blocks + 1)
+        longest_s = max(request.max_warm_up_seconds, request.max_seconds)
+        with _bar(progress, "measuring latency", turns) as on_progress:
+            exchange = self._exchange(longest_s + self._patience_s)
+            return exchange.ask(request, Benched, on_progress)
+
+    def predict(
+        self,
+        keys: Sequence[str],
+        samples: Iterable[Mapping[str, npt.NDArray[Any]]],
+        count: int,
+        output: int,
+        progress: ProgressDisplay,
+    ) -> Mapping[str, tuple[int, ...]]:
+        """Top-1 class of every sample by every model, sent in batches of bounded size.
+
+        Args:
+            keys: the opened models.
+            samples: each maps input names to arrays, in the order of the models' inputs.
+            count: how many there are, for the progress.
+            output: index of the output whose largest element counts.
+        """
+        found: dict[str, list[int]] = {key: [] for key in keys}
+        with progress.task("running the samples", count) as advance:
+            for batch in _batches(samples):
+                for key, top1 in self._predict(tuple(keys), batch, output).items():
+                    found[key].extend(top1)
+                advance(batch.count)
+        return {key: tuple(top1) for key, top1 in found.items()}
+
+    def check_parity(self, request: CheckParity) -> Parity:
+        """Run a model's golden vectors."""
+        return self._ask(request, Parity)
+
+    def close(self) -> None:
+        """End the session: the agent ends itself and removes what was staged."""
+        with contextlib.suppress(TransportError):
+            self._process.write(encode(Goodbye()), _EXIT_S)
+            self._process.close_stdin()
+            self._process.wait(_EXIT_S)
+        self._process.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _predict(self, keys: tuple[str, ...], batch: _Batch, output: int) -> dict[str, Any]:
+        request = Predict(keys, batch.count, batch.dtypes, output, len(batch.payload))
+        reply = self._ask(request, Predicted, pieces=[batch.payload])
+        top1 = {entry.key: entry.top1 for entry in reply.predictions}
+        if set(top1) != set(keys) or any(len(found) != batch.count for found in top1.values()):
+            raise AgentError(
+                f"the agent predicted {[len(found) for found in top1.values()]} samples, "
+                f"expected {batch.count} for each of {', '.join(keys)}",
+                code=ErrorCode.PROTOCOL,
+            )
+        return top1
+
+    def _ask(
+        self,
+        request: Any,
+        expected: type[R],
+        on_progress: OnProgress = lambda _: None,
+        pieces: Iterable[bytes] = (),
+    ) -> R:
+        return self._exchange(self._patience_s).ask(request, expected, on_progress, pieces)
+
+    def _exchange(self, silence_s: float) -> _Exchange:
+        return _Exchange(self._process, silence_s)
+
+
+class _Exchange:
+    """One request and its reply."""
+
+    def __init__(self, process: Process, silence_s: float) -> None:
+        self._process = process
+        self._silence_s = silence_s
+
+    def ask(
+        self,
+        request: Any,
+        expected: type[R],
+        on_progress: OnProgress = lambda _: None,
+        pieces: Iterable[bytes] = (),
+    ) -> R:
+        try:
+            self._send(encode(request), pieces, on_progress)
+            while isinstance(reply := self._receive(self._silence_s), Progress):
+                on_progress(reply)
+        except CommandEnded as error:
+            self._hear_last_words()
+            raise _agent_died(self._process, error) from error
+        if not isinstance(reply, expected):
+            raise AgentError(
+                f"the agent answered with {type(reply).__name__}, expected {expected.__name__}",
+                code=ErrorCode.PROTOCOL,
+            )
+        return reply
+
+    def _send(self, line: bytes, pieces: Iterable[bytes], on_progress: OnProgress) -> None:
+        self._process.write(line, self._silence_s)
+        for piece in pieces:
+            self._process.write(piece, self._silence_s)
+            # A refusal comes early; without looking, all the rest would still be sent.
+            while (early := self._arrived()) is not None:
+                on_progress(early)
+
+    def _arrived(self) -> Progress | None:
+        try:
+            message = self._receive(0)
+        except DeadlineExceeded:
+            return None
+        except AgentError:
+            self._process.close()  # It still waits for the rest of the payload.
+            raise
+        if not isinstance(message, Progress):
+            raise AgentError(
+                f"the agent answered {type(message).__name__} before it had everything",
+                code=ErrorCode.PROTOCOL,
+            )
+        return message
+
+    def _hear_last_words(self) -> None:
+        """Raise the failure that an agent sent before it ended, if it did."""
+        with contextlib.suppress(TransportError):
+            while True:
+                self._receive(0)
+
+    def _receive(self, silence_s: float) -> Any:
+        line = self._process.read_line(_LINE_BYTES, silence_s)
+        try:
+            message = decode(line, MESSAGES)
+        except BadMessage as error:
+            raise AgentError(
+                f"the agent makes no sense: {error}", code=ErrorCode.PROTOCOL
+            ) from error
+        if isinstance(message, Failure):
+            raise _failed(message)
+        return message
+
+
+def _failed(failure: Failure) -> AgentError:
+    if failure.code == ErrorCode.INTERNAL:
+        return AgentError(
+            "the agent on the device failed; this is a defect of edgesdk",
+            code=failure.code,
+            hint="please report it with the lines above",
+            details=failure.message.splitlines(),
+        )
+    return AgentError(failure.message, code=failure.code, hint=failure.hint)
+
+
+def _agent_died(process: Process, error: CommandEnded) -> AgentError:
+    try:
+        how = f"with exit status {process.wait(_EXIT_S)}"
+    except DeadlineExceeded:
+        how = "its output"
+    return AgentError(
+        f"the agent on the device ended in the middle of its work ({how})",
+        hint="the device may be out of memory, or someone ended it: try again",
+        details=error.details,
+    )
+
+
+def _bootstrap(process: Process, python: str, marker: str, zipapp: bytes) -> None:
+    """Bring the process to the point where it is the agent.
+
+    Raises:
+        AgentError: there is no such Python, it is too old, or it does not start the agent.
+    """
+    deadline = Deadline(_START_S)
+    try:
+        word = _after_marker(process, marker, deadline)
+        if word == "NEED":
+            process.write(zipapp, deadline.left_s())
+            word = _after_marker(process, marker, deadline)
+        elif word == "HAVE":
+            word = _after_marker(process, marker, deadline)
+    except CommandEnded as error:
+        raise _did_not_start(process, python, error) from error
+    if word.startswith("OLD "):
+        raise AgentError(
+            f"{python} on the device is Python {word[4:]}, expected 3.7 or newer",
+            hint="name another one: edgesdk device add ... --python PATH",
+        )
+    if word:
+        raise AgentError(f"the agent did not start on the device: it said {word!r}")
+
+
+def _after_marker(process: Process, marker: str, deadline: Deadline) -> str:
+    """What follows the next marker on its line; noise from login scripts is skipped."""
+    while True:
+        line = process.read_line(_NOISE_LINE_BYTES, deadline.left_s()).decode("utf-8", "replace")
+        word, _, rest = line.strip().partition(" ")
+        if word == marker:
+            return rest
+
+
+def _did_not_start(process: Process, python: str, error: CommandEnded) -> AgentError:
+    try:
+        code = process.wait(_EXIT_S)
+    except DeadlineExceeded:
+        return AgentError("the agent did not start on the device", details=error.details)
+    if code == _SHELL_FOUND_NO_COMMAND:
+        return AgentError(
+            f"the device has no {python}",
+            hint="install Python 3.7 or newer there, or name it: edgesdk device add ... "
+            "--python PATH",
+            details=error.details,
+        )
+    return AgentError(
+        f"{python} on the device did not start the agent (exit status {code})",
+        hint="check that it is Python 3.7 or newer",
+        details=error.details,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Some samples, ready for the wire."""
+
+    count: int
+    dtypes: tuple[str, ...]
+    payload: bytes
+
+
+def _batches(samples: Iterable[Mapping[str, npt.NDArray[Any]]]) -> Iterator[_Batch]:
+    """Samples in order, as few to a batch as keeps it small; at least one."""
+    packed: list[bytes] = []
+    dtypes: tuple[str, ...] = ()
+    for sample in samples:
+        arrays = [np.asarray(array) for array in sample.values()]
+        found, one = tuple(array.dtype.name for array in arrays), pack_sample(arrays)
+        full = len(packed) == _BATCH_SAMPLES or sum(map(len, packed)) + len(one) > _BATCH_BYTES
+        if packed and (full or found != dtypes):
+            yield _Batch(len(packed), dtypes, b"".join(packed))
+            packed = []
+        packed.append(one)
+        dtypes = found
+    if packed:
+        yield _Batch(len(packed), dtypes, b"".join(packed))
+
+
+def _opened(path: Path, kind: type[EdgeSDKError]) -> BufferedReader:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise kind(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _package_id(path: Path, stream: IO[bytes]) -> str:
+    try:
+        return PackageReader(stream.read).package_id
+    except CorruptPackage as error:
+        raise PackageError(
+            f"{path} is not a sound package: {error}", hint="build or copy it again"
+        ) from error
+
+
+def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
+    while piece := stream.read(_PIECE_BYTES):
+        yield piece
+
+
+def _counted(pieces: Iterable[bytes], advance: Advance) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        advance(len(piece))
+
+
+@contextlib.contextmanager
+def _bar(progress: ProgressDisplay, description: str, total: int) -> Iterator[OnProgress]:
+    """Shows what the agent reports; complete when the block ends without an error."""
+    done = 0
+    with progress.task(description, total) as advance:
+
+        def show(report: Progress) -> None:
+            nonlocal done
+            advance(report.done - done)
+            done = report.done
+
+        yield show
+        advance(total - done)

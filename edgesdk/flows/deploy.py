@@ -1,0 +1,120 @@
+"""The whole line: a model, a target, a device and data in; a verdict measured on the device out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edgesdk.convert.conversion import convert
+from edgesdk.convert.planning import plan_conversion
+from edgesdk.data.samples import check_labels, open_samples
+from edgesdk.errors import IncompatibleTarget
+from edgesdk.flows.package import travelling
+from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
+from edgesdk.flows.session import agent_on, find_device
+from edgesdk.models.opening import open_model
+from edgesdk.package.budget import resolve_budget
+from edgesdk.package.building import build_package
+from edgesdk.progress import Progress, Silent
+from edgesdk.serial import write_json
+from edgesdk.targets.loading import load_target
+from edgesdk.targets.types import BudgetText, GateBounds
+from edgesdk.validate.build import build_report
+from edgesdk.validate.gates import resolve_gates
+from edgesdk.validate.visit import validate
+from edgesdk.values.package import Release
+from edgesdk.values.recipe import Recipe
+from edgesdk.values.report import Report
+from edgesdk.values.results import MeasuredDevice
+from edgesdk.values.timing import Timing
+
+
+def deploy(
+    model: Path | str,
+    device: str,
+    calibration: str,
+    output: Path | str,
+    *,
+    dataset: str | None = None,
+    target: str | None = None,
+    recipe: Recipe | None = None,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    release: Release | None = None,
+    budget: tuple[BudgetText, ...] = (),
+    gates: tuple[GateBounds, ...] = (),
+    timing: Timing | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Convert, package, push, measure and judge.
+
+    The output folder then holds `artifact/`, `<name>.edgepkg`, `report.json` and `report.html`.
+
+    Args:
+        model: an `.onnx` or `.tflite` file in float32.
+        device: an enrolled device.
+        calibration: `FILE.npz`, `FILE.npz#SPLIT` or `module:function`.
+        output: folder for the results.
+        dataset: labelled data to measure accuracy with; without it accuracy is "not measured".
+        target: the one the device is enrolled as unless given.
+        budget: on top of the target's, the last one winning.
+        gates: likewise.
+
+    Raises:
+        EdgeSDKError: the input does not hold, a toolchain or the device failed. A failed gate is
+            no error: it is in the report.
+    """
+    shown = progress or Silent()
+    enrolled = find_device(device)
+    descriptor = load_target(target or enrolled.target)
+    enrolled_as = load_target(enrolled.target)
+    if descriptor.architecture != enrolled_as.architecture:
+        raise IncompatibleTarget(
+            f"{descriptor.id} is {descriptor.architecture}, the device {device} is enrolled as "
+            f"{enrolled_as.id}, which is {enrolled_as.architecture}",
+            hint=f"choose --target {enrolled_as.id}, or another device",
+        )
+    opened = open_model(model, input_shapes)
+    samples = open_samples(calibration, opened.inputs)
+    evaluation = None if dataset is None else open_samples(dataset, opened.inputs)
+    if evaluation is not None:
+        check_labels(evaluation, opened.outputs)
+    limits = resolve_budget(descriptor.budget, *budget)
+    bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
+
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
+    conversion = convert(opened, plan, samples, folder / "artifact", shown)
+    called = release or Release()
+    package = build_package(
+        conversion.artifact,
+        conversion.directory,
+        folder / f"{called.name or opened.name}.edgepkg",
+        called,
+        limits,
+        travelling(bounds),
+    )
+    with agent_on(enrolled) as agent:
+        installed = agent.install(package.path, shown)
+        results = validate(
+            agent,
+            MeasuredDevice(enrolled.name, enrolled.virtual, agent.environment),
+            installed,
+            float_model=conversion.directory / conversion.artifact.file("float").path,
+            dataset=evaluation,
+            timing=timing or Timing(),
+            progress=shown,
+        )
+    report = build_report(
+        artifact=conversion.artifact,
+        target=descriptor,
+        package=package,
+        budget=limits,
+        results=results,
+        gates=bounds,
+        created=datetime.now(UTC),
+    )
+    write_json(folder / REPORT_FILE, report)
+    write_html(report, folder / HTML_FILE)
+    return report

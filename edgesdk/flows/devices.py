@@ -1,0 +1,136 @@
+"""Enrolled devices: add, list, visit, forget; and the virtual one."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from device_agent.protocol import Environment
+from edgesdk.devices import inventory
+from edgesdk.devices.enrol import HostKey, enrol
+from edgesdk.devices.inventory import Device, parse_address
+from edgesdk.errors import TargetError, UsageError
+from edgesdk.flows.session import agent_on, find_device
+from edgesdk.targets.loading import load_target
+
+_GENERIC_TARGETS = {"x86_64": "generic-x86-64", "aarch64": "generic-arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """An enrolled device and what its agent read there."""
+
+    device: Device
+    environment: Environment
+
+
+def add_device(
+    name: str,
+    address: str,
+    target: str,
+    *,
+    confirm: Callable[[HostKey], bool],
+    identity_file: str | None = None,
+    python: str = "python3",
+    replace: bool = False,
+) -> Device:
+    """Enrol a device: its host key is shown to `confirm`, pinned, and the login tried.
+
+    Args:
+        address: "user@host" or "user@host:port".
+        target: id of the target it is.
+
+    Raises:
+        TargetError: no such target.
+        TransportError: it does not answer, or does not let us in; nothing was stored.
+        UsageError: the key was not confirmed.
+    """
+    load_target(target)
+    return enrol(
+        inventory.default_path(),
+        name,
+        parse_address(address),
+        target,
+        confirm=confirm,
+        identity_file=identity_file,
+        python=python,
+        replace=replace,
+    )
+
+
+def list_devices() -> tuple[Device, ...]:
+    """Every enrolled device."""
+    return inventory.load(inventory.default_path())
+
+
+def remove_device(name: str) -> Device:
+    """Forget an enrolled device.
+
+    Raises:
+        UnknownDevice: there is none of that name.
+    """
+    return inventory.remove(inventory.default_path(), name)
+
+
+def show_device(name: str) -> Visited:
+    """Visit a device and read what it is.
+
+    Raises:
+        UnknownDevice: there is none of that name.
+        DeviceError: it cannot be reached, or the agent does not start there.
+    """
+    device = find_device(name)
+    with agent_on(device) as agent:
+        return Visited(device, agent.environment)
+
+
+def emulate(
+    command: Sequence[str],
+    *,
+    name: str,
+    target: str | None,
+    port: int,
+    say: Callable[[str], None],
+) -> int:
+    """Run a virtual device, enrolled under `name`, until interrupted or `command` ends.
+
+    Args:
+        command: run while the device is up; empty serves until interrupted.
+        target: what to enrol it as; this machine's generic target unless given.
+
+    Returns:
+        The command's exit code, or 0.
+
+    Raises:
+        TargetError: there is no generic target for this machine.
+        UsageError: `name` is enrolled and is not virtual.
+        ToolchainMissing: the virtual extra is not installed.
+    """
+    from edgesdk.devices.virtual import VirtualDevice  # needs an extra that others do not
+
+    kind = load_target(target or _generic_target()).id
+    path = inventory.default_path()
+    if any(known.name == name and not known.virtual for known in inventory.load(path)):
+        raise UsageError(f"{name} is enrolled as a real device", hint="choose another --name")
+    with VirtualDevice(port=port) as virtual:
+        device = virtual.as_device(name, kind)
+        inventory.add(path, device, replace=True)
+        say(f"virtual device {name} ({kind}) answers at {device.address}; it is not a board")
+        try:
+            if command:
+                return subprocess.run(command, check=False).returncode
+            virtual.serve_forever()
+            return 0
+        finally:
+            inventory.remove(path, name)
+
+
+def _generic_target() -> str:
+    machine = platform.machine()
+    if machine not in _GENERIC_TARGETS:
+        raise TargetError(
+            f"there is no generic target for this machine ({machine})", hint="give --target"
+        )
+    return _GENERIC_TARGETS[machine]

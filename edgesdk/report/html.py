@@ -1,0 +1,173 @@
+"""The report as one HTML page that needs no network, no script and no knowledge of this SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from edgesdk.report import charts, wording
+from edgesdk.report.charts import ClassChart, CumulativeChart, Gauge, RunChart, SizeBar
+from edgesdk.units import format_bytes, format_ns
+from edgesdk.values.report import Report
+from edgesdk.values.results import ModelRun
+from edgesdk.values.verdict import with_symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A line of a two-column list."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the template draws besides the report itself."""
+
+    title: str
+    summary: str
+    created: str
+    cumulative: CumulativeChart | None
+    runs: tuple[RunChart, ...]
+    size: SizeBar
+    gauges: tuple[Gauge | None, ...]
+    classes: ClassChart | None
+    environment: tuple[Fact, ...]
+    measurement: tuple[tuple[str, tuple[Fact, ...]], ...]
+    provenance: tuple[Fact, ...]
+
+
+def render_html(report: Report) -> str:
+    """The whole page. Every text of the report is escaped, whatever it holds."""
+    return _template().render(report=report, page=_page(report), wording=wording)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["bytes"] = format_bytes
+    environment.globals["with_symbol"] = with_symbol
+    source = files("edgesdk.report").joinpath("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source)
+
+
+def _printable(value: Any) -> Any:
+    return (
+        wording.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    )
+
+
+def _page(report: Report) -> Page:
+    return Page(
+        title=wording.title(report),
+        summary=wording.summary(report),
+        created=f"{datetime.fromisoformat(report.created):%-d %B %Y, %H:%M} UTC",
+        cumulative=charts.cumulative_chart(report.results.runs),
+        runs=tuple(
+            charts.run_chart(run, summary)
+            for run, summary in zip(report.results.runs, report.latencies, strict=True)
+        ),
+        size=charts.size_bar(report),
+        gauges=tuple(charts.gauge(verdict) for verdict in report.verdicts),
+        classes=None if report.accuracy is None else charts.class_chart(report.accuracy.classes),
+        environment=tuple(_environment(report)),
+        measurement=tuple(
+            (wording.ROLE_NAMES[run.role], tuple(_measurement(run))) for run in report.results.runs
+        ),
+        provenance=tuple(_provenance(report)),
+    )
+
+
+def _environment(report: Report) -> Iterator[Fact]:
+    device = report.results.device
+    found = device.environment
+    yield Fact("Device", f"{device.name}{' (virtual)' if device.virtual else ''}")
+    yield Fact("Board", _or_unknown(found.board))
+    yield Fact("Processor", f"{found.cpu_model}, {wording.count_text(found.cpu_count, 'CPU')}")
+    yield Fact("Architecture", found.machine)
+    yield Fact("Highest clock", _or_unknown(found.max_clock_hz and _hertz(found.max_clock_hz)))
+    yield Fact("Clock governor", _or_unknown(found.governor))
+    yield Fact("Memory", _bytes_of(found.memory_available_bytes, found.memory_total_bytes))
+    yield Fact("Disk", f"{_bytes_or_unknown(found.disk_free_bytes)} free")
+    yield Fact("System", f"{found.system} {found.kernel}, {found.libc}")
+    yield Fact("Python", found.python)
+
+
+def _measurement(run: ModelRun) -> Iterator[Fact]:
+    opened, latency = run.opened, run.latency
+    yield Fact("Runtime", f"{opened.runtime.package} {opened.runtime.version}")
+    yield Fact("Kernel path", opened.kernel_path)
+    yield Fact("Threads", str(opened.threads))
+    yield Fact("Loading", format_ns(opened.load_ns))
+    yield Fact(
+        "Warm-up",
+        f"{wording.count_text(latency.warm_up_runs, 'run')},"
+        f" {'then steady' if latency.steady else 'never settled'}",
+    )
+    turns = wording.count_text(len(latency.block_sizes), "turn")
+    yield Fact("Timed", f"{wording.count_text(len(latency.samples_ns), 'run')} in {turns}")
+    yield Fact("Memory before loading", _bytes_or_unknown(opened.baseline_rss_bytes))
+    yield Fact("Peak memory", _bytes_or_unknown(latency.peak_rss_bytes))
+    clocks = [at.clock_hz for at in latency.conditions if at.clock_hz is not None]
+    yield Fact("Clock", _or_unknown(clocks and _span(min(clocks), max(clocks), _hertz)))
+    heat = [
+        at.temperature_celsius for at in latency.conditions if at.temperature_celsius is not None
+    ]
+    yield Fact("Temperature", _or_unknown(heat and _span(min(heat), max(heat), _celsius)))
+    load = [at.load_average for at in latency.conditions if at.load_average is not None]
+    yield Fact("Load average", _or_unknown(load and _span(min(load), max(load), "{:.2f}".format)))
+
+
+def _provenance(report: Report) -> Iterator[Fact]:
+    model, artifact, package = report.model, report.artifact, report.package
+    yield Fact("Model", f"{model.name} ({model.format})")
+    yield Fact("Model SHA-256", model.sha256)
+    yield Fact("Inputs", "; ".join(map(str, model.inputs)))
+    yield Fact("Outputs", "; ".join(map(str, model.outputs)))
+    yield Fact("Target", f"{report.target.id} ({report.target.architecture})")
+    yield Fact("Calibration", wording.count_text(artifact.calibration_samples, "sample"))
+    yield Fact("Calibration SHA-256", artifact.calibration_sha256)
+    yield Fact("Plan digest", report.plan_digest)
+    yield Fact("Package", f"version {package.version}")
+    yield Fact("Package id", package.id)
+    for name, version in sorted(report.tool_versions.items()):
+        yield Fact(name, version)
+    yield Fact("Report schema", str(report.schema))
+
+
+def _span(low: float, high: float, text: Any) -> str:
+    return str(text(low)) if text(low) == text(high) else f"{text(low)} to {text(high)}"
+
+
+def _or_unknown(text: object) -> str:
+    return str(text) if text else "not readable"
+
+
+def _bytes_or_unknown(count: int | None) -> str:
+    return "not readable" if count is None else format_bytes(count)
+
+
+def _bytes_of(free: int | None, total: int | None) -> str:
+    return f"{_bytes_or_unknown(total)}, {_bytes_or_unknown(free)} available"
+
+
+def _hertz(clock_hz: float) -> str:
+    return f"{clock_hz / 1e9:.2f} GHz"
+
+
+def _celsius(degrees: float) -> str:
+    return f"{degrees:.1f} °C"

@@ -1,0 +1,170 @@
+"""The report for a terminal: the three numbers, the gates, the size, the caveats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from edgesdk.report.wording import (
+    ROLE_NAMES,
+    VIRTUAL_NOTICE,
+    count_text,
+    interval_text,
+    p_text,
+    plain,
+    summary,
+    title,
+    value_text,
+)
+from edgesdk.units import format_bytes
+from edgesdk.values.report import Report
+from edgesdk.values.results import Role
+from edgesdk.values.verdict import Estimate, Status, Unit, Verdict, with_symbol
+
+_STYLES: dict[Status, str] = {
+    "pass": "bold white on green",
+    "fail": "bold white on red",
+    "invalid": "bold black on yellow",
+    "not measured": "bold white on bright_black",
+}
+_BAR_CELLS = 24
+
+
+def render_terminal(report: Report) -> RenderableType:
+    """A renderable for `Console.print`; needs 80 columns, does without colour."""
+    parts: list[RenderableType] = [_heading(report), _numbers(report)]
+    if report.verdicts:
+        parts.append(_gates(report.verdicts))
+    parts.append(_sizes(report))
+    if report.caveats:
+        parts.append(_caveats(report.caveats))
+    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
+
+
+def _heading(report: Report) -> RenderableType:
+    lines: list[RenderableType] = [
+        Text.assemble(_badge(report.outcome), " ", (title(report), "bold")),
+        Text(summary(report)),
+    ]
+    if report.results.device.virtual:
+        lines.append(
+            Text.assemble(
+                (" VIRTUAL DEVICE ", "bold black on yellow"), " ", (VIRTUAL_NOTICE, "yellow")
+            )
+        )
+    return Group(*lines)
+
+
+def _badge(status: Status) -> Text:
+    return Text(f" {status.upper()} ", _STYLES[status])
+
+
+def _numbers(report: Report) -> RenderableType:
+    device = report.results.device
+    table = _table("Measured", "", "95 % interval", "n")
+    for role in ("float", "int8"):
+        _add_latency(table, report, role)
+    _add_accuracy(table, report)
+    _add_speedup(table, report)
+    place = Text(f"On {plain(device.name)}{', a virtual device' if device.virtual else ''}", "dim")
+    return Group(place, table)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _add(table: Table, name: str, estimate: Estimate | None, unit: Unit, noun: str) -> None:
+    detail = name.startswith(" ")
+    table.add_row(
+        Text(name, "" if detail else "bold"),
+        Text(value_text(estimate, unit), "" if detail else "bold"),
+        interval_text(estimate, unit),
+        "" if estimate is None else count_text(estimate.n, noun),
+    )
+
+
+def _add_latency(table: Table, report: Report, role: Role) -> None:
+    latency = report.latency(role)
+    name = f"{ROLE_NAMES[role]} latency{_tag(report)}"
+    if latency is not None and not latency.steady:
+        table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), "never settled")
+        return
+    _add(table, name, None if latency is None else latency.p50, "ns", "run")
+    if latency is not None:
+        _add(table, "  95 in 100 runs below", latency.p95, "ns", "run")
+
+
+def _add_accuracy(table: Table, report: Report) -> None:
+    accuracy = report.accuracy
+    drop = None if accuracy is None else accuracy.drop
+    _add(table, "Accuracy lost", drop, "points", "sample")
+    if accuracy is not None:
+        _add(table, "  float", accuracy.float_percent, "percent", "sample")
+        _add(table, "  INT8", accuracy.int8_percent, "percent", "sample")
+        table.add_row("  McNemar's p", p_text(accuracy.mcnemar_p))
+    elif report.agreement_percent is not None:
+        _add(table, "  same class as float", report.agreement_percent, "percent", "sample")
+
+
+def _add_speedup(table: Table, report: Report) -> None:
+    if report.speedup is not None:
+        _add(table, f"Speed-up{_tag(report)}", report.speedup, "times", "turn")
+
+
+def _tag(report: Report) -> str:
+    return " (virtual)" if report.results.device.virtual else ""
+
+
+def _gates(verdicts: tuple[Verdict, ...]) -> Table:
+    table = _table("Gate", "", "measured", "at most")
+    for verdict in verdicts:
+        table.add_row(
+            _badge(verdict.status),
+            verdict.title,
+            Text("-" if verdict.measured is None else value_text(verdict.measured, verdict.unit)),
+            with_symbol(verdict.unit, verdict.bound),
+        )
+        if verdict.reason:
+            table.add_row("", Text(plain(verdict.reason), "yellow"))
+    return table
+
+
+def _sizes(report: Report) -> Group:
+    return Group(*_size_lines(report))
+
+
+def _size_lines(report: Report) -> Iterator[Text]:
+    model, package = report.model, report.package
+    yield Text.assemble(
+        ("Model    ", "dim"),
+        f"{format_bytes(model.float_bytes)} float, {format_bytes(model.int8_bytes)} INT8"
+        f" ({model.float_bytes / model.int8_bytes:.1f} times smaller)",
+    )
+    line = Text.assemble(("Package  ", "dim"), format_bytes(package.size_bytes))
+    if package.budget_bytes is not None:
+        share = package.size_bytes / package.budget_bytes
+        cells = min(_BAR_CELLS, round(share * _BAR_CELLS))
+        line.append(f" of {format_bytes(package.budget_bytes)}, {100 * share:.0f} % ")
+        line.append("█" * cells, "green" if share <= 1 else "red")
+        line.append("░" * (_BAR_CELLS - cells), "dim")
+    line.append(f"  {format_bytes(package.installed_bytes)} installed")
+    yield line
+    for contributor in package.contributors[:3]:
+        yield Text(
+            f"         {format_bytes(contributor.size_bytes)} {plain(contributor.name)}", "dim"
+        )
+
+
+def _caveats(caveats: tuple[str, ...]) -> Group:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for caveat in caveats:
+        table.add_row("*", Text(plain(caveat)))
+    return Group(Text("Before you believe it", "dim"), table)

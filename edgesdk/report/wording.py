@@ -1,0 +1,190 @@
+"""The report's words and numbers as text, the same for terminal and page. Lays nothing out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgesdk.values.report import LatencySummary, Report
+from edgesdk.values.verdict import Estimate, Unit, written
+
+NOT_MEASURED = "not measured"
+ROLE_NAMES = {"float": "Float", "int8": "INT8"}
+VIRTUAL_NOTICE = (
+    "These latencies and this memory are the workstation's that runs the virtual device. They say"
+    " nothing about a board's speed."
+)
+ASSUMPTIONS = (
+    "Each interval holds with 95 % confidence on its own, if the timed turns and the samples are"
+    " independent draws of what the device will meet. Judging several gates, or many classes, one"
+    " in twenty intervals is expected to miss."
+)
+
+
+def plain(text: str) -> str:
+    """Text from elsewhere without what a terminal or page would act on: controls, bidi marks."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def title(report: Report) -> str:
+    """What the report is about, in one line."""
+    return plain(f"{report.model.name} in INT8 on {report.target.name}")
+
+
+def value_text(estimate: Estimate | None, unit: Unit) -> str:
+    """The estimate with its symbol, as fine as its interval lets it be told."""
+    if estimate is None:
+        return NOT_MEASURED
+    symbol, (value, *_) = _written(estimate, unit)
+    return f"{value} {symbol}"
+
+
+def interval_text(estimate: Estimate | None, unit: Unit) -> str:
+    """The interval's ends on the same scale as the value; empty without an interval."""
+    if estimate is None or estimate.interval is None:
+        return ""
+    symbol, (_, low, high) = _written(estimate, unit)
+    return f"{low} to {high} {symbol}"
+
+
+def _written(estimate: Estimate, unit: Unit) -> tuple[str, tuple[str, ...]]:
+    interval = estimate.interval
+    return written(
+        unit, estimate.value, *(() if interval is None else (interval.low, interval.high))
+    )
+
+
+def count_text(n: int, one: str) -> str:
+    """A count with its noun: "1 run", "2,000 samples"."""
+    return f"{n:,} {one}{'' if n == 1 else 's'}"
+
+
+def p_text(p: float) -> str:
+    """A p-value to two digits: "0.031", "below 0.0001"."""
+    return "below 0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
+def summary(report: Report) -> str:
+    """The outcome in words."""
+    return " ".join(_sentences(report))
+
+
+def _sentences(report: Report) -> Iterator[str]:
+    verdicts = report.verdicts
+    by_status = {
+        status: [verdict for verdict in verdicts if verdict.status == status]
+        for status in ("pass", "fail", "invalid", "not measured")
+    }
+    if not verdicts:
+        yield "No gate was set, so nothing was judged."
+    elif len(by_status["pass"]) == len(verdicts):
+        yield "The gate passed." if len(verdicts) == 1 else f"All {len(verdicts)} gates passed."
+    for status, verb in (
+        ("fail", "failed"),
+        ("invalid", "invalid"),
+        ("not measured", NOT_MEASURED),
+    ):
+        if by_status[status]:
+            names = ", ".join(_lower_first(verdict.title) for verdict in by_status[status])
+            share = f"{len(by_status[status])} of {count_text(len(verdicts), 'gate')}"
+            yield f"{share} {verb}: {names}."
+    doubtful = [v for v in verdicts if v.reason and v.status in ("pass", "fail")]
+    if doubtful:
+        subject = "1 verdict lies" if len(doubtful) == 1 else f"{len(doubtful)} verdicts lie"
+        yield f"{subject} within uncertainty: measuring again could turn it."
+
+
+def _lower_first(text: str) -> str:
+    return text if text[:2].isupper() or text.startswith("INT8") else text[:1].lower() + text[1:]
+
+
+def latency_problem(latency: LatencySummary | None) -> tuple[str, str]:
+    """What to show instead of a latency, and why; both empty if there is one."""
+    if latency is None:
+        return NOT_MEASURED, "This model was not timed."
+    if not latency.steady:
+        return "invalid", "It was still falling when warming up ended."
+    if latency.p50 is None:
+        return NOT_MEASURED, f"{count_text(latency.n, 'run')} are too few."
+    return "", ""
+
+
+def accuracy_problem(report: Report) -> tuple[str, str]:
+    """What to show instead of the accuracy lost, and why; both empty if there is one."""
+    if report.accuracy is not None:
+        return "", ""
+    no_data = report.agreement_percent is None
+    return NOT_MEASURED, "No data were run." if no_data else "The data carry no labels."
+
+
+GLOSSARY = (
+    (
+        "INT8",
+        "Numbers stored in 8 bits instead of the float model's 32. The model gets smaller and"
+        " usually faster, and loses a little accuracy.",
+    ),
+    (
+        "Latency, p50, p95, p99",
+        "Time of one inference on the device: input ready to output ready. Half of the runs are"
+        " faster than p50 (the median), 95 in 100 faster than p95.",
+    ),
+    (
+        "95 % interval",
+        "The range the true value lies in, by a method that is right 95 times in 100. A wide one"
+        " means: measure more.",
+    ),
+    (
+        "Accuracy lost, points",
+        "Share of samples the float model classified correctly minus the INT8 model's share, in"
+        " percentage points. Both ran on the device, on the same samples.",
+    ),
+    (
+        "McNemar's test",
+        "Chance of a difference at least this large if both models were equally accurate. A small"
+        " number says the loss is real, not that it is large.",
+    ),
+    (
+        "Gate",
+        "A bound set beforehand. It passes or fails by the measured value; where the interval"
+        " reaches across the bound, the report says so.",
+    ),
+    (
+        "Not measured, invalid",
+        "Not measured: the figure could not be taken; it neither passes nor fails. Invalid: it was"
+        " taken under conditions that make it worthless.",
+    ),
+    (
+        "Golden vectors, parity",
+        "Inputs and the outputs the converted model gives for them on the workstation. Parity"
+        " compares the device's outputs: a value is off when it differs by more than one step of"
+        " its 8-bit scale.",
+    ),
+    (
+        "Kernel path",
+        "Which implementation computed, such as XNNPACK or the runtime's built-in one. Results may"
+        " differ in the last step between them.",
+    ),
+    (
+        "Turn, warm-up",
+        "The two models are timed in alternating turns, so that heat and background load meet both"
+        " alike. Runs before the first turn, until latency stops falling, do not count.",
+    ),
+    (
+        "Peak memory",
+        "The most physical memory the process that ran the model held, its runtime included.",
+    ),
+    (
+        "Left in float",
+        "Operators that still compute in 32 bits inside the INT8 model, by choice or because the"
+        " runtime has no 8-bit form.",
+    ),
+    (
+        "SQNR",
+        "Signal to quantization noise of a tensor, in decibels: every 6 dB is one bit. Below about"
+        " 20 dB a tensor is worth a look.",
+    ),
+    (
+        "Virtual device",
+        "Software that stands in for a board. It shows that packaging, transfer and computing work;"
+        " its latencies are its workstation's.",
+    ),
+)

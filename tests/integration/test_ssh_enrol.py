@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgesdk.devices import inventory
+from edgesdk.devices.enrol import HostKey, enrol, fetch_host_key
+from edgesdk.devices.inventory import Device
+from edgesdk.devices.virtual import VirtualDevice
+from edgesdk.errors import AuthenticationFailed, HostKeyMismatch, UsageError
+
+pytestmark = pytest.mark.usefixtures("no_thread_outlives_its_test")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "devices.json"
+
+
+def _yes(_: HostKey) -> bool:
+    return True
+
+
+def _enrol(path: Path, device: VirtualDevice, *, replace: bool = False) -> Device:
+    return enrol(
+        path,
+        "board",
+        device.address,
+        "raspberry-pi-5",
+        confirm=_yes,
+        identity_file=str(device.identity_file),
+        virtual=True,
+        replace=replace,
+    )
+
+
+def test_the_host_key_is_seen_without_a_login(virtual_device: VirtualDevice) -> None:
+    assert fetch_host_key(virtual_device.address).line == virtual_device.host_key
+    assert virtual_device.logins == 0
+
+
+def test_the_host_key_of_openssh(sshd_device: Device) -> None:
+    key = fetch_host_key(sshd_device.address)
+    assert key.line == sshd_device.host_key
+    assert key.fingerprint_sha256 == inventory.host_key_fingerprint(sshd_device.host_key)
+
+
+def test_a_confirmed_device_is_stored(path: Path, virtual_device: VirtualDevice) -> None:
+    enrolled = _enrol(path, virtual_device)
+    assert enrolled == virtual_device.as_device("board", "raspberry-pi-5")
+    assert inventory.load(path) == (enrolled,)
+
+
+def test_a_key_that_is_not_confirmed_is_not_stored(
+    path: Path, virtual_device: VirtualDevice
+) -> None:
+    shown = []
+
+    def no(key: HostKey) -> bool:
+        shown.append(key.fingerprint_sha256)
+        return False
+
+    with pytest.raises(UsageError, match="not confirmed"):
+        enrol(path, "board", virtual_device.address, "raspberry-pi-5", confirm=no)
+    assert shown == [inventory.host_key_fingerprint(virtual_device.host_key)]
+    assert virtual_device.logins == 0
+    assert inventory.load(path) == ()
+
+
+def test_a_device_that_does_not_let_us_in_is_not_stored(
+    path: Path, virtual_device: VirtualDevice, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("no key")
+    with pytest.raises(AuthenticationFailed):
+        enrol(
+            path,
+            "board",
+            virtual_device.address,
+            "raspberry-pi-5",
+            confirm=_yes,
+            identity_file=str(tmp_path / "key"),
+        )
+    assert inventory.load(path) == ()
+
+
+def test_enrolling_twice_is_fine(path: Path, virtual_device: VirtualDevice) -> None:
+    assert _enrol(path, virtual_device) == _enrol(path, virtual_device)
+
+
+def test_a_name_keeps_its_key_unless_replaced(
+    path: Path, virtual_device: VirtualDevice, session_virtual_device: VirtualDevice
+) -> None:
+    first = _enrol(path, virtual_device)
+    with pytest.raises(HostKeyMismatch):
+        _enrol(path, session_virtual_device)
+    assert inventory.load(path) == (first,)
+    second = _enrol(path, session_virtual_device, replace=True)
+    assert inventory.load(path) == (second,)
