@@ -62,7 +62,7 @@ def emit(value: T, as_json: bool, render: Callable[[Console, T], None]) -> None:
 
 def say(text: str) -> None:
     """A line of talk, not part of the result."""
-    stderr().print(text, markup=False)
+    stderr().print(text, markup=False, soft_wrap=True)
 
 
 def show_error(error: EdgeSDKError, as_json: bool) -> None:
@@ -96,6 +96,10 @@ class ProgressBars:
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Advance]:
         """Show one bar while the block runs."""
+        if not stderr().is_terminal:
+            say(description)
+            yield lambda _: None
+            return
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,

@@ -22,8 +22,16 @@ if TYPE_CHECKING:
     from edgesdk.targets.types import Target
     from edgesdk.values.artifact import Artifact, OperatorPrecision
     from edgesdk.values.package import Package
+    from edgesdk.values.report import Report
 
 _TENSORS = 10
+
+
+def report(console: Console, shown: Report) -> None:
+    """A deployment's report."""
+    from edgesdk.report.terminal import render_terminal
+
+    console.print(render_terminal(shown))
 
 
 def written(console: Console, path: Path) -> None:

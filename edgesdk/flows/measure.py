@@ -10,6 +10,7 @@ from edgesdk.data.samples import Samples, check_labels, open_samples
 from edgesdk.devices.agent import AgentSession
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
+from edgesdk.models.types import Model
 from edgesdk.package.building import read_package
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target

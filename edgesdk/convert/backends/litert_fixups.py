@@ -131,7 +131,7 @@ def _is_foldable(model: Any, operator: Any, static: set[int]) -> bool:
     )
 
 
-def _name_tensors(model: Any) -> None:
+def name_tensors(model: Any) -> None:
     """Give every tensor a name of its own: the quantizer knows tensors by name alone."""
     taken: set[bytes] = set()
     graph = model.subgraphs[0]

@@ -55,7 +55,7 @@ def operator_type(model: Any, operator: Any) -> str:
     code = model.operatorCodes[operator.opcodeIndex]
     if code.builtinCode == schema.BuiltinOperator.CUSTOM and code.customCode:
         return str(code.customCode.decode())
-    return _OPERATORS.get(code.builtinCode, f"operator {code.builtinCode}")
+    return _OPERATORS.get(int(code.builtinCode), f"operator {code.builtinCode}")
 
 
 def operator_name(graph: Any, operator: Any) -> str:
@@ -66,7 +66,7 @@ def operator_name(graph: Any, operator: Any) -> str:
 
 def tensor_name(tensor: Any) -> str:
     """The name of a tensor, "" when it has none."""
-    return (tensor.name or b"").decode(errors="replace")
+    return str((tensor.name or b"").decode(errors="replace"))
 
 
 def dtype(tensor: Any) -> str:
