@@ -75,9 +75,8 @@ def header(name: str, size: int) -> bytes:
             b"%011o\0" % 0,
         )
     )
-    after = b"".join(
-        (b"0", bytes(100), b"ustar\00000", bytes(64), b"0000000\0" * 2, bytes(155 + 12))
-    )
+    # No link, "ustar" version 00, then names, device numbers and prefix, all empty.
+    after = b"0" + bytes(100) + b"ustar\00000" + bytes(32 + 32 + 8 + 8 + 155 + 12)
     checksum = sum(before) + sum(b" " * 8) + sum(after)
     return before + b"%06o\0 " % checksum + after
 

@@ -7,13 +7,12 @@ input is noticed also while the process is busy.
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import threading
 from typing import Any, Callable, List, Mapping, Optional, Tuple, Type
 
-from device_agent.codec import Malformed, from_dict, parse_json, to_dict
+from device_agent.codec import BadMessage, decode_message, encode_message
 
 LINE_MAX_BYTES = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
@@ -22,35 +21,6 @@ _PIECES_AHEAD = 16
 
 class ChannelClosed(Exception):
     """The other side is gone."""
-
-
-class BadMessage(Exception):
-    """What came is no message; nothing that follows can be trusted to be one."""
-
-
-def encode(message: Any) -> bytes:
-    """The line of a message, newline included."""
-    data = {"type": type(message).__name__, "body": to_dict(message)}
-    return json.dumps(data, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
-
-
-def decode(line: bytes, messages: Mapping[str, Type[Any]]) -> Any:
-    """The message of a line.
-
-    Args:
-        line: with or without its newline.
-        messages: the message classes by name.
-
-    Raises:
-        BadMessage: it is none of them.
-    """
-    try:
-        data = parse_json(line)
-        if not isinstance(data, dict) or data.get("type") not in messages:
-            raise BadMessage(f"found {line[:80]!r}, expected one of: {', '.join(sorted(messages))}")
-        return from_dict(messages[data["type"]], data.get("body"))
-    except (Malformed, TypeError) as error:
-        raise BadMessage(f"found {line[:80]!r}: {error}") from error
 
 
 class Channel:
@@ -85,7 +55,7 @@ class Channel:
         Raises:
             ChannelClosed: nobody reads any more.
         """
-        self.send_raw(encode(message) + payload)
+        self.send_raw(encode_message(message) + payload)
 
     def send_raw(self, data: bytes) -> None:
         """Send bytes that are no message, such as the start marker.
@@ -122,7 +92,7 @@ class Channel:
             pieces.append(line)
             if newline:
                 self._rest = rest + self._rest
-                return decode(b"".join(pieces), self._messages)
+                return decode_message(b"".join(pieces), self._messages)
 
     def payload(self, size: int) -> Payload:
         """The payload that follows the message just received."""

@@ -10,13 +10,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing
-from typing import Any, Dict, Tuple, Type, TypeVar, Union
+from typing import Any, Dict, Mapping, Tuple, Type, TypeVar, Union
 
 T = TypeVar("T")
 
 
 class Malformed(ValueError):
     """Data that do not have the declared shape."""
+
+
+class BadMessage(Exception):
+    """What came is no message; nothing that follows can be trusted to be one."""
 
 
 def to_dict(value: Any) -> Dict[str, Any]:
@@ -60,6 +64,32 @@ def from_dict(cls: Type[T], data: Any, path: str = "$") -> T:
         elif field.default is dataclasses.MISSING:
             raise Malformed("%s: missing" % where)
     return cls(**values)
+
+
+def encode_message(message: Any) -> bytes:
+    """The line of a message on the wire, newline included."""
+    data = {"type": type(message).__name__, "body": to_dict(message)}
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+
+
+def decode_message(line: bytes, messages: Mapping[str, Type[Any]]) -> Any:
+    """The message of a line.
+
+    Args:
+        line: with or without its newline.
+        messages: the message classes by name.
+
+    Raises:
+        BadMessage: it is none of them.
+    """
+    try:
+        data = parse_json(line)
+        kind = data.get("type") if isinstance(data, dict) else None
+        if not isinstance(kind, str) or kind not in messages:
+            raise Malformed("expected one of: %s" % ", ".join(sorted(messages)))
+        return from_dict(messages[kind], data.get("body"))
+    except Malformed as error:
+        raise BadMessage("found %r: %s" % (line[:80], error)) from error
 
 
 def _read(hint: Any, value: Any, path: str) -> Any:

@@ -13,7 +13,8 @@ from typing import Any, Callable, Dict, Optional, Tuple, Type, TypeVar
 
 import device_agent
 from device_agent.archive import CorruptPackage, PackageReader
-from device_agent.channel import BadMessage, Channel, ChannelClosed, Payload
+from device_agent.channel import Channel, ChannelClosed, Payload
+from device_agent.codec import BadMessage
 from device_agent.environment import read_conditions, read_environment
 from device_agent.failures import AgentFailure
 from device_agent.manifest import Port

@@ -85,4 +85,5 @@ def main(marker, size, digest, root):
     os.execv(sys.executable, [sys.executable, path, "serve", marker, root])
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -9,7 +9,8 @@ import sys
 import threading
 from typing import IO, Any, Callable, Deque, Dict, Optional, Tuple, Type, TypeVar
 
-from device_agent.channel import BadMessage, Channel, ChannelClosed
+from device_agent.channel import Channel, ChannelClosed
+from device_agent.codec import BadMessage
 from device_agent.failures import AgentFailure
 from device_agent.protocol import ErrorCode, Failure, Progress
 from device_agent.worker_messages import REPLIES

@@ -105,11 +105,6 @@ def step_differences(actual: np.ndarray, golden: np.ndarray, step: float) -> np.
     return np.where(same, 0.0, np.minimum(difference, STEPS_MAX))
 
 
-def pack_sample(arrays: Sequence[np.ndarray]) -> bytes:
-    """The bytes of one sample on the wire: its inputs one after the other, little endian."""
-    return b"".join(_little_endian(array).tobytes() for array in arrays)
-
-
 def sample_bytes(ports: Sequence[Port], dtypes: Sequence[str]) -> int:
     """Size of one sample on the wire.
 
@@ -124,7 +119,7 @@ def sample_bytes(ports: Sequence[Port], dtypes: Sequence[str]) -> int:
 def unpack_samples(
     payload: bytes, ports: Sequence[Port], dtypes: Sequence[str], count: int
 ) -> Iterator[List[np.ndarray]]:
-    """What `pack_sample` packed, sample after sample, quantized as the ports want it.
+    """The samples of a `Predict` payload, one after the other, quantized as the ports want them.
 
     Raises:
         BadTensor: the payload has another size, or cannot be brought to the ports' dtypes.
@@ -140,10 +135,6 @@ def unpack_samples(
             offset += array.nbytes
             arrays.append(quantize(array.astype(array.dtype.newbyteorder("=")), port))
         yield arrays
-
-
-def _little_endian(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
 
 
 def _wire(name: str) -> np.dtype[Any]:

@@ -1,6 +1,8 @@
-"""The verbs of the main line, one function each: parse, call, render."""
+"""The verbs of the main line, one function each: parse, call, render.
 
-from __future__ import annotations
+Annotations here and beside are evaluated once, not left as text: typer would evaluate each again at
+every start.
+"""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """edgesdk device add | ls | show | rm | emulate"""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +48,7 @@ def add(
     output.emit(device, as_json, render.device)
 
 
-def _confirm(address: str, key: HostKey, yes: bool) -> bool:
+def _confirm(address: str, key: "HostKey", yes: bool) -> bool:
     output.say(f"{address} has the host key {key.type} {key.fingerprint_sha256}")
     if yes:
         return True

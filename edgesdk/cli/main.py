@@ -1,7 +1,5 @@
 """The command line: which commands there are, and how an error becomes an exit code."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated
 

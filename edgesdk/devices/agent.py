@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 import edgesdk
 from device_agent.archive import CorruptPackage, PackageReader, is_file_name
-from device_agent.channel import BadMessage, decode, encode
+from device_agent.codec import BadMessage, decode_message, encode_message
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -48,7 +48,6 @@ from device_agent.protocol import (
     Staged,
     Welcome,
 )
-from device_agent.runtimes.tensors import pack_sample
 from edgesdk.devices.bootstrap import build_agent
 from edgesdk.devices.transport import CommandEnded, Deadline, Process, Transport
 from edgesdk.errors import (
@@ -211,7 +210,7 @@ class AgentSession:
     def close(self) -> None:
         """End the session: the agent ends itself and removes what was staged."""
         with contextlib.suppress(TransportError):
-            self._process.write(encode(Goodbye()), _EXIT_S)
+            self._process.write(encode_message(Goodbye()), _EXIT_S)
             self._process.close_stdin()
             self._process.wait(_EXIT_S)
         self._process.close()
@@ -267,7 +266,7 @@ class _Exchange:
         pieces: Iterable[bytes] = (),
     ) -> R:
         try:
-            self._send(encode(request), pieces, on_progress)
+            self._send(encode_message(request), pieces, on_progress)
             while isinstance(reply := self._receive(self._silence_s), Progress):
                 on_progress(reply)
         except CommandEnded as error:
@@ -312,7 +311,7 @@ class _Exchange:
     def _receive(self, silence_s: float) -> Any:
         line = self._process.read_line(_LINE_BYTES, silence_s)
         try:
-            message = decode(line, MESSAGES)
+            message = decode_message(line, MESSAGES)
         except BadMessage as error:
             raise AgentError(
                 f"the agent makes no sense: {error}", code=ErrorCode.PROTOCOL
@@ -413,7 +412,7 @@ def _batches(samples: Iterable[Mapping[str, npt.NDArray[Any]]]) -> Iterator[_Bat
     dtypes: tuple[str, ...] = ()
     for sample in samples:
         arrays = [np.asarray(array) for array in sample.values()]
-        found, one = tuple(array.dtype.name for array in arrays), pack_sample(arrays)
+        found, one = tuple(array.dtype.name for array in arrays), b"".join(map(_packed, arrays))
         full = len(packed) == _BATCH_SAMPLES or sum(map(len, packed)) + len(one) > _BATCH_BYTES
         if packed and (full or found != dtypes):
             yield _Batch(len(packed), dtypes, b"".join(packed))
@@ -422,6 +421,10 @@ def _batches(samples: Iterable[Mapping[str, npt.NDArray[Any]]]) -> Iterator[_Bat
         dtypes = found
     if packed:
         yield _Batch(len(packed), dtypes, b"".join(packed))
+
+
+def _packed(array: npt.NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
 
 
 def _opened(path: Path, kind: type[EdgeSDKError]) -> BufferedReader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -97,14 +97,16 @@ def _environment(report: Report) -> Iterator[Fact]:
     found = device.environment
     yield Fact("Device", f"{device.name}{' (virtual)' if device.virtual else ''}")
     yield Fact("Board", _or_unknown(found.board))
-    yield Fact("Processor", f"{found.cpu_model}, {wording.count_text(found.cpu_count, 'CPU')}")
-    yield Fact("Architecture", found.machine)
+    yield Fact(
+        "Processor", f"{_or_unknown(found.cpu_model)}, {wording.count_text(found.cpu_count, 'CPU')}"
+    )
+    yield Fact("Architecture", _or_unknown(found.machine))
     yield Fact("Highest clock", _or_unknown(found.max_clock_hz and _hertz(found.max_clock_hz)))
     yield Fact("Clock governor", _or_unknown(found.governor))
     yield Fact("Memory", _bytes_of(found.memory_available_bytes, found.memory_total_bytes))
     yield Fact("Disk", f"{_bytes_or_unknown(found.disk_free_bytes)} free")
-    yield Fact("System", f"{found.system} {found.kernel}, {found.libc}")
-    yield Fact("Python", found.python)
+    yield Fact("System", _or_unknown(_joined(f"{found.system} {found.kernel}".strip(), found.libc)))
+    yield Fact("Python", _or_unknown(found.python))
 
 
 def _measurement(run: ModelRun) -> Iterator[Fact]:
@@ -149,8 +151,12 @@ def _provenance(report: Report) -> Iterator[Fact]:
     yield Fact("Report schema", str(report.schema))
 
 
-def _span(low: float, high: float, text: Any) -> str:
-    return str(text(low)) if text(low) == text(high) else f"{text(low)} to {text(high)}"
+def _joined(*texts: str) -> str:
+    return ", ".join(text for text in texts if text)
+
+
+def _span(low: float, high: float, text: Callable[[float], str]) -> str:
+    return text(low) if text(low) == text(high) else f"{text(low)} to {text(high)}"
 
 
 def _or_unknown(text: object) -> str:

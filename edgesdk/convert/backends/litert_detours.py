@@ -77,8 +77,8 @@ def restore_operators(model: Any, codes: list[int]) -> None:
         tflite.set_operator(code, builtin)
 
 
-def separate_outputs(model: Any) -> int:
-    """Put a copy between each output and its producer; returns the index of their operator code.
+def separate_outputs(model: Any) -> tuple[int, list[str]]:
+    """Put a copy between each output and its producer; returns the copies' code index and names.
 
     Where an output has readers in the graph as well, the quantizer rewires them with it, the last
     operator of the graph among them even where it must not. `join_outputs` undoes it.
@@ -95,7 +95,7 @@ def separate_outputs(model: Any) -> int:
         graph.operators.append(
             schema.OperatorT(opcodeIndex=marker, inputs=[index], outputs=[graph.outputs[position]])
         )
-    return marker
+    return marker, [tflite.tensor_name(graph.tensors[index]) for index in graph.outputs]
 
 
 def join_outputs(model: Any, marker: int) -> None:
@@ -121,7 +121,7 @@ def restore_edge(model: Any, original: Any) -> None:
     new_inputs = dict(zip(before.inputs, graph.inputs, strict=True))
     new_outputs = dict(zip(before.outputs, graph.outputs, strict=True))
     model.signatureDefs = original.signatureDefs
-    for signature in model.signatureDefs:
+    for signature in model.signatureDefs or []:
         for item in signature.inputs:
             item.tensorIndex = new_inputs[item.tensorIndex]
         for item in signature.outputs:

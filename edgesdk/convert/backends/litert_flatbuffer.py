@@ -19,10 +19,10 @@ IDENTIFIER = b"TFL3"
 _DATA_ALIGNMENT = 16
 _PLACEHOLDER = schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
 
-_OPERATORS = {
+_OPERATORS: dict[int, str] = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
 }
-_DTYPES = {
+_DTYPES: dict[int, str] = {
     code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)
 }
 
@@ -55,7 +55,7 @@ def operator_type(model: Any, operator: Any) -> str:
     code = model.operatorCodes[operator.opcodeIndex]
     if code.builtinCode == schema.BuiltinOperator.CUSTOM and code.customCode:
         return str(code.customCode.decode())
-    return _OPERATORS.get(int(code.builtinCode), f"operator {code.builtinCode}")
+    return _OPERATORS.get(code.builtinCode, f"operator {code.builtinCode}")
 
 
 def operator_name(graph: Any, operator: Any) -> str:

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,9 @@ def quantized(content: bytes, ranges: Mapping[str, Range], plan: ConversionPlan)
     _require_supported(plan.scheme)
     model, original = tflite.read_model(content), tflite.read_model(content)
     kept = _kept_in_float(model, plan.keep_float)
-    recipe, ranged = _recipe(model, plan, kept), statistics(model, ranges, plan.scheme)
-    marker = separate_outputs(model)
+    ranged = statistics(model, ranges, plan.scheme)
+    marker, copies = separate_outputs(model)
+    recipe = _recipe(plan, _scopes(model, [*kept, *copies] if plan.io == "float32" else kept))
     codes = take_stand_ins(model, plan.scheme.activations.symmetric)
     result = _rewritten(model, recipe, ranged)
     restore_operators(result, codes)
@@ -114,7 +115,7 @@ def _kept_in_float(model: Any, patterns: tuple[str, ...]) -> list[str]:
     return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
 
 
-def _recipe(model: Any, plan: ConversionPlan, kept: list[str]) -> RecipeManager:
+def _recipe(plan: ConversionPlan, in_float: Iterable[tuple[str, Any]]) -> RecipeManager:
     recipe = RecipeManager()
     everything = qtyping.TFLOperationName
     per_channel = plan.scheme.weights.granularity == "per-channel"
@@ -128,7 +129,7 @@ def _recipe(model: Any, plan: ConversionPlan, kept: list[str]) -> RecipeManager:
     if plan.io == "float32":
         for edge in (everything.INPUT, everything.OUTPUT):
             recipe.add_quantization_config(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    for scope, operator in _scopes(model, kept):
+    for scope, operator in in_float:
         recipe.add_quantization_config(scope, operator, algorithm_key=AlgorithmName.NO_QUANTIZE)
     return recipe
 
@@ -151,17 +152,14 @@ def _config(scheme: Scheme, per_channel: bool) -> Any:
     )
 
 
-def _scopes(model: Any, kept: list[str]) -> Iterator[tuple[str, Any]]:
-    """What the quantizer calls the operators to keep, where it would quantize them.
-
-    By type, too: the virtual operator that stands for the graph's output has its producer's name.
-    """
+def _scopes(model: Any, names: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """What the quantizer calls the operators of these names, where it would quantize them."""
     graph = model.subgraphs[0]
     for operator in graph.operators:
         known = quantizer_name(tflite.operator_code(model, operator))
-        if known is not None and tflite.operator_name(graph, operator) in kept:
-            names = [tflite.tensor_name(graph.tensors[index]) for index in operator.outputs]
-            yield f"^{re.escape(';'.join(names) + ';')}$", known
+        if known is not None and tflite.operator_name(graph, operator) in names:
+            outputs = [tflite.tensor_name(graph.tensors[index]) for index in operator.outputs]
+            yield f"^{re.escape(';'.join(outputs) + ';')}$", known
 
 
 @contextlib.contextmanager

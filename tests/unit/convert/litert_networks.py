@@ -18,6 +18,8 @@ from edgesdk.values.plan import ConversionPlan
 
 Array = npt.NDArray[Any]
 RANDOM = np.random.default_rng(7)
+WEIGHTS = TensorScheme(8, True, "per-channel")
+ACTIVATIONS = TensorScheme(8, False, "per-tensor")
 
 
 class Network:
@@ -126,8 +128,8 @@ def plan_for(
     path: Path,
     io: Any = "int8",
     keep_float: tuple[str, ...] = (),
-    weights: TensorScheme = TensorScheme(8, True, "per-channel"),
-    activations: TensorScheme = TensorScheme(8, False, "per-tensor"),
+    weights: TensorScheme = WEIGHTS,
+    activations: TensorScheme = ACTIVATIONS,
 ) -> ConversionPlan:
     """A plan with the shapes that are in the file."""
     graph = flatbuffer_utils.read_model(path).subgraphs[0]

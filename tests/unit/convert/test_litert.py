@@ -172,7 +172,7 @@ def test_keep_float_matches_names_in_full(path: Path) -> None:
 
 
 def test_keep_float_that_matches_nothing_is_refused(path: Path) -> None:
-    with pytest.raises(ConversionError, match="keep_float 'conv.*' matches no operator"):
+    with pytest.raises(ConversionError, match=r"keep_float 'conv\.\*' matches no operator"):
         Converted(conv_network(path), keep_float=("conv.*",))
 
 
@@ -220,6 +220,7 @@ def parametrized_network(path: Path, kind: str, dtype: str = "float32") -> Path:
         "REVERSE_V2": ([1], (1, 8, 8, 8), schema.ReverseV2OptionsT()),
         "REDUCE_MAX": ([1, 2], (1, 8), schema.ReducerOptionsT()),
         "ARG_MAX": ([3], (1, 8, 8), schema.ArgMaxOptionsT(schema.TensorType.INT32)),
+        "ARG_MIN": ([3], (1, 8, 8), schema.ArgMinOptionsT(schema.TensorType.INT32)),
     }
     floats = {
         "PRELU": np.full((1, 1, 8), 0.25, np.float32),
@@ -247,10 +248,86 @@ def test_an_operator_with_parameters_the_quantizer_does_not_know_becomes_int8(
     assert converted.sqnr_db("y") > 25
 
 
-def test_arg_max_reads_int8_and_keeps_its_integer_output(path: Path) -> None:
-    converted = Converted(parametrized_network(path, "ARG_MAX", "int32"))
-    assert converted.precision("ARG_MAX") == "int8"
+@pytest.mark.parametrize("kind", ["ARG_MAX", "ARG_MIN"])
+def test_arg_max_reads_int8_and_keeps_its_integer_output(path: Path, kind: str) -> None:
+    converted = Converted(parametrized_network(path, kind, "int32"))
+    assert [operator.precision for operator in converted.description.operators] == ["int8"] * 2
     assert converted.description.outputs[0].dtype == "int32"
+
+
+def test_every_part_of_a_split_stays_int8(path: Path) -> None:
+    net = Network()
+    h = conv(net, net.input("x", (1, 8, 8, 3)), "h")
+    sizes = net.constant("sizes", np.array([3, 5], np.int32))
+    axis = net.constant("axis", np.array(3, np.int32))
+    rest = net.tensor("rest", (1, 8, 8, 5), "float32")
+    y = net.operator(
+        "SPLIT_V", [h, sizes, axis], "y", (1, 8, 8, 3), schema.SplitVOptionsT(2), more=[rest]
+    )
+    converted = Converted(net.write(path, y, rest))
+    assert [port.dtype for port in converted.description.outputs] == ["int8", "int8"]
+    assert min(converted.sqnr_db("y"), converted.sqnr_db("rest")) > 25
+
+
+def test_top_k_reads_int8_and_keeps_its_integer_indices(path: Path) -> None:
+    net = Network()
+    h = conv(net, net.input("x", (1, 8, 8, 3)), "h")
+    places = net.tensor("places", (1, 8, 8, 2), "int32")
+    inputs = [h, net.constant("k", np.array(2, np.int32))]
+    y = net.operator("TOPK_V2", inputs, "y", (1, 8, 8, 2), schema.TopKV2OptionsT(), more=[places])
+    converted = Converted(net.write(path, y, places))
+    assert converted.precision("TOPK_V2") == "int8"
+    assert [port.dtype for port in converted.description.outputs] == ["int8", "int32"]
+    assert converted.sqnr_db("y") > 25
+
+
+@pytest.mark.parametrize("kind", ["GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"])
+def test_comparisons_read_int8(path: Path, kind: str) -> None:
+    net = Network()
+    x = net.input("x", (1, 8, 8, 3))
+    operands = [conv(net, x, "h"), conv(net, x, "g")]
+    y = net.operator(kind, operands, "y", (1, 8, 8, 8), dtype="bool")
+    converted = Converted(net.write(path, y))
+    assert {operator.precision for operator in converted.description.operators} == {"int8"}
+    assert converted.description.outputs[0].dtype == "bool"
+
+
+def test_log_softmax_gets_the_scale_its_kernel_has(path: Path) -> None:
+    converted = Converted(unary_network(path, "LOG_SOFTMAX", options=schema.LogSoftmaxOptionsT()))
+    (port,) = converted.description.outputs
+    assert (port.scale, port.zero_point) == (1 / 16, 127)
+    assert converted.precision("LOG_SOFTMAX") == "int8"
+
+
+def test_log_softmax_stays_in_float_with_symmetric_activations(path: Path) -> None:
+    source = unary_network(path, "LOG_SOFTMAX", options=schema.LogSoftmaxOptionsT())
+    converted = Converted(source, activations=TensorScheme(8, True, "per-tensor"))
+    assert converted.precision("LOG_SOFTMAX") == "float32"
+
+
+@pytest.mark.parametrize("io", ["int8", "float32"])
+def test_an_output_that_is_read_inside_the_network_too_converts(path: Path, io: str) -> None:
+    net = Network()
+    first = conv(net, net.input("x", (1, 8, 8, 3)), "first")
+    second = conv(net, first, "second")
+    converted = Converted(net.write(path, second, first), io=io)
+    outputs = [(port.name, port.dtype) for port in converted.description.outputs]
+    assert outputs == [("second", io), ("first", io)]
+    kinds = [o.type for o in converted.description.operators if o.precision != "-"]
+    assert kinds == ["CONV_2D", "CONV_2D"]
+
+
+def test_an_output_that_is_an_input_too_converts(path: Path) -> None:
+    net = Network()
+    x = net.input("x", (1, 8, 8, 3))
+    converted = Converted(net.write(path, conv(net, x, "y"), x))
+    assert [port.name for port in converted.description.outputs] == ["y", "x"]
+
+
+def test_a_float_output_behind_a_float_operator_is_not_quantized_on_its_way(path: Path) -> None:
+    converted = Converted(unary_network(path, "SIN"), io="float32")
+    types = [operator.type for operator in converted.description.operators]
+    assert types == ["QUANTIZE", "CONV_2D", "DEQUANTIZE", "SIN"]
 
 
 def test_space_to_batch_and_back_stay_int8(path: Path) -> None:
@@ -388,7 +465,7 @@ def test_a_resized_input_changes_every_shape_behind_it(path: Path) -> None:
 def test_a_shape_the_network_cannot_take_is_refused(path: Path) -> None:
     source = conv_network(path)
     plan = _resized(source, 1, 8, 8, 5)
-    with pytest.raises(ConversionError, match="does not run network.tflite with x: float32"):
+    with pytest.raises(ConversionError, match=r"does not run network\.tflite with x: float32"):
         litert.prepare(source, plan, path.with_name("float.tflite"))
 
 
@@ -420,7 +497,7 @@ def test_no_calibration_samples_is_an_error(path: Path) -> None:
 def test_an_activation_that_is_no_number_is_named(path: Path) -> None:
     samples = random_samples(unary_network(path, "LOG"))
     samples[2]["x"][:] = np.nan
-    with pytest.raises(ConversionError, match="'x' .* not a number on calibration sample 3"):
+    with pytest.raises(ConversionError, match=r"'x' .* not a number on calibration sample 3"):
         Converted(path, samples)
 
 
@@ -466,7 +543,7 @@ def test_a_result_whose_edge_is_not_as_planned_is_an_error(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(litert, "quantized", lambda content, ranges, plan: content)
-    with pytest.raises(ConversionError, match="'x' .* is float32, expected int8"):
+    with pytest.raises(ConversionError, match=r"'x' .* is float32, expected int8"):
         Converted(conv_network(path))
 
 
@@ -556,5 +633,5 @@ def test_golden_outputs_can_be_computed_with_every_kernel(path: Path) -> None:
 
 def test_running_what_is_no_model_is_an_error(path: Path) -> None:
     path.write_bytes(b"no model")
-    with pytest.raises(ConversionError, match="network.tflite: LiteRT refuses the model"):
+    with pytest.raises(ConversionError, match=r"network\.tflite: LiteRT refuses the model"):
         next(litert.run(path, "builtin", []))

@@ -13,7 +13,7 @@ from device_agent.manifest import CHUNK_BYTES, Compatibility, File, Limits, Mani
 
 
 def file_of(
-    role: str, raw: bytes, *, codec: str = "none", stored: bytes | None = None, **changes: Any
+    role: str, raw: bytes, /, *, codec: str = "none", stored: bytes | None = None, **changes: Any
 ) -> tuple[File, bytes]:
     """A manifest entry for some content, and its stored bytes."""
     if stored is None:

@@ -134,7 +134,22 @@ def test_content_that_is_not_as_declared_is_refused(
 
 @pytest.mark.parametrize(
     "path",
-    ["../x", "/x", "a/b", "a\\b", "", ".", "..", ".x", "-x", "x\0", "x\n", "é", "C:x", "manifest.json"]
+    [
+        "../x",
+        "/x",
+        "a/b",
+        "a\\b",
+        "",
+        ".",
+        "..",
+        ".x",
+        "-x",
+        "x\0",
+        "x\n",
+        "é",
+        "C:x",
+        "manifest.json",
+    ]
     + ["x" * 129],
 )
 def test_unsafe_names_are_refused(path: str) -> None:
@@ -186,8 +201,8 @@ def test_another_format_is_refused() -> None:
 def with_manifest(text: bytes) -> bytes:
     """A package whose manifest is this text, with the id that belongs to it."""
     package_id = hashlib.sha256(text).hexdigest()
-    return archive.header(f"{package_id}/manifest.json", len(text)) + text + archive.padding(
-        len(text)
+    return (
+        archive.header(f"{package_id}/manifest.json", len(text)) + text + archive.padding(len(text))
     )
 
 

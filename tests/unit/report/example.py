@@ -130,7 +130,9 @@ def example_latency(
     )
 
 
-def example_run(role: Role, typical_ns: int, peak_rss_bytes: int, **latency: object) -> ModelRun:
+def example_run(
+    role: Role, typical_ns: int, peak_rss_bytes: int = 1, **latency: object
+) -> ModelRun:
     port = mf.Port("image", (1, 32, 32, 3), "float32")
     opened = Opened(
         key=role,

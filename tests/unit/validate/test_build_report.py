@@ -1,0 +1,171 @@
+"""Facts about the report as a value: what it derives, what it warns of, that it survives JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgesdk.errors import MalformedFile
+from edgesdk.serial import from_dict, to_dict
+from edgesdk.validate.build import build_report, find_caveats
+from edgesdk.validate.gates import Gates
+from edgesdk.values.package import Budget
+from edgesdk.values.report import Report
+from edgesdk.values.results import Predictions, Results
+from tests.unit.report.example import (
+    example_artifact,
+    example_package,
+    example_report,
+    example_results,
+    example_run,
+    example_target,
+)
+
+
+def caveats(results: Results) -> str:
+    return "\n".join(find_caveats(results, example_target()))
+
+
+def with_environment(virtual: bool = False, **changes: object) -> Results:
+    device = example_results().device
+    environment = dataclasses.replace(device.environment, **changes)  # type: ignore[arg-type]
+    return example_results(
+        device=dataclasses.replace(device, virtual=virtual, environment=environment)
+    )
+
+
+def test_a_good_session_passes_without_caveats() -> None:
+    report = example_report()
+    assert (report.outcome, report.exit_code, report.caveats) == ("pass", 0, ())
+
+
+def test_a_broken_gate_fails_the_report() -> None:
+    report = example_report(gates=Gates(max_p95_ns=1))
+    assert (report.outcome, report.exit_code) == ("fail", 1)
+
+
+def test_the_time_is_written_as_utc() -> None:
+    report = build_report(
+        artifact=example_artifact(),
+        target=example_target(),
+        package=example_package(),
+        budget=Budget(),
+        results=example_results(),
+        gates=Gates(),
+        created=datetime(2026, 1, 1, 1, 30, tzinfo=timezone(timedelta(hours=2))),
+    )
+    assert report.created == "2025-12-31T23:30:00+00:00"
+
+
+def test_the_model_comes_from_the_artifact() -> None:
+    model = example_report().model
+    assert (model.name, model.float_bytes, model.int8_bytes) == ("resnet8", 321_088, 98_304)
+
+
+def test_operators_are_counted_and_those_in_float_listed() -> None:
+    artifact = example_report().artifact
+    assert artifact.precisions == {"int8": 14, "float32": 1, "-": 1}
+    assert [operator.name for operator in artifact.left_in_float] == ["probabilities"]
+
+
+def test_the_package_lists_its_files_largest_first() -> None:
+    package = example_report().package
+    assert [part.name for part in package.contributors] == ["golden.npz", "model.tflite"]
+    assert (package.size_bytes, package.installed_bytes) == (458_752, 500_404)
+    assert package.budget_bytes == 2**20
+
+
+def test_a_virtual_device_is_named_as_such() -> None:
+    assert "The device is virtual" in caveats(with_environment(virtual=True))
+    assert "virtual" not in caveats(example_results())
+
+
+def test_another_architecture_than_the_targets_is_a_caveat() -> None:
+    assert "The device is x86_64, the target aarch64" in caveats(with_environment(machine="x86_64"))
+
+
+@pytest.mark.parametrize(("governor", "warned"), [("ondemand", 1), ("performance", 0), (None, 0)])
+def test_a_clock_left_to_a_governor_is_a_caveat(governor: str | None, warned: int) -> None:
+    assert caveats(with_environment(governor=governor)).count("governor") == warned
+
+
+def test_a_latency_that_never_settled_is_a_caveat() -> None:
+    runs = (example_run("float", 8_000_000, 1, steady=False),)
+    assert "Float latency is invalid" in caveats(example_results(runs=runs))
+
+
+def test_turns_that_differ_are_a_caveat() -> None:
+    runs = (example_run("int8", 1, 1, samples_ns=(100, 100, 112, 112), block_sizes=(2, 2)),)
+    found = caveats(example_results(runs=runs))
+    assert "INT8 latency drifted: the medians of its 2 turns lie between 100 and 112 ns" in found
+
+
+def test_turns_that_barely_differ_are_none() -> None:
+    runs = (example_run("int8", 1, 1, samples_ns=(100, 100, 109, 109), block_sizes=(2, 2)),)
+    assert caveats(example_results(runs=runs)) == ""
+
+
+def test_models_run_in_two_settings_are_a_caveat() -> None:
+    slow, fast = example_results().runs
+    single = dataclasses.replace(fast, opened=dataclasses.replace(fast.opened, threads=1))
+    found = caveats(example_results(runs=(slow, single)))
+    assert "xnnpack kernels, 4 threads, INT8 with" in found and "1 thread." in found
+
+
+def test_the_caller_adds_what_only_it_knows() -> None:
+    assert example_report(caveats=("The device is emulated.",)).caveats == (
+        "The device is emulated.",
+    )
+
+
+CLASSES = st.integers(-1, 5)
+
+
+@st.composite
+def sessions(draw: st.DrawFn) -> Results:
+    sizes = tuple(draw(st.lists(st.integers(0, 90), min_size=1, max_size=8)))
+    count = sum(sizes)
+    runs = ()
+    if count:
+        samples = draw(st.lists(st.integers(1, 10**10), min_size=count, max_size=count))
+        runs = tuple(
+            example_run(
+                role, 1, 1, samples_ns=tuple(samples), block_sizes=sizes, steady=draw(st.booleans())
+            )
+            for role in draw(st.sampled_from([("float", "int8"), ("int8",), ()]))
+        )
+    answers = draw(st.lists(st.tuples(CLASSES, CLASSES, CLASSES), max_size=60))
+    predictions = None
+    if answers:
+        labels, first, second = zip(*answers, strict=True)
+        predictions = Predictions(labels if draw(st.booleans()) else None, first, second)
+    parity = draw(st.sampled_from([None, example_results().parity]))
+    return example_results(runs=runs, predictions=predictions, parity=parity)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sessions())
+def test_every_report_survives_json(results: Results) -> None:
+    report = example_report(results=results)
+    text = json.dumps(to_dict(report), allow_nan=False)
+    assert from_dict(Report, json.loads(text), origin="the report") == report
+
+
+def test_a_report_is_read_strictly() -> None:
+    data = json.loads(json.dumps(to_dict(example_report())))
+    data["outcome"] = "fine"
+    data["results"]["runs"][0]["latency"]["samples_ns"][0] = "8"
+    with pytest.raises(MalformedFile) as raised:
+        from_dict(Report, data, origin="report.json")
+    paths = "\n".join(raised.value.details)
+    assert "$.outcome" in paths and "$.results.runs[0].latency.samples_ns[0]" in paths
+
+
+def test_a_report_made_twice_is_the_same() -> None:
+    assert example_report() == example_report()
+    assert datetime.fromisoformat(example_report().created).tzinfo == UTC
