@@ -169,7 +169,11 @@ class Session:
             golden=golden,
             golden_inputs=golden_inputs,
         )
-        loaded, _ = self._ask(request.key, load, Loaded)
+        try:
+            loaded, _ = self._ask(request.key, load, Loaded)
+        except AgentFailure:
+            self._close_worker(request.key)
+            raise
         return Opened(
             key=request.key,
             runtime=loaded.runtime,

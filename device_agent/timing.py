@@ -50,14 +50,21 @@ def warm_up(invoke: Invoke, max_seconds: float, clock_ns: Clock) -> Warm:
     end = clock_ns() + max_seconds * _NS_PER_SECOND
     steady, runs, test = False, 0, SteadyTest()
     while not steady and clock_ns() < end:
-        window: List[int] = []
-        while (len(window) < WINDOW_RUNS or sum(window) < WINDOW_NS) and clock_ns() < end:
-            window.append(_time(invoke, clock_ns))
+        window = _window(invoke, end, clock_ns)
         runs += len(window)
         # A window that time cut short says nothing.
         if len(window) >= WINDOW_RUNS:
             steady = test.add(sorted(window)[len(window) // 2])
     return Warm(runs, steady)
+
+
+def _window(invoke: Invoke, end_ns: float, clock_ns: Clock) -> List[int]:
+    window: List[int] = []
+    spent = 0
+    while (len(window) < WINDOW_RUNS or spent < WINDOW_NS) and clock_ns() < end_ns:
+        window.append(_time(invoke, clock_ns))
+        spent += window[-1]
+    return window
 
 
 def time_block(invoke: Invoke, block: TimeBlock, clock_ns: Clock) -> array[int]:

@@ -47,8 +47,10 @@ def write_durable(path: Path, content: bytes) -> None:
 def new_directory(final: Path) -> Iterator[Path]:
     """A fresh directory that takes the place of `final` when the block ends without an error.
 
-    What stood at `final` is kept until then; after an error nothing has changed.
+    What stood at `final` is kept until then; after an error nothing has changed. A symbolic link at
+    `final` stays one: what it leads to is replaced.
     """
+    final = final.resolve()
     final.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
     try:
@@ -73,13 +75,16 @@ def _fsync(path: Path) -> None:
 def _swap_in(work: Path, final: Path) -> None:
     if final.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old.", dir=final.parent))
-        os.replace(final, old)
         try:
+            os.replace(final, old)
             os.replace(work, final)
         except BaseException:
-            os.replace(old, final)
+            if final.exists():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(old, final)
             raise
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
     else:
         os.replace(work, final)
     fsync_directory(final.parent)

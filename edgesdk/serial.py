@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
@@ -31,6 +32,8 @@ def _strictly(kind: type, *accepted: type) -> None:
     def structure(value: Any, _: type) -> Any:
         if type(value) not in (kind, *accepted):
             raise TypeError(f"found {value!r}, expected {kind.__name__}")
+        if kind is float and not math.isfinite(value):
+            raise TypeError(f"found {value!r}, expected a finite number")
         return kind(value)
 
     _converter.register_structure_hook(kind, structure)
@@ -116,7 +119,7 @@ def from_dict(
     """
     try:
         return _converter.structure(data, cls)
-    except cattrs.BaseValidationError as problems:
+    except (cattrs.BaseValidationError, TypeError) as problems:
         raise error(f"{origin} does not hold", details=tuple(_explain(problems))) from problems
 
 
@@ -162,7 +165,7 @@ def digest(value: Any) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a frozen dataclass as indented JSON, durably and all or nothing."""
-    write_durable(path, (json.dumps(to_dict(value), indent=1) + "\n").encode())
+    write_durable(path, (json.dumps(to_dict(value), indent=1, allow_nan=False) + "\n").encode())
 
 
 def read_json(cls: type[T], path: Path) -> T:
@@ -175,7 +178,7 @@ def read_json(cls: type[T], path: Path) -> T:
         data = json.loads(path.read_bytes())
     except OSError as error:
         raise MalformedFile(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedFile(f"{path} is not JSON: {error}") from error
     return from_dict(cls, data, origin=str(path))
 

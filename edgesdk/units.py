@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from edgesdk.errors import UsageError
 
@@ -37,7 +38,7 @@ def _parse(text: str, units: dict[str, int], expected: str) -> int:
     match = _QUANTITY.fullmatch(text)
     if match is None or match[2].upper() not in units:
         raise UsageError(f"found {text!r}, expected {expected}")
-    return round(float(match[1]) * units[match[2].upper()])
+    return round(Fraction(match[1]) * units[match[2].upper()])
 
 
 def format_bytes(count: int) -> str:

@@ -18,6 +18,8 @@ import pytest
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
 
+pytest.register_assert_rewrite("edgesdk.testing.transport_conformance")
+
 _SSHD = Path("/usr/sbin/sshd")
 _SSHD_CONFIG = """\
 ListenAddress 127.0.0.1

@@ -6,7 +6,7 @@ the cache key: a directory that already holds it, with every file's hash as reco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from device_agent.manifest import Port
 from device_agent.runtimes.tensors import quantize
 from edgesdk.convert.toolchains import Backend, Description, Toolchain, toolchains
 from edgesdk.data.samples import Sample, Samples
-from edgesdk.errors import ConversionError, PackageError
+from edgesdk.errors import ConversionError, MalformedFile, PackageError
 from edgesdk.files import new_directory, sha256_file
 from edgesdk.models.types import Model
 from edgesdk.progress import Progress
@@ -26,6 +26,8 @@ from edgesdk.values.plan import ConversionPlan
 
 SCHEMA = 1
 ARTIFACT_FILE = "artifact.json"
+GOLDEN_FILE = "golden.npz"
+_STEMS: Mapping[Role, str] = {"model": "model", "float": "float"}
 COMPARED_SAMPLES = 8
 """Samples over which INT8 and float activations are compared, and the most golden vectors."""
 GOLDEN_SHARE = 0.1
@@ -48,16 +50,19 @@ def convert(
 
     Raises:
         ConversionError: the toolchain failed, or nothing became INT8.
-        PackageError: `directory` holds something that is not an artifact.
+        PackageError: `directory` holds something that is not of an artifact, or cannot be written.
     """
     existing = _existing(directory, plan.digest)
     if existing is not None:
         return Conversion(existing, directory, cached=True)
     _require_replaceable(directory)
     backend = _toolchain(plan.backend).load_backend()
-    with new_directory(directory) as work:
-        artifact = _build(model, plan, calibration, backend, work, progress)
-        write_json(work / ARTIFACT_FILE, artifact)
+    try:
+        with new_directory(directory) as work:
+            artifact = _build(model, plan, calibration, backend, work, progress)
+            write_json(work / ARTIFACT_FILE, artifact)
+    except OSError as error:
+        raise PackageError(f"{directory} cannot be written: {error}") from error
     return Conversion(artifact, directory, cached=False)
 
 
@@ -84,7 +89,7 @@ def _existing(directory: Path, plan_digest: str) -> Artifact | None:
         return None
     try:
         artifact = read_artifact(directory)
-    except PackageError:
+    except (MalformedFile, PackageError):
         return None
     return artifact if artifact.plan_digest == plan_digest else None
 
@@ -92,11 +97,23 @@ def _existing(directory: Path, plan_digest: str) -> Artifact | None:
 def _require_replaceable(directory: Path) -> None:
     if directory.is_file():
         raise PackageError(f"{directory} is a file, expected a directory to write the artifact to")
-    if directory.is_dir() and any(directory.iterdir()) and not (directory / ARTIFACT_FILE).exists():
+    found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    if found and ARTIFACT_FILE not in found:
         raise PackageError(
             f"{directory} is not empty and holds no artifact; nothing was overwritten",
             hint="choose a new directory",
         )
+    foreign = sorted(name for name in found if not _is_of_an_artifact(name))
+    if foreign:
+        raise PackageError(
+            f"{directory} holds more than an artifact ({', '.join(foreign[:5])}); "
+            "nothing was overwritten",
+            hint="choose a new directory, or move these away",
+        )
+
+
+def _is_of_an_artifact(name: str) -> bool:
+    return name in (ARTIFACT_FILE, GOLDEN_FILE) or Path(name).stem in _STEMS.values()
 
 
 def _toolchain(name: str) -> Toolchain:
@@ -112,7 +129,7 @@ def _build(
     progress: Progress,
 ) -> Artifact:
     suffix = model.path.suffix
-    float_path, int8_path = work / f"float{suffix}", work / f"model{suffix}"
+    float_path, int8_path = (work / f"{_STEMS[role]}{suffix}" for role in ("float", "model"))
     backend.prepare(model.path, plan, float_path)
     with progress.task("calibrating and converting", calibration.count) as advance:
         backend.convert(float_path, plan, calibration.stream, int8_path, advance)
@@ -122,7 +139,8 @@ def _build(
     with progress.task("comparing with the float model", 1) as advance:
         errors = backend.compare(float_path, int8_path, compared)
         advance(1)
-    golden = _write_golden(backend, description, compared, int8_path, work / "golden.npz", plan)
+    golden_path = work / GOLDEN_FILE
+    golden = _write_golden(backend, description, compared, int8_path, golden_path, plan)
     return Artifact(
         schema=SCHEMA,
         plan=plan,
@@ -130,7 +148,7 @@ def _build(
         files=(
             _file("model", int8_path),
             _file("float", float_path),
-            _file("golden", work / "golden.npz"),
+            _file("golden", golden_path),
         ),
         inputs=description.inputs,
         outputs=description.outputs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from edgesdk.convert.toolchains import Toolchain, toolchains
@@ -28,11 +29,12 @@ def plan_conversion(
     Raises:
         IncompatibleTarget: no runtime of the target runs what this model converts to.
         ModelError: the model's inputs are not float32 or integers.
-        UsageError: the recipe asks for what the format does not have.
+        UsageError: the recipe asks for what the format does not have, or holds a bad pattern.
         ToolchainMissing: the chosen toolchain is not installed.
     """
     toolchain, runtime = _choose(model, target, toolchains() if available is None else available)
     _require_float32(model)
+    _require_patterns(recipe)
     return ConversionPlan(
         model_name=model.name,
         model_format=model.format,
@@ -66,10 +68,10 @@ def _choose(
         for toolchain in available
         if toolchain.runtime in {runtime.name for runtime in target.runtimes}
     )
+    export = f"export the model to {' or '.join(takes)}, or " if takes else ""
     raise IncompatibleTarget(
         f"{target.id} runs {runs} models, which a .{model.format} model does not convert to",
-        hint=f"export the model to {' or '.join(takes)}, or choose another target "
-        "(edgesdk target ls)",
+        hint=f"{export}choose another target (edgesdk target ls)",
     )
 
 
@@ -80,6 +82,16 @@ def _require_float32(model: Model) -> None:
                 f"{spec} of {model.path.name} is half precision, expected float32",
                 hint="export the model in float32",
             )
+
+
+def _require_patterns(recipe: Recipe) -> None:
+    for pattern in recipe.keep_float:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UsageError(
+                f"keep_float {pattern!r} is not a regular expression: {error}"
+            ) from error
 
 
 def _io(recipe: Recipe, toolchain: Toolchain) -> PortDType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from edgesdk.errors import DataError
+
+# RuntimeError is what zipfile raises for encryption and unknown compression.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class NpzRows:
                 }
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-        except (zipfile.BadZipFile, ValueError) as error:
+        except (*_DAMAGE, ValueError) as error:
             raise DataError(f"{path} is not an .npz file: {error}") from error
         return cls(path, headers)
 
@@ -60,7 +64,7 @@ class NpzRows:
             with zipfile.ZipFile(self.path) as archive, ExitStack() as stack:
                 arrays = [self._rows(archive, name, stack) for name in names]
                 yield from zip(*arrays, strict=True)
-        except (OSError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, *_DAMAGE) as error:
             raise DataError(f"{self.path} is damaged: {error}") from error
 
     def _rows(

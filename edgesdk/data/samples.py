@@ -90,9 +90,9 @@ def _npz_samples(
             f"it holds {found}",
             hint=_naming_hint(path, missing[0], rows.headers),
         )
-    counts = {name: headers[name].shape[0] if headers[name].shape else 0 for name in headers}
     for spec in inputs:
         _check_array(path, spec, headers[spec.name].shape, headers[spec.name].dtype)
+    counts = {name: headers[name].shape[0] if headers[name].shape else 0 for name in headers}
     used = [*(spec.name for spec in inputs), *([LABEL] if LABEL in headers else [])]
     if len({counts[name] for name in used}) > 1:
         found = ", ".join(f"{name}: {counts[name]}" for name in used)
@@ -120,8 +120,8 @@ def _check_array(path: Path, spec: TensorSpec, shape: tuple[int, ...], dtype: An
     accepted = [spec.shape]
     if spec.shape[:1] == (1,):
         accepted.append(spec.shape[1:])
-    if shape[1:] not in accepted:
-        expected = " or ".join(f"[n, {', '.join(map(str, dims))}]" for dims in accepted)
+    if not shape or shape[1:] not in accepted:
+        expected = " or ".join(f"[{', '.join(map(str, ('n', *dims)))}]" for dims in accepted)
         raise DataError(f"{spec.name!r} in {path} is {list(shape)}, expected {expected}")
     _check_dtype(f"{spec.name!r} in {path}", spec, dtype)
 
@@ -139,12 +139,15 @@ def _function_samples(source: str) -> Callable[[], Iterator[Sample]]:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except ImportError as error:
+        module = importlib.import_module(module_name)
+    except Exception as error:
         raise DataError(
-            f"{source}: the module {module_name!r} cannot be imported: {error}",
+            f"{source}: the module {module_name!r} cannot be imported: "
+            f"{type(error).__name__}: {error}",
             hint="run from the folder it lies in, or install it",
         ) from error
+    try:
+        function = getattr(module, function_name)
     except AttributeError as error:
         raise DataError(f"{source}: {module_name!r} has no {function_name!r}") from error
 
@@ -160,18 +163,11 @@ def _function_samples(source: str) -> Callable[[], Iterator[Sample]]:
 def _checked(
     source: str, stream: Callable[[], Iterator[Sample]], inputs: Sequence[TensorSpec]
 ) -> Samples:
-    def inputs_only(sample: Sample) -> Sample:
-        return {spec.name: np.asarray(sample[spec.name]) for spec in inputs}
-
     total = hashlib.sha256()
     labels: list[int] = []
     count = 0
     for sample in stream():
-        _check_sample(source, count, sample, inputs)
-        for spec in inputs:
-            value = np.ascontiguousarray(sample[spec.name])
-            total.update(f"{spec.name}\0{value.dtype}\0{value.shape}\0".encode())
-            total.update(value.data)
+        _take_in(source, count, sample, inputs, total)
         if LABEL in sample:
             labels.append(_label(source, count, sample[LABEL]))
         count += 1
@@ -179,13 +175,36 @@ def _checked(
         raise DataError(f"{source} holds no samples, expected at least one")
     if labels and len(labels) != count:
         raise DataError(f"{source} labels {len(labels)} of {count} samples, expected all or none")
+
+    def same_again() -> Iterator[Sample]:
+        now = hashlib.sha256()
+        for index, sample in enumerate(stream()):
+            _take_in(source, index, sample, inputs, now)
+            yield {spec.name: np.asarray(sample[spec.name]) for spec in inputs}
+        if now.digest() != total.digest():
+            raise DataError(
+                f"{source} gave other samples than in the first pass over it",
+                hint="return the same samples at every call, and seed what is random",
+            )
+
     return Samples(
         origin=source,
         count=count,
         sha256=total.hexdigest(),
         labels=np.array(labels, np.int64) if labels else None,
-        stream=lambda: map(inputs_only, stream()),
+        stream=same_again,
     )
+
+
+def _take_in(
+    source: str, index: int, sample: Sample, inputs: Sequence[TensorSpec], total: hashlib._Hash
+) -> None:
+    """Check a sample and add its inputs to the digest."""
+    _check_sample(source, index, sample, inputs)
+    for spec in inputs:
+        value = np.asarray(sample[spec.name], order="C")
+        total.update(f"{spec.name}\0{value.dtype}\0{value.shape}\0".encode())
+        total.update(value.data)
 
 
 def _check_sample(source: str, index: int, sample: Sample, inputs: Sequence[TensorSpec]) -> None:

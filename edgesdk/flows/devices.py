@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import platform
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from device_agent.protocol import Environment
 from edgesdk.devices import inventory
@@ -14,6 +17,9 @@ from edgesdk.devices.inventory import Device, parse_address
 from edgesdk.errors import TargetError, UsageError
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.targets.loading import load_target
+
+if TYPE_CHECKING:
+    from edgesdk.devices.virtual import VirtualDevice
 
 _GENERIC_TARGETS = {"x86_64": "generic-x86-64", "aarch64": "generic-arm64"}
 
@@ -119,12 +125,25 @@ def emulate(
         inventory.add(path, device, replace=True)
         say(f"virtual device {name} ({kind}) answers at {device.address}; it is not a board")
         try:
-            if command:
-                return subprocess.run(command, check=False).returncode
-            virtual.serve_forever()
-            return 0
+            return _run(command) if command else _serve(virtual, say)
         finally:
             inventory.remove(path, name)
+
+
+def _run(command: Sequence[str]) -> int:
+    try:
+        return subprocess.run(command, check=False).returncode
+    except OSError as error:
+        raise UsageError(f"{command[0]} cannot be started: {error.strerror}") from error
+
+
+def _serve(virtual: VirtualDevice, say: Callable[[str], None]) -> int:
+    """Until Ctrl-C or a polite kill, which both end a server as they should."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    say("Ctrl-C stops it")
+    with suppress(KeyboardInterrupt):
+        virtual.serve_forever()
+    return 0
 
 
 def _generic_target() -> str:

@@ -7,6 +7,7 @@ manifest's canonical bytes are what a signature will cover.
 from __future__ import annotations
 
 import hashlib
+import io
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,14 +45,17 @@ def build_package(
 
     Raises:
         BudgetExceeded: a budget is broken; nothing was written.
-        PackageError: a name that is not allowed, or `output` is not writable.
+        PackageError: a name or sequence that is not allowed, a file of the artifact that is missing
+            or has changed, or `output` is not writable.
     """
+    _check_release(release, artifact.plan.model_name)
     roles: tuple[Role, ...] = ("model", "golden", *(("float",) if release.include_float else ()))
     contents = dict(_pack(artifact, directory, role) for role in roles)
     manifest = _manifest(artifact, release, tuple(contents), budget, gates)
     check_budget(budget, artifact, manifest, archive.package_bytes(manifest))
     try:
         sealed = b"".join(archive.write_package(manifest, lambda file: [contents[file]]))
+        archive.verify(io.BytesIO(sealed).read)
         write_durable(output, sealed)
     except archive.CorruptPackage as error:
         raise PackageError(f"this package cannot be built: {error}") from error
@@ -60,9 +64,29 @@ def build_package(
     return Package(output, manifest, len(sealed))
 
 
+def _check_release(release: Release, model_name: str) -> None:
+    name = release.name or model_name
+    if not archive.is_file_name(name):
+        raise PackageError(
+            f"found the package name {name!r}, expected letters, digits, dots, dashes and "
+            "underscores, the first a letter or digit",
+            hint="choose one with --name",
+        )
+    if release.sequence < 1:
+        raise PackageError(f"found the sequence number {release.sequence}, expected 1 or more")
+
+
 def _pack(artifact: Artifact, directory: Path, role: Role) -> tuple[File, bytes]:
     file = artifact.file(role)
-    raw = (directory / file.path).read_bytes()
+    try:
+        raw = (directory / file.path).read_bytes()
+    except OSError as error:
+        raise PackageError(f"{directory / file.path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(raw).hexdigest() != file.sha256:
+        raise PackageError(
+            f"{directory / file.path} has changed since the conversion",
+            hint="run edgesdk convert again",
+        )
     compressed = zlib.compress(raw, 9)
     codec, stored = ("zlib", compressed) if len(compressed) < len(raw) else ("none", raw)
     chunks = tuple(

@@ -78,19 +78,23 @@ def _sentences(report: Report) -> Iterator[str]:
         yield "No gate was set, so nothing was judged."
     elif len(by_status["pass"]) == len(verdicts):
         yield "The gate passed." if len(verdicts) == 1 else f"All {len(verdicts)} gates passed."
-    for status, verb in (
-        ("fail", "failed"),
-        ("invalid", "invalid"),
-        ("not measured", NOT_MEASURED),
-    ):
+    for status, one, many in _VERBS:
         if by_status[status]:
+            count = len(by_status[status])
             names = ", ".join(_lower_first(verdict.title) for verdict in by_status[status])
-            share = f"{len(by_status[status])} of {count_text(len(verdicts), 'gate')}"
-            yield f"{share} {verb}: {names}."
+            share = "The gate" if len(verdicts) == 1 else f"{count} of {len(verdicts)} gates"
+            yield f"{share} {one if count == 1 else many}: {names}."
     doubtful = [v for v in verdicts if v.reason and v.status in ("pass", "fail")]
     if doubtful:
         subject = "1 verdict lies" if len(doubtful) == 1 else f"{len(doubtful)} verdicts lie"
         yield f"{subject} within uncertainty: measuring again could turn it."
+
+
+_VERBS = (
+    ("fail", "failed", "failed"),
+    ("invalid", "is invalid", "are invalid"),
+    ("not measured", "was not measured", "were not measured"),
+)
 
 
 def _lower_first(text: str) -> str:

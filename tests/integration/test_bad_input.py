@@ -232,7 +232,7 @@ def test_a_closed_port(cli: Cli, virtual_device: VirtualDevice) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     cli.enrol(replace(virtual_device.as_device("bench", this_machine()), port=port))
-    refused(deploy(cli), 4, f"127.0.0.1:{port}", "refused")
+    refused(deploy(cli), 4, "nothing listens", f"port {port} of 127.0.0.1")
 
 
 def test_another_host_key_is_refused_and_nothing_is_written_there(

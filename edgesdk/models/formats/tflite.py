@@ -5,6 +5,7 @@ Float16 weights are accepted, as the converter widens them exactly.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_litert.tools import flatbuffer_utils
 
 from edgesdk.errors import ModelError
-from edgesdk.files import sha256_file
 from edgesdk.models.types import Model, TensorSpec
 
 InputShapes = Mapping[str, tuple[int, ...]]
@@ -42,13 +42,15 @@ def open_model(path: Path, input_shapes: InputShapes) -> Model:
     _require_float_graph(content, path)
     _require_distinct_names(interpreter.get_input_details(), path)
     _require_known(interpreter, input_shapes, path)
+    for details in (*interpreter.get_input_details(), *interpreter.get_output_details()):
+        _dtype(details, path)
     for details in interpreter.get_input_details():
         _fix_shape(interpreter, details, input_shapes.get(details["name"]), path)
     _run_once(interpreter, path)
     return Model(
         path=path,
         format="tflite",
-        sha256=sha256_file(path),
+        sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),
         inputs=tuple(_spec(details, path) for details in interpreter.get_input_details()),
         outputs=tuple(_spec(details, path) for details in interpreter.get_output_details()),
@@ -172,7 +174,6 @@ def _run_once(interpreter: Any, path: Path) -> None:
     try:
         interpreter.allocate_tensors()
         for details in interpreter.get_input_details():
-            _require_dtype(details, path)
             zeros = np.zeros(details["shape"], details["dtype"])
             interpreter.set_tensor(details["index"], zeros)
         interpreter.invoke()
@@ -192,18 +193,18 @@ def _spec(details: Mapping[str, Any], path: Path) -> TensorSpec:
             "data, expected a static one",
             hint="cut the post-processing (e.g. non-maximum suppression) off the exported model",
         )
-    return TensorSpec(details["name"], shape, _require_dtype(details, path))
+    return TensorSpec(details["name"], shape, _dtype(details, path))
 
 
-def _require_dtype(details: Mapping[str, Any], path: Path) -> str:
-    name = str(np.dtype(details["dtype"]))
-    if name not in _DTYPES:
-        found = {"object": "strings", "bytes": "strings"}.get(name, name)
+def _dtype(details: Mapping[str, Any], path: Path) -> str:
+    dtype = np.dtype(details["dtype"])
+    if dtype.name not in _DTYPES:
         raise ModelError(
-            f"{details['name']!r} of {path.name} holds {found}, "
+            f"{details['name']!r} of {path.name} holds "
+            f"{'strings' if dtype.kind in 'OSU' else dtype.name}, "
             f"expected one of {', '.join(sorted(_DTYPES))}"
         )
-    return name
+    return str(dtype.name)
 
 
 def _reason(error: Exception) -> str:

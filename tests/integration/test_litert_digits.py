@@ -80,10 +80,11 @@ def test_two_conversions_are_byte_identical(tmp_path: Path, seed: str) -> None:
     there = tmp_path / seed
     there.mkdir()
     program = (
-        f"from test_litert import convert; from pathlib import Path; convert(Path({str(there)!r}))"
+        "import sys; from pathlib import Path; from test_litert_digits import convert; "
+        "convert(Path(sys.argv[1]))"
     )
     subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", program, str(there)],
         check=True,
         cwd=Path(__file__).parent,
         env={**os.environ, "PYTHONHASHSEED": seed},

@@ -1,0 +1,80 @@
+"""Sessions in which something is missing, wrong or hostile, by name."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from edgesdk.validate.gates import Gates
+from edgesdk.values.report import Report
+from edgesdk.values.results import Results
+from tests.unit.report.example import (
+    example_artifact,
+    example_latency,
+    example_report,
+    example_results,
+    example_run,
+)
+
+HOSTILE = "<script>alert('x')</script>\x1b[31m[bold red]\"&\u202e"
+
+
+def virtual_results() -> Results:
+    device = example_results().device
+    environment = dataclasses.replace(device.environment, machine="x86_64", board=None)
+    return example_results(
+        device=dataclasses.replace(device, name="demo", virtual=True, environment=environment)
+    )
+
+
+def unlabelled_results() -> Results:
+    predictions = example_results().predictions
+    assert predictions is not None
+    return example_results(predictions=dataclasses.replace(predictions, labels=None))
+
+
+def unsettled_results() -> Results:
+    drifting = dataclasses.replace(example_latency("int8", 3_104_000, drift=0.4), steady=False)
+    slow, fast = example_results().runs
+    return example_results(runs=(slow, dataclasses.replace(fast, latency=drifting)))
+
+
+def hostile_report() -> Report:
+    device = example_results().device
+    environment = dataclasses.replace(
+        device.environment, hostname=HOSTILE, board=HOSTILE, cpu_model=HOSTILE, governor=HOSTILE
+    )
+    device = dataclasses.replace(device, name=HOSTILE, environment=environment)
+    parity = example_results().parity
+    assert parity is not None
+    artifact = example_artifact(name=HOSTILE)
+    operators = tuple(
+        dataclasses.replace(operator, name=HOSTILE, type=HOSTILE, precision="float32")
+        for operator in artifact.operators
+    )
+    return example_report(
+        artifact=dataclasses.replace(artifact, operators=operators),
+        results=example_results(
+            device=device,
+            parity=dataclasses.replace(parity, kernel_path=HOSTILE, values=0),
+        ),
+        caveats=(HOSTILE,),
+    )
+
+
+REPORTS = {
+    "everything passed": example_report(),
+    "virtual device": example_report(results=virtual_results()),
+    "a gate failed": example_report(gates=Gates(max_p95_ns=1)),
+    "no gates": example_report(gates=Gates()),
+    "no labels": example_report(results=unlabelled_results()),
+    "never settled": example_report(results=unsettled_results()),
+    "nothing measured": example_report(
+        results=example_results(runs=(), predictions=None, parity=None)
+    ),
+    "INT8 only, three runs": example_report(
+        results=example_results(
+            runs=(example_run("int8", 1, 1, samples_ns=(5, 5, 5), block_sizes=(3,)),)
+        )
+    ),
+    "hostile names": hostile_report(),
+}
