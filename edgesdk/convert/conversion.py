@@ -6,7 +6,7 @@ the cache key: a directory that already holds it, with every file's hash as reco
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from edgesdk.values.plan import ConversionPlan
 SCHEMA = 1
 ARTIFACT_FILE = "artifact.json"
 GOLDEN_FILE = "golden.npz"
-_STEMS: Mapping[Role, str] = {"model": "model", "float": "float"}
+_STEMS = ("float", "model")
 COMPARED_SAMPLES = 8
 """Samples over which INT8 and float activations are compared, and the most golden vectors."""
 GOLDEN_SHARE = 0.1
@@ -113,7 +113,7 @@ def _require_replaceable(directory: Path) -> None:
 
 
 def _is_of_an_artifact(name: str) -> bool:
-    return name in (ARTIFACT_FILE, GOLDEN_FILE) or Path(name).stem in _STEMS.values()
+    return name in (ARTIFACT_FILE, GOLDEN_FILE) or Path(name).stem in _STEMS
 
 
 def _toolchain(name: str) -> Toolchain:
@@ -129,7 +129,7 @@ def _build(
     progress: Progress,
 ) -> Artifact:
     suffix = model.path.suffix
-    float_path, int8_path = (work / f"{_STEMS[role]}{suffix}" for role in ("float", "model"))
+    float_path, int8_path = (work / f"{stem}{suffix}" for stem in _STEMS)
     backend.prepare(model.path, plan, float_path)
     with progress.task("calibrating and converting", calibration.count) as advance:
         backend.convert(float_path, plan, calibration.stream, int8_path, advance)

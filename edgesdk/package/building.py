@@ -7,7 +7,6 @@ manifest's canonical bytes are what a signature will cover.
 from __future__ import annotations
 
 import hashlib
-import io
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,7 +54,6 @@ def build_package(
     check_budget(budget, artifact, manifest, archive.package_bytes(manifest))
     try:
         sealed = b"".join(archive.write_package(manifest, lambda file: [contents[file]]))
-        archive.verify(io.BytesIO(sealed).read)
         write_durable(output, sealed)
     except archive.CorruptPackage as error:
         raise PackageError(f"this package cannot be built: {error}") from error
@@ -72,8 +70,8 @@ def _check_release(release: Release, model_name: str) -> None:
             "underscores, the first a letter or digit",
             hint="choose one with --name",
         )
-    if release.sequence < 1:
-        raise PackageError(f"found the sequence number {release.sequence}, expected 1 or more")
+    if release.sequence < 0:
+        raise PackageError(f"found the sequence number {release.sequence}, expected 0 or more")
 
 
 def _pack(artifact: Artifact, directory: Path, role: Role) -> tuple[File, bytes]:

@@ -13,6 +13,7 @@ from edgesdk.report.wording import (
     ROLE_NAMES,
     VIRTUAL_NOTICE,
     count_text,
+    headline,
     interval_text,
     p_text,
     plain,
@@ -23,10 +24,11 @@ from edgesdk.report.wording import (
 from edgesdk.units import format_bytes
 from edgesdk.values.report import Report
 from edgesdk.values.results import Role
-from edgesdk.values.verdict import Estimate, Status, Unit, Verdict, with_symbol
+from edgesdk.values.verdict import Estimate, Unit, Verdict, with_symbol
 
-_STYLES: dict[Status, str] = {
+_STYLES = {
     "pass": "bold white on green",
+    "pass in part": "bold black on yellow",
     "fail": "bold white on red",
     "invalid": "bold black on yellow",
     "not measured": "bold white on bright_black",
@@ -47,7 +49,7 @@ def render_terminal(report: Report) -> RenderableType:
 
 def _heading(report: Report) -> RenderableType:
     lines: list[RenderableType] = [
-        Text.assemble(_badge(report.outcome), " ", (title(report), "bold")),
+        Text.assemble(_badge(headline(report)), " ", (title(report), "bold")),
         Text(summary(report)),
     ]
     if report.results.device.virtual:
@@ -59,8 +61,8 @@ def _heading(report: Report) -> RenderableType:
     return Group(*lines)
 
 
-def _badge(status: Status) -> Text:
-    return Text(f" {status.upper()} ", _STYLES[status])
+def _badge(word: str) -> Text:
+    return Text(f" {word.upper()} ", _STYLES[word])
 
 
 def _numbers(report: Report) -> RenderableType:

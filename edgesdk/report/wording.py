@@ -63,6 +63,12 @@ def p_text(p: float) -> str:
     return "below 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
+def headline(report: Report) -> str:
+    """The outcome in a word or three; a pass that leaves gates unmeasured is one in part."""
+    unmeasured = any(verdict.status == "not measured" for verdict in report.verdicts)
+    return "pass in part" if report.outcome == "pass" and unmeasured else report.outcome
+
+
 def summary(report: Report) -> str:
     """The outcome in words."""
     return " ".join(_sentences(report))

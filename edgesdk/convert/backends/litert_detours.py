@@ -110,14 +110,10 @@ def join_outputs(model: Any, marker: int) -> None:
 
 
 def restore_edge(model: Any, original: Any) -> None:
-    """Give the outputs the float model's names, and its signatures the tensors that are there now.
-
-    An output that is an input, too, has a name already.
-    """
+    """Give the outputs the float model's names, its signatures the tensors that are there now."""
     graph, before = model.subgraphs[0], original.subgraphs[0]
     for index, old_index in zip(graph.outputs, before.outputs, strict=True):
-        if old_index not in before.inputs:
-            _take_name(graph, graph.tensors[index], before.tensors[old_index].name)
+        _take_name(graph, graph.tensors[index], before.tensors[old_index].name)
     new_inputs = dict(zip(before.inputs, graph.inputs, strict=True))
     new_outputs = dict(zip(before.outputs, graph.outputs, strict=True))
     model.signatureDefs = original.signatureDefs

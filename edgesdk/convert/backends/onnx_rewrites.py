@@ -1,28 +1,89 @@
-"""Exact rewrites of ONNX graphs into operators that have INT8 kernels, and names for operators."""
+"""Exact rewrites of ONNX graphs: what old runtimes read, and operators that have INT8 kernels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx
+import onnx.inliner
 from onnx import helper, numpy_helper
+
+from edgesdk.errors import ConversionError
+from edgesdk.models.formats.onnx import subgraphs
 
 OPSET = 17
 """Models below opset 13 are raised to this one: per-channel scales need the axis that 13 added."""
 
+NEWEST_OPSET = 21
+"""The newest operator set that ONNX Runtime 1.18, our oldest, has."""
+
 IR_VERSION = 10
 """The newest file version that ONNX Runtime 1.18, our oldest, reads."""
 
+OLDEST_IR_VERSION = 4
+"""The first in which a constant need not be an input, too."""
+
+
+def portable(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model as all our runtimes read it, each operator under a name of its own.
+
+    Raises:
+        ConversionError: it needs an operator that our oldest runtime does not have.
+    """
+    copy = onnx.inliner.inline_local_functions(proto)
+    _keep_constants_out_of_the_inputs(copy)
+    copy = _lowered(copy) if opset(copy) > NEWEST_OPSET else copy
+    _declare_only_what_is_used(copy)
+    _name_operators(copy)
+    return copy
+
 
 def rewritten(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy at opset 13 or above, every operator named, spatial means as average pools."""
-    opset = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-    raised = onnx.version_converter.convert_version(proto, OPSET) if opset < 13 else proto
+    """A copy at opset 13 or above with spatial means as average pools, every operator named."""
+    raised = onnx.version_converter.convert_version(proto, OPSET) if opset(proto) < 13 else proto
     copy = onnx.shape_inference.infer_shapes(raised, data_prop=True)
     _pool_spatial_means(copy)
     _drop_unread_constants(copy)
     _declare_only_what_is_used(copy)
-    for index, node in enumerate(copy.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
+    _name_operators(copy)
     return copy
+
+
+def opset(proto: onnx.ModelProto) -> int:
+    """The version of the operator set of ONNX itself that the model is written in."""
+    return max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def _lowered(proto: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return onnx.version_converter.convert_version(proto, NEWEST_OPSET)
+    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+        raise ConversionError(
+            f"the model is written in opset {opset(proto)} and does not go into opset "
+            f"{NEWEST_OPSET}, the newest that ONNX Runtime 1.18 has: {error}",
+            hint=f"export it with opset {NEWEST_OPSET} or lower",
+        ) from error
+
+
+def _keep_constants_out_of_the_inputs(proto: onnx.ModelProto) -> None:
+    """A constant that is an input, too, may be overridden, so nothing could be made of it."""
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    kept = [value for value in proto.graph.input if value.name not in constants]
+    del proto.graph.input[:]
+    proto.graph.input.extend(kept)
+
+
+def _name_operators(proto: onnx.ModelProto) -> None:
+    """Runtimes refuse two operators of one name, and the unnamed cannot be kept in float."""
+    given = {node.name for node in proto.graph.node}
+    taken: set[str] = set()
+    for index, node in enumerate(proto.graph.node):
+        if not node.name or node.name in taken:
+            name = f"{node.name or node.op_type}_{index}"
+            while name in given | taken:
+                name += "_"
+            node.name = name
+        taken.add(node.name)
 
 
 def _pool_spatial_means(proto: onnx.ModelProto) -> None:
@@ -44,19 +105,39 @@ def _pool_spatial_means(proto: onnx.ModelProto) -> None:
 
 
 def _drop_unread_constants(proto: onnx.ModelProto) -> None:
-    read = {name for node in proto.graph.node for name in node.input}
+    read = {*_reads(proto.graph), *(value.name for value in proto.graph.output)}
     kept = [tensor for tensor in proto.graph.initializer if tensor.name in read]
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)
 
 
+def _reads(graph: onnx.GraphProto) -> Iterator[str]:
+    """Names that the operators read, those in branches and loop bodies included."""
+    for node in graph.node:
+        yield from node.input
+        for inner in subgraphs(node):
+            yield from _reads(inner)
+            yield from (value.name for value in inner.output)
+
+
 def _declare_only_what_is_used(proto: onnx.ModelProto) -> None:
     """Old runtimes refuse a model for a newer file version or for a domain they do not know."""
-    used = {node.domain for node in proto.graph.node} | {""}
-    kept = [entry for entry in proto.opset_import if entry.domain in used]
+    used = {*_domains(proto.graph), ""}
+    kept = [
+        entry
+        for entry in proto.opset_import
+        if ("" if entry.domain == "ai.onnx" else entry.domain) in used
+    ]
     del proto.opset_import[:]
     proto.opset_import.extend(kept)
-    proto.ir_version = min(proto.ir_version, IR_VERSION)
+    proto.ir_version = min(max(proto.ir_version, OLDEST_IR_VERSION), IR_VERSION)
+
+
+def _domains(graph: onnx.GraphProto) -> Iterator[str]:
+    for node in graph.node:
+        yield "" if node.domain == "ai.onnx" else node.domain
+        for inner in subgraphs(node):
+            yield from _domains(inner)
 
 
 def _is_spatial(node: onnx.NodeProto, proto: onnx.ModelProto, ranks: dict[str, int]) -> bool:

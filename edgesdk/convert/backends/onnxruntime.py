@@ -11,6 +11,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,11 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from device_agent import runtimes
-from edgesdk.convert.backends.onnx_rewrites import rewritten
+from edgesdk.convert.backends.onnx_rewrites import portable, rewritten
 from edgesdk.convert.footprint import Step, largest_live_bytes
 from edgesdk.convert.sqnr import ErrorMeter
 from edgesdk.convert.toolchains import Array, Description, Sample
-from edgesdk.errors import ConversionError
+from edgesdk.errors import ConversionError, EdgeSDKError
 from edgesdk.models.formats.onnx import fix_shapes, graph_inputs, load
 from edgesdk.values.artifact import OperatorPrecision, TensorError, TensorSize
 from edgesdk.values.plan import ConversionPlan
@@ -43,20 +44,19 @@ _SELECTS = frozenset(
 )
 """Operators that compute on INT8 as they are when their input is INT8."""
 
-_logger = logging.getLogger(__name__)
+_WARNINGS, _FATAL_ONLY = 2, 4
+"""Log severities of ONNX Runtime; the first is its default."""
 
 
 def prepare(source: Path, plan: ConversionPlan, output: Path) -> None:
-    """Write the float model as one file whose input shapes are the plan's."""
+    """Write the float model as one file whose input shapes are the plan's, for any runtime."""
     proto = load(source)
-    shapes = {spec.name: spec.shape for spec in plan.inputs}
-    fixed = fix_shapes(proto, shapes, source)
-    inputs = {value.name: value for value in graph_inputs(fixed)}
-    outputs = {value.name: value for value in fixed.graph.output}
+    fixed = fix_shapes(proto, {spec.name: spec.shape for spec in plan.inputs}, source)
+    edge = {value.name: value for value in (*graph_inputs(fixed), *fixed.graph.output)}
     for value in (*proto.graph.input, *proto.graph.output):
-        if value.name in inputs or value.name in outputs:
-            value.CopyFrom((inputs | outputs)[value.name])
-    onnx.save(proto, str(output))
+        if value.name in edge:
+            value.CopyFrom(edge[value.name])
+    onnx.save(portable(proto), str(output))
 
 
 def convert(
@@ -71,41 +71,53 @@ def convert(
     Min/max calibration over all samples; weights per channel where the scheme says so.
     """
     scheme = plan.scheme
-    with tempfile.TemporaryDirectory() as scratch, _quiet():
+    with tempfile.TemporaryDirectory() as scratch, _toolchain():
         clean = Path(scratch) / "clean.onnx"
-        try:
-            quant_pre_process(source, clean, skip_symbolic_shape=True)
-            onnx.save(rewritten(onnx.load(str(clean))), str(clean))
-            quantize_static(
-                clean,
-                output,
-                _Reader(samples(), advance),
-                quant_format=QuantFormat.QDQ,
-                per_channel=scheme.weights.granularity == "per-channel",
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                nodes_to_exclude=_kept_in_float(clean, plan.keep_float),
-                calibrate_method=CalibrationMethod.MinMax,
-                extra_options={
-                    "ActivationSymmetric": scheme.activations.symmetric,
-                    "WeightSymmetric": scheme.weights.symmetric,
-                },
-            )
-            runtimes.load("onnxruntime", str(output), threads=1)
-        except _FAILURES as error:
-            raise ConversionError(f"ONNX Runtime does not quantize this model: {error}") from error
+        quant_pre_process(source, clean, skip_symbolic_shape=True)
+        onnx.save(rewritten(onnx.load(str(clean))), str(clean))
+        quantize_static(
+            clean,
+            output,
+            _Reader(samples(), advance),
+            quant_format=QuantFormat.QDQ,
+            per_channel=scheme.weights.granularity == "per-channel",
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=_kept_in_float(clean, plan.keep_float),
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={
+                "ActivationSymmetric": scheme.activations.symmetric,
+                "WeightSymmetric": scheme.weights.symmetric,
+            },
+        )
+        _require_edge(runtimes.load("onnxruntime", str(output), threads=1), plan)
 
 
-_FAILURES: tuple[type[Exception], ...] = (
-    runtimes.RuntimeFailed,
-    RuntimeError,
-    ValueError,
-    *(
-        value
-        for value in vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
-        if isinstance(value, type) and issubclass(value, Exception)
-    ),
-)
+def _require_edge(model: runtimes.LoadedModel, plan: ConversionPlan) -> None:
+    found = [(port.name, port.shape, port.dtype) for port in (*model.inputs, *model.outputs)]
+    planned = [(spec.name, spec.shape, spec.dtype) for spec in (*plan.inputs, *plan.outputs)]
+    if found != planned:
+        raise ConversionError(f"the converted model takes and gives {found}, expected {planned}")
+
+
+@contextmanager
+def _toolchain() -> Iterator[None]:
+    """What ONNX Runtime and ONNX raise becomes `ConversionError`; their own talk is kept back.
+
+    What they advise has been done, and what goes wrong is in the error.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
+    try:
+        yield
+    except EdgeSDKError:
+        raise
+    except Exception as error:  # their exceptions share no base
+        raise ConversionError(f"ONNX Runtime does not quantize this model: {error}") from error
+    finally:
+        onnxruntime.set_default_logger_severity(_WARNINGS)
+        logging.disable(before)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -118,17 +130,6 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         if sample is not None:
             self._advance(1)
         return sample
-
-
-class _quiet:
-    """Keeps the quantizer's advice to itself: what it advises has been done."""
-
-    def __enter__(self) -> None:
-        self._before = logging.root.level
-        logging.root.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.root.setLevel(self._before)
 
 
 def _kept_in_float(path: Path, patterns: Sequence[str]) -> list[str]:
@@ -219,10 +220,7 @@ def _constants(proto: onnx.ModelProto) -> list[TensorSize]:
 
 def _activations(proto: onnx.ModelProto) -> list[TensorSize]:
     values = (*graph_inputs(proto), *proto.graph.value_info, *proto.graph.output)
-    shapes = {
-        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-        for value in values
-    }
+    types = {value.name: value.type.tensor_type for value in values}
     consumers: dict[str, list[str]] = {}
     for node in proto.graph.node:
         for name in node.input:
@@ -234,12 +232,14 @@ def _activations(proto: onnx.ModelProto) -> list[TensorSize]:
     )
     sizes = []
     for name in names:
-        if name not in shapes:
+        if name not in types:
             continue
+        shape = tuple(dim.dim_value for dim in types[name].shape.dim)
         stored = set(consumers.get(name, ["float"])) == {"QuantizeLinear"} and name not in edge
-        dtype = np.dtype(np.uint8 if stored else np.float32)
-        size_bytes = int(np.prod(shapes[name])) * dtype.itemsize
-        sizes.append(TensorSize(name, "activation", dtype.name, shapes[name], size_bytes))
+        real = np.dtype(helper.tensor_dtype_to_np_dtype(types[name].elem_type))
+        dtype = np.dtype(np.uint8) if stored else real
+        size_bytes = int(np.prod(shape)) * dtype.itemsize
+        sizes.append(TensorSize(name, "activation", dtype.name, shape, size_bytes))
     return sizes
 
 
@@ -280,8 +280,10 @@ def compare(
     float_path: Path, int8_path: Path, samples: Sequence[Sample]
 ) -> tuple[TensorError, ...]:
     """Every quantized activation that bears the name it has in the float model."""
+    shared = _shared_activations(float_path, int8_path)
+    if not shared:
+        return ()
     with tempfile.TemporaryDirectory() as scratch:
-        shared = _shared_activations(float_path, int8_path)
         reference = _exposing(float_path, list(shared), Path(scratch) / "float.onnx")
         converted = _exposing(int8_path, list(shared.values()), Path(scratch) / "int8.onnx")
         meters = {name: ErrorMeter() for name in shared}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import TensorProto
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
@@ -22,8 +24,9 @@ _DTYPES = {
     TensorProto.INT64: "int64",
     TensorProto.BOOL: "bool",
 }
-_QUANTIZED_OPERATORS = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"}
+_QUANTIZED_OPERATOR = re.compile(
+    r"(Dynamic)?QuantizeLinear|DequantizeLinear|(Conv|MatMul)Integer\w*|DynamicQuantize\w+"
+    r"|QLinear\w+|QGemm|QAttention|MatMulNBits"
 )
 
 
@@ -32,11 +35,12 @@ def open_model(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> Model
     proto = load(path)
     _refuse_quantized(proto, path)
     fixed = fix_shapes(proto, input_shapes, path)
+    files = [path, *_external_files(path)]
     return Model(
         path=path,
         format="onnx",
-        sha256=_sha256(path, proto),
-        size_bytes=_size_bytes(path, proto),
+        sha256=_sha256(files),
+        size_bytes=sum(file.stat().st_size for file in files),
         inputs=tuple(_spec(value, path) for value in graph_inputs(fixed)),
         outputs=tuple(_spec(value, path) for value in fixed.graph.output),
     )
@@ -53,11 +57,9 @@ def load(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(str(path))
         load_external_data_for_model(proto, str(path.parent))
     except (onnx.checker.ValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(f"{path} is not a valid ONNX model: {reason}") from error
-    except Exception as error:  # protobuf's DecodeError has no public home
-        if type(error).__name__ != "DecodeError":
-            raise
+    except DecodeError as error:
         raise ModelError(
             f"{path} is broken: its bytes are not an ONNX model",
             hint="export it again, or check that the download is complete",
@@ -97,12 +99,18 @@ def fix_shapes(
         del fixed.graph.value_info[:]
         for value in fixed.graph.output:
             value.type.tensor_type.ClearField("shape")
+    return _inferred(fixed, path)
+
+
+def _inferred(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     try:
-        return onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
+        return onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        raise ModelError(
-            f"the shapes of {path.name} do not fit together: {str(error).strip().splitlines()[-1]}"
-        ) from error
+        reason = str(error).strip().splitlines()[-1]
+        # Strictly, an operator that ONNX cannot infer (one of another domain, say) is an error too.
+        if "TypeInferenceError" in reason and reason.endswith("is null"):
+            return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        raise ModelError(f"the shapes of {path.name} do not fit together: {reason}") from error
 
 
 def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
@@ -124,11 +132,18 @@ def _write_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...], path: Path)
             f"which {_brackets(list(shape))} does not fit"
         )
     value.type.tensor_type.ClearField("shape")
+    value.type.tensor_type.shape.SetInParent()
     for size in shape:
         value.type.tensor_type.shape.dim.add().dim_value = size
 
 
 def _require_static(value: onnx.ValueInfoProto, path: Path) -> None:
+    if not value.type.HasField("tensor_type"):
+        found = value.type.WhichOneof("value") or "nothing"
+        raise ModelError(
+            f"input {value.name!r} of {path.name} is a {found.removesuffix('_type')}, "
+            "expected a tensor"
+        )
     if not value.type.tensor_type.HasField("shape"):
         raise ModelError(
             f"input {value.name!r} of {path.name} has no shape, expected a static one",
@@ -172,7 +187,9 @@ def _spec(value: onnx.ValueInfoProto, path: Path) -> TensorSpec:
 
 
 def _refuse_quantized(proto: onnx.ModelProto, path: Path) -> None:
-    quantized = sorted({node.op_type for node in proto.graph.node} & _QUANTIZED_OPERATORS)
+    nodes = [*_nodes(proto.graph.node), *(n for f in proto.functions for n in _nodes(f.node))]
+    kinds = {node.op_type for node in nodes}
+    quantized = sorted(kind for kind in kinds if _QUANTIZED_OPERATOR.fullmatch(kind))
     if quantized:
         raise ModelError(
             f"{path.name} is already quantized (it holds {', '.join(quantized)}), "
@@ -181,11 +198,27 @@ def _refuse_quantized(proto: onnx.ModelProto, path: Path) -> None:
         )
 
 
-def _external_files(path: Path, proto: onnx.ModelProto) -> Iterable[Path]:
-    bare = onnx.load(str(path), load_external_data=False)
+def _nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """All operators, those of branches and loop bodies included."""
+    for node in nodes:
+        yield node
+        for graph in subgraphs(node):
+            yield from _nodes(graph.node)
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The branches or the body that an operator holds."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _external_files(path: Path) -> list[Path]:
+    graph = onnx.load(str(path), load_external_data=False).graph
     names = {
         entry.value
-        for tensor in bare.graph.initializer
+        for tensor in _tensors(graph)
         if uses_external_data(tensor)
         for entry in tensor.external_data
         if entry.key == "location"
@@ -193,13 +226,17 @@ def _external_files(path: Path, proto: onnx.ModelProto) -> Iterable[Path]:
     return [path.parent / name for name in sorted(names)]
 
 
-def _sha256(path: Path, proto: onnx.ModelProto) -> str:
+def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
+        for inner in subgraphs(node):
+            yield from _tensors(inner)
+
+
+def _sha256(files: Sequence[Path]) -> str:
     total = hashlib.sha256()
-    for file in [path, *_external_files(path, proto)]:
+    for file in files:
         with file.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
-
-
-def _size_bytes(path: Path, proto: onnx.ModelProto) -> int:
-    return sum(file.stat().st_size for file in [path, *_external_files(path, proto)])

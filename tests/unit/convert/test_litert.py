@@ -317,11 +317,13 @@ def test_an_output_that_is_read_inside_the_network_too_converts(path: Path, io: 
     assert kinds == ["CONV_2D", "CONV_2D"]
 
 
-def test_an_output_that_is_an_input_too_converts(path: Path) -> None:
+@pytest.mark.parametrize("io", ["int8", "float32"])
+def test_an_output_that_is_an_input_too_converts(path: Path, io: str) -> None:
     net = Network()
     x = net.input("x", (1, 8, 8, 3))
-    converted = Converted(net.write(path, conv(net, x, "y"), x))
-    assert [port.name for port in converted.description.outputs] == ["y", "x"]
+    description = Converted(net.write(path, conv(net, x, "y"), x), io=io).description
+    assert [(port.name, port.dtype) for port in description.inputs] == [("x", io)]
+    assert [(port.name, port.dtype) for port in description.outputs] == [("y", io), ("x", io)]
 
 
 def test_a_float_output_behind_a_float_operator_is_not_quantized_on_its_way(path: Path) -> None:
@@ -515,20 +517,22 @@ def test_infinite_padding_does_not_stretch_the_range(path: Path) -> None:
 
 
 def test_conversion_is_silent_and_leaves_logging_alone(
-    path: Path, capfd: pytest.CaptureFixture[str]
+    path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handlers = logging.root.handlers[:]
+    monkeypatch.setattr(logging.root, "handlers", [])
     net = Network()
-    # A constant of two users with different scales makes the quantizer warn.
-    c = net.constant("c", np.ones((1, 8, 8, 8), np.float32))
-    h = conv(net, net.input("x", (1, 8, 8, 3)), "h")
-    first = net.operator("ADD", [h, c], "first", (1, 8, 8, 8), schema.AddOptionsT())
-    y = net.operator("MAXIMUM", [first, c], "y", (1, 8, 8, 8))
+    # The quantizer warns of names this long.
+    y = conv(net, net.input("x", (1, 8, 8, 3)), "y" * 10_001)
     converted = Converted(net.write(path, y))
-    list(litert.run(converted.path, "xnnpack", []))
+    list(litert.run(converted.path, litert.kernels()[0], []))
     assert capfd.readouterr() == ("", "")
-    assert logging.root.handlers == handlers
+    assert logging.root.handlers == []
     assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_asking_for_the_kernels_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    litert.kernels.__wrapped__()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_result_that_does_not_load_is_an_error(
@@ -621,6 +625,14 @@ def test_activations_are_compared_by_place_where_names_changed(path: Path) -> No
         tensor.name += b"_int8"
     converted.path.write_bytes(litert_flatbuffer.write_model(model))
     assert converted.sqnr_db("y") > 30
+
+
+def test_activations_are_compared_by_name_where_operators_changed(path: Path) -> None:
+    source = flatten_network(path)
+    folded = path.with_name("float.tflite")
+    litert.prepare(source, plan_for(source), folded)
+    errors = litert.compare(source, folded, random_samples(source))
+    assert {(error.name, error.sqnr_db) for error in errors} == {("x", 200.0), ("y", 200.0)}
 
 
 def test_golden_outputs_can_be_computed_with_every_kernel(path: Path) -> None:

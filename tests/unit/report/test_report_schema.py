@@ -29,7 +29,7 @@ def as_json(report: Report) -> Any:
     return json.loads(json.dumps(to_dict(report)))
 
 
-def dataclasses_within(kind: Any) -> Iterator[type]:
+def dataclasses_within(kind: Any) -> Iterator[type[Any]]:
     for inner in typing.get_args(kind):
         yield from dataclasses_within(inner)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
@@ -50,7 +50,7 @@ def test_every_report_holds_to_it(name: str) -> None:
 @pytest.mark.parametrize(
     "kind", sorted(set(dataclasses_within(Report)), key=lambda kind: kind.__name__)
 )
-def test_it_names_just_the_fields_of_the_code(kind: type) -> None:
+def test_it_names_just_the_fields_of_the_code(kind: type[Any]) -> None:
     described = SCHEMA if kind is Report else SCHEMA["$defs"][kind.__name__]
     fields = [field.name for field in dataclasses.fields(kind)]
     assert list(described["properties"]) == described["required"] == fields

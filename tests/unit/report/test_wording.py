@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edgesdk.report.wording import (
     count_text,
+    headline,
     interval_text,
     latency_problem,
     p_text,
@@ -20,6 +21,7 @@ from edgesdk.report.wording import (
 from edgesdk.validate.gates import Gates
 from edgesdk.values.verdict import Estimate, Interval, Unit, with_symbol, written
 from tests.unit.report.example import example_report, example_results
+from tests.unit.report.sessions import REPORTS
 
 
 def estimate(value: float, low: float, high: float) -> Estimate:
@@ -126,6 +128,20 @@ def test_ordinary_text_of_any_language_stays() -> None:
 )
 def test_the_outcome_in_words(gates: Gates, results: object, text: str) -> None:
     assert summary(example_report(gates=gates, results=results)) == text  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("everything passed", "pass"),
+        ("nothing measured", "pass in part"),
+        ("a gate failed", "fail"),
+        ("never settled", "invalid"),
+        ("no gates", "not measured"),
+    ],
+)
+def test_a_pass_that_leaves_gates_unmeasured_is_one_in_part(name: str, word: str) -> None:
+    assert headline(REPORTS[name]) == word
 
 
 def test_a_latency_is_withheld_if_it_never_settled_or_rests_on_too_few_runs() -> None:

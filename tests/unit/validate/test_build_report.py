@@ -16,7 +16,7 @@ from edgesdk.validate.build import build_report, find_caveats
 from edgesdk.validate.gates import Gates
 from edgesdk.values.package import Budget
 from edgesdk.values.report import Report
-from edgesdk.values.results import Predictions, Results
+from edgesdk.values.results import ModelRun, Predictions, Results, Role
 from tests.unit.report.example import (
     example_artifact,
     example_package,
@@ -124,20 +124,21 @@ def test_the_caller_adds_what_only_it_knows() -> None:
 
 
 CLASSES = st.integers(-1, 5)
+ROLES: list[tuple[Role, ...]] = [("float", "int8"), ("int8",), ()]
 
 
 @st.composite
 def sessions(draw: st.DrawFn) -> Results:
     sizes = tuple(draw(st.lists(st.integers(0, 90), min_size=1, max_size=8)))
     count = sum(sizes)
-    runs = ()
+    runs: tuple[ModelRun, ...] = ()
     if count:
         samples = draw(st.lists(st.integers(1, 10**10), min_size=count, max_size=count))
         runs = tuple(
             example_run(
                 role, 1, 1, samples_ns=tuple(samples), block_sizes=sizes, steady=draw(st.booleans())
             )
-            for role in draw(st.sampled_from([("float", "int8"), ("int8",), ()]))
+            for role in draw(st.sampled_from(ROLES))
         )
     answers = draw(st.lists(st.tuples(CLASSES, CLASSES, CLASSES), max_size=60))
     predictions = None

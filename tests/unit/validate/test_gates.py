@@ -167,7 +167,7 @@ def test_int8_that_is_more_accurate_passes_a_bound_of_nothing_lost() -> None:
 def test_what_is_missing_is_not_measured_and_says_why(
     results: Results, gates: dict[str, float], reason: str
 ) -> None:
-    found = verdict(results, **gates)
+    found = verdict(results, None, **gates)
     assert (found.status, found.measured, found.reason) == ("not measured", None, reason)
 
 

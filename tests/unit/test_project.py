@@ -1,0 +1,152 @@
+"""Facts about edgesdk.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgesdk.errors import ExitCode, ProjectError
+from edgesdk.project import Project, load_project
+from edgesdk.targets.types import BudgetText, GateBounds
+from edgesdk.values.package import Release
+from edgesdk.values.recipe import Recipe
+
+EVERY_KEY = """
+model = "nets/digits.onnx"
+target = "raspberry-pi-5"
+device = "lab"
+calibration = "data/digits.npz#calibration"
+dataset = "samples:test"
+output = "out"
+
+[input_shapes]
+image = [1, 1, 8, 8]
+
+[recipe]
+io = "float32"
+keep_float = ["stem.*"]
+
+[package]
+name = "digits"
+version = "1.2.0"
+sequence = 7
+include_float = true
+
+[budget]
+package = "1 MiB"
+installed = "2 MiB"
+peak_ram = "64 MiB"
+
+[gates]
+max_accuracy_drop_points = 0.5
+max_p95 = "10 ms"
+max_peak_ram = "48 MiB"
+max_parity_mismatch_percent = 1
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "edgesdk.toml"
+
+
+def read(path: Path, text: str) -> Project:
+    path.write_text(text)
+    return load_project(path)
+
+
+def test_every_key_is_read(path: Path, tmp_path: Path) -> None:
+    assert read(path, EVERY_KEY) == Project(
+        model=str(tmp_path / "nets/digits.onnx"),
+        target="raspberry-pi-5",
+        device="lab",
+        calibration=str(tmp_path / "data/digits.npz#calibration"),
+        dataset="samples:test",
+        output=str(tmp_path / "out"),
+        input_shapes={"image": (1, 1, 8, 8)},
+        recipe=Recipe("float32", ("stem.*",)),
+        package=Release("digits", "1.2.0", 7, True),
+        budget=BudgetText("1 MiB", "2 MiB", "64 MiB"),
+        gates=GateBounds(0.5, "10 ms", "48 MiB", 1.0),
+    )
+
+
+def test_an_empty_file_is_an_empty_project(path: Path) -> None:
+    assert read(path, "") == Project()
+
+
+def test_unknown_keys_are_listed_with_their_tables(path: Path) -> None:
+    with pytest.raises(ProjectError) as caught:
+        read(path, 'modle = "x"\n[budget]\nram = "1 MiB"\n[recipe]\nkeep = []\n')
+    assert set(caught.value.details) == {
+        "unknown key modle @ $",
+        "unknown key ram @ $.budget",
+        "unknown key keep @ $.recipe",
+    }
+    assert caught.value.exit_code == ExitCode.BAD_INPUT
+    assert caught.value.message == f"{path} does not hold"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("model = 5", "found 5, expected str @ $.model"),
+        ('recipe = {io = "int4"}', "found 'int4', expected one of int8, float32 @ $.recipe.io"),
+        ("input_shapes = {x = 3}", "found 3, expected a list @ $.input_shapes.x"),
+        ("gates = {max_accuracy_drop_points = nan}",
+         "found nan, expected a finite number @ $.gates.max_accuracy_drop_points"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_named(path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ProjectError) as caught:
+        read(path, text)
+    assert caught.value.details == (problem,)
+
+
+@pytest.mark.parametrize("key", ["model", "output"])
+def test_a_path_is_relative_to_the_files_folder(path: Path, key: str) -> None:
+    assert getattr(read(path, f'{key} = "a/b"'), key) == str(path.parent / "a/b")
+
+
+@pytest.mark.parametrize("key", ["model", "output"])
+def test_an_absolute_path_stays(path: Path, key: str) -> None:
+    assert getattr(read(path, f'{key} = "/a/b"'), key) == "/a/b"
+
+
+@pytest.mark.parametrize("key", ["calibration", "dataset"])
+@pytest.mark.parametrize("value", ["module:function", "pkg.mod:load", "npz.reader:all"])
+def test_a_function_is_left_as_it_is(path: Path, key: str, value: str) -> None:
+    assert getattr(read(path, f'{key} = "{value}"'), key) == value
+
+
+@pytest.mark.parametrize("key", ["calibration", "dataset"])
+@pytest.mark.parametrize("value", ["d.npz", "d.npz#test"])
+def test_a_data_file_is_relative_to_the_files_folder(path: Path, key: str, value: str) -> None:
+    assert getattr(read(path, f'{key} = "{value}"'), key) == str(path.parent / value)
+
+
+def test_a_target_id_is_left_as_it_is(path: Path) -> None:
+    assert read(path, 'target = "rock-5b"').target == "rock-5b"
+
+
+def test_a_descriptor_is_relative_to_the_files_folder(path: Path) -> None:
+    assert read(path, 'target = "boards/own.toml"').target == str(path.parent / "boards/own.toml")
+
+
+def test_a_named_file_that_is_missing_is_an_error(path: Path) -> None:
+    with pytest.raises(ProjectError, match="cannot be read: No such file"):
+        load_project(path)
+
+
+def test_without_a_name_the_current_folder_is_looked_at(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_text('model = "m.onnx"')
+    monkeypatch.chdir(path.parent)
+    assert load_project(None).model == "m.onnx"
+
+
+def test_without_a_name_no_file_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_project(None) == Project()
