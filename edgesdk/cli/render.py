@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgesdk.targets.types import Target
     from edgesdk.values.artifact import Artifact, OperatorPrecision
     from edgesdk.values.package import Package
-    from edgesdk.values.report import Report
+    from edgesdk.values.report import Findings, Report
 
 _TENSORS = 10
 
@@ -32,6 +32,13 @@ def report(console: Console, shown: Report) -> None:
     from edgesdk.report.terminal import render_terminal
 
     console.print(render_terminal(shown))
+
+
+def findings(console: Console, shown: Findings) -> None:
+    """What was measured of an installed package."""
+    from edgesdk.report.terminal import render_findings
+
+    console.print(render_findings(shown))
 
 
 def written(console: Console, path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,8 @@ def _npz_samples(
         for name, header in rows.headers.items()
         if name.startswith(prefix)
     }
-    missing = [spec.name for spec in inputs if spec.name not in headers]
+    stored = {spec: _stored_name(spec, headers) for spec in inputs}
+    missing = [spec.names[0] for spec, name in stored.items() if name is None]
     if missing:
         found = ", ".join(sorted(rows.headers)) or "no arrays"
         raise DataError(
@@ -90,14 +91,15 @@ def _npz_samples(
             f"it holds {found}",
             hint=_naming_hint(path, missing[0], rows.headers),
         )
-    for spec in inputs:
-        _check_array(path, spec, headers[spec.name].shape, headers[spec.name].dtype)
+    names = {spec: name for spec, name in stored.items() if name is not None}
+    for spec, name in names.items():
+        _check_array(path, spec, headers[name].shape, headers[name].dtype)
     counts = {name: headers[name].shape[0] if headers[name].shape else 0 for name in headers}
-    used = [*(spec.name for spec in inputs), *([LABEL] if LABEL in headers else [])]
+    used = [*names.values(), *([LABEL] if LABEL in headers else [])]
     if len({counts[name] for name in used}) > 1:
         found = ", ".join(f"{name}: {counts[name]}" for name in used)
         raise DataError(f"the arrays of {path} differ in their number of samples ({found})")
-    shapes = {spec.name: spec.shape for spec in inputs}
+    shapes = {name: spec.shape for spec, name in names.items()}
 
     def stream() -> Iterator[Sample]:
         for row in rows.stream([prefix + name for name in used]):
@@ -107,6 +109,10 @@ def _npz_samples(
             }
 
     return stream
+
+
+def _stored_name(spec: TensorSpec, names: Container[str]) -> str | None:
+    return next((name for name in spec.names if name in names), None)
 
 
 def _naming_hint(path: Path, wanted: str, names: Iterable[str]) -> str:
@@ -179,8 +185,7 @@ def _checked(
     def same_again() -> Iterator[Sample]:
         now = hashlib.sha256()
         for index, sample in enumerate(stream()):
-            _take_in(source, index, sample, inputs, now)
-            yield {spec.name: np.asarray(sample[spec.name]) for spec in inputs}
+            yield _take_in(source, index, sample, inputs, now)
         if now.digest() != total.digest():
             raise DataError(
                 f"{source} gave other samples than in the first pass over it",
@@ -198,25 +203,29 @@ def _checked(
 
 def _take_in(
     source: str, index: int, sample: Sample, inputs: Sequence[TensorSpec], total: hashlib._Hash
-) -> None:
-    """Check a sample and add its inputs to the digest."""
-    _check_sample(source, index, sample, inputs)
-    for spec in inputs:
-        value = np.asarray(sample[spec.name], order="C")
-        total.update(f"{spec.name}\0{value.dtype}\0{value.shape}\0".encode())
+) -> Sample:
+    """Check a sample, add its inputs to the digest, and give them the names of the model."""
+    values = _checked_inputs(source, index, sample, inputs)
+    for name, value in values.items():
+        total.update(f"{name}\0{value.dtype}\0{value.shape}\0".encode())
         total.update(value.data)
+    return values
 
 
-def _check_sample(source: str, index: int, sample: Sample, inputs: Sequence[TensorSpec]) -> None:
+def _checked_inputs(
+    source: str, index: int, sample: Sample, inputs: Sequence[TensorSpec]
+) -> Sample:
     if not isinstance(sample, Mapping):
         raise DataError(
             f"sample {index} of {source} is a {type(sample).__name__}, expected a dictionary of "
             "input name to array"
         )
+    values = {}
     for spec in inputs:
-        if spec.name not in sample:
-            raise DataError(f"sample {index} of {source} has no {spec.name!r}")
-        value = np.asarray(sample[spec.name])
+        name = _stored_name(spec, sample)
+        if name is None:
+            raise DataError(f"sample {index} of {source} has no {spec.names[0]!r}")
+        value = np.asarray(sample[name], order="C")
         what = f"{spec.name!r} of sample {index} in {source}"
         if value.shape != spec.shape:
             raise DataError(f"{what} is {list(value.shape)}, expected {list(spec.shape)}")
@@ -224,6 +233,8 @@ def _check_sample(source: str, index: int, sample: Sample, inputs: Sequence[Tens
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             found = "NaN" if np.isnan(value).any() else "an infinite value"
             raise DataError(f"{what} holds {found}, expected finite values")
+        values[spec.name] = value
+    return values
 
 
 def _label(source: str, index: int, label: Any) -> int:

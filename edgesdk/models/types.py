@@ -11,11 +11,22 @@ Format = Literal["onnx", "tflite"]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """A tensor at the model's edge: every dimension known, layout as in the file."""
+    """A tensor at the model's edge: every dimension known, layout as in the file.
+
+    Args:
+        alias: another name the file has for it (TFLite: the signature's, where `name` is the
+            tensor's); data may use either. Empty without one.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    alias: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that data may use for it, the preferred one first."""
+        return (self.alias, self.name) if self.alias else (self.name,)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"

@@ -13,6 +13,7 @@ from edgesdk.report.wording import (
     ROLE_NAMES,
     VIRTUAL_NOTICE,
     count_text,
+    findings_title,
     headline,
     interval_text,
     p_text,
@@ -22,7 +23,7 @@ from edgesdk.report.wording import (
     value_text,
 )
 from edgesdk.units import format_bytes
-from edgesdk.values.report import Report
+from edgesdk.values.report import Findings, Report
 from edgesdk.values.results import Role
 from edgesdk.values.verdict import Estimate, Unit, Verdict, with_symbol
 
@@ -38,21 +39,31 @@ _BAR_CELLS = 24
 
 def render_terminal(report: Report) -> RenderableType:
     """A renderable for `Console.print`; needs 80 columns, does without colour."""
-    parts: list[RenderableType] = [_heading(report), _numbers(report)]
-    if report.verdicts:
-        parts.append(_gates(report.verdicts))
-    parts.append(_sizes(report))
-    if report.caveats:
-        parts.append(_caveats(report.caveats))
+    return _parts(report, title(report), _sizes(report))
+
+
+def render_findings(findings: Findings) -> RenderableType:
+    """The same for what was measured without converting first."""
+    return _parts(findings, findings_title(findings), None)
+
+
+def _parts(findings: Findings, heading: str, sizes: RenderableType | None) -> RenderableType:
+    parts: list[RenderableType] = [_heading(findings, heading), _numbers(findings)]
+    if findings.verdicts:
+        parts.append(_gates(findings.verdicts))
+    if sizes is not None:
+        parts.append(sizes)
+    if findings.caveats:
+        parts.append(_caveats(findings.caveats))
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
 
 
-def _heading(report: Report) -> RenderableType:
+def _heading(findings: Findings, heading: str) -> RenderableType:
     lines: list[RenderableType] = [
-        Text.assemble(_badge(headline(report)), " ", (title(report), "bold")),
-        Text(summary(report)),
+        Text.assemble(_badge(headline(findings)), " ", (heading, "bold")),
+        Text(summary(findings)),
     ]
-    if report.results.device.virtual:
+    if findings.results.device.virtual:
         lines.append(
             Text.assemble(
                 (" VIRTUAL DEVICE ", "bold black on yellow"), " ", (VIRTUAL_NOTICE, "yellow")
@@ -65,13 +76,13 @@ def _badge(word: str) -> Text:
     return Text(f" {word.upper()} ", _STYLES[word])
 
 
-def _numbers(report: Report) -> RenderableType:
-    device = report.results.device
+def _numbers(findings: Findings) -> RenderableType:
+    device = findings.results.device
     table = _table("Measured", "", "95 % interval", "n")
     for role in ("float", "int8"):
-        _add_latency(table, report, role)
-    _add_accuracy(table, report)
-    _add_speedup(table, report)
+        _add_latency(table, findings, role)
+    _add_accuracy(table, findings)
+    _add_speedup(table, findings)
     place = Text(f"On {plain(device.name)}{', a virtual device' if device.virtual else ''}", "dim")
     return Group(place, table)
 
@@ -93,9 +104,9 @@ def _add(table: Table, name: str, estimate: Estimate | None, unit: Unit, noun: s
     )
 
 
-def _add_latency(table: Table, report: Report, role: Role) -> None:
-    latency = report.latency(role)
-    name = f"{ROLE_NAMES[role]} latency{_tag(report)}"
+def _add_latency(table: Table, findings: Findings, role: Role) -> None:
+    latency = findings.latency(role)
+    name = f"{ROLE_NAMES[role]} latency{_tag(findings)}"
     if latency is not None and not latency.steady:
         table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), "never settled")
         return
@@ -104,25 +115,25 @@ def _add_latency(table: Table, report: Report, role: Role) -> None:
         _add(table, "  95 in 100 runs below", latency.p95, "ns", "run")
 
 
-def _add_accuracy(table: Table, report: Report) -> None:
-    accuracy = report.accuracy
+def _add_accuracy(table: Table, findings: Findings) -> None:
+    accuracy = findings.accuracy
     drop = None if accuracy is None else accuracy.drop
     _add(table, "Accuracy lost", drop, "points", "sample")
     if accuracy is not None:
         _add(table, "  float", accuracy.float_percent, "percent", "sample")
         _add(table, "  INT8", accuracy.int8_percent, "percent", "sample")
         table.add_row("  McNemar's p", p_text(accuracy.mcnemar_p))
-    elif report.agreement_percent is not None:
-        _add(table, "  same class as float", report.agreement_percent, "percent", "sample")
+    elif findings.agreement_percent is not None:
+        _add(table, "  same class as float", findings.agreement_percent, "percent", "sample")
 
 
-def _add_speedup(table: Table, report: Report) -> None:
-    if report.speedup is not None:
-        _add(table, f"Speed-up{_tag(report)}", report.speedup, "times", "turn")
+def _add_speedup(table: Table, findings: Findings) -> None:
+    if findings.speedup is not None:
+        _add(table, f"Speed-up{_tag(findings)}", findings.speedup, "times", "turn")
 
 
-def _tag(report: Report) -> str:
-    return " (virtual)" if report.results.device.virtual else ""
+def _tag(findings: Findings) -> str:
+    return " (virtual)" if findings.results.device.virtual else ""
 
 
 def _gates(verdicts: tuple[Verdict, ...]) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgesdk.values.report import LatencySummary, Report
+from edgesdk.values.report import Findings, LatencySummary, Report
 from edgesdk.values.verdict import Estimate, Unit, written
 
 NOT_MEASURED = "not measured"
@@ -28,6 +28,12 @@ def plain(text: str) -> str:
 def title(report: Report) -> str:
     """What the report is about, in one line."""
     return plain(f"{report.model.name} in INT8 on {report.target.name}")
+
+
+def findings_title(findings: Findings) -> str:
+    """What was measured, in one line."""
+    installed = findings.results.installed
+    return plain(f"{installed.name} {installed.version}, converted for {installed.target}")
 
 
 def value_text(estimate: Estimate | None, unit: Unit) -> str:
@@ -63,19 +69,19 @@ def p_text(p: float) -> str:
     return "below 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
-def headline(report: Report) -> str:
+def headline(findings: Findings) -> str:
     """The outcome in a word or three; a pass that leaves gates unmeasured is one in part."""
-    unmeasured = any(verdict.status == "not measured" for verdict in report.verdicts)
-    return "pass in part" if report.outcome == "pass" and unmeasured else report.outcome
+    unmeasured = any(verdict.status == "not measured" for verdict in findings.verdicts)
+    return "pass in part" if findings.outcome == "pass" and unmeasured else findings.outcome
 
 
-def summary(report: Report) -> str:
+def summary(findings: Findings) -> str:
     """The outcome in words."""
-    return " ".join(_sentences(report))
+    return " ".join(_sentences(findings))
 
 
-def _sentences(report: Report) -> Iterator[str]:
-    verdicts = report.verdicts
+def _sentences(findings: Findings) -> Iterator[str]:
+    verdicts = findings.verdicts
     by_status = {
         status: [verdict for verdict in verdicts if verdict.status == status]
         for status in ("pass", "fail", "invalid", "not measured")

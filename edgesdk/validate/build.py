@@ -22,6 +22,7 @@ from edgesdk.values.report import (
     SCHEMA,
     ArtifactSummary,
     Contributor,
+    Findings,
     ModelSummary,
     PackageSummary,
     Report,
@@ -53,8 +54,7 @@ def build_report(
         created: aware; written as UTC.
         caveats: what only the caller knows, e.g. that the device is emulated.
     """
-    predictions = results.predictions
-    verdicts = judge(results, gates, package_bytes=package.size_bytes)
+    found = find(results, target, gates, package_bytes=package.size_bytes, caveats=caveats)
     return Report(
         schema=SCHEMA,
         created=created.astimezone(UTC).isoformat(timespec="seconds"),
@@ -64,6 +64,35 @@ def build_report(
         plan_digest=artifact.plan_digest,
         artifact=summarize_artifact(artifact),
         package=summarize_package(package, budget),
+        results=found.results,
+        latencies=found.latencies,
+        speedup=found.speedup,
+        agreement_percent=found.agreement_percent,
+        accuracy=found.accuracy,
+        verdicts=found.verdicts,
+        outcome=found.outcome,
+        exit_code=found.exit_code,
+        caveats=found.caveats,
+    )
+
+
+def find(
+    results: Results,
+    target: Target,
+    gates: Gates,
+    *,
+    package_bytes: int | None = None,
+    caveats: Sequence[str] = (),
+) -> Findings:
+    """Derive from what was measured all that needs nothing else.
+
+    Args:
+        package_bytes: size of the package file; None when it is not at hand.
+        caveats: what only the caller knows.
+    """
+    predictions = results.predictions
+    verdicts = judge(results, gates, package_bytes=package_bytes)
+    return Findings(
         results=results,
         latencies=tuple(summarize_latency(run) for run in results.runs),
         speedup=speedup(results),

@@ -80,7 +80,7 @@ def validate(
     predictions = None if dataset is None else _predict(agent, keys, dataset, progress)
     parity = agent.check_parity(CheckParity("int8", installed.package_id))
     runs = () if timing is None else _time(agent, opened, timing, progress)
-    return Results(device, runs, predictions, parity)
+    return Results(device, installed, runs, predictions, parity)
 
 
 def _request(key: Role, installed: Installed, threads: int, staged: str | None) -> OpenModel:

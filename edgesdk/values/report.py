@@ -141,12 +141,10 @@ class AccuracySummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """One model on one device, judged; `results` is raw, what follows it is derived from it.
+class Findings:
+    """One package on one device, judged; `results` is raw, what follows it is derived from it.
 
     Args:
-        created: UTC, ISO 8601.
-        tool_versions: distribution to version, on the workstation.
         speedup: float median over INT8 median (n counts pairs of turns); None when either latency
             is missing or invalid.
         agreement_percent: samples both models put in the same class; needs no labels.
@@ -156,14 +154,6 @@ class Report:
         caveats: what a reader must know before believing the figures.
     """
 
-    schema: int
-    created: str
-    tool_versions: Mapping[str, str]
-    model: ModelSummary
-    target: TargetSummary
-    plan_digest: str
-    artifact: ArtifactSummary
-    package: PackageSummary
     results: Results
     latencies: tuple[LatencySummary, ...]
     speedup: Estimate | None
@@ -177,3 +167,22 @@ class Report:
     def latency(self, role: Role) -> LatencySummary | None:
         """The latency of that role, or None."""
         return next((latency for latency in self.latencies if latency.role == role), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Findings):
+    """Findings, and where all of it came from.
+
+    Args:
+        created: UTC, ISO 8601.
+        tool_versions: distribution to version, on the workstation.
+    """
+
+    schema: int
+    created: str
+    tool_versions: Mapping[str, str]
+    model: ModelSummary
+    target: TargetSummary
+    plan_digest: str
+    artifact: ArtifactSummary
+    package: PackageSummary

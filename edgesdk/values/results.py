@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from device_agent.protocol import Environment, Latency, Opened, Parity
+from device_agent.protocol import Environment, Installed, Latency, Opened, Parity
 from edgesdk.errors import AgentError
 
 Role = Literal["float", "int8"]
@@ -87,12 +87,14 @@ class Results:
 
     Args:
         device: where.
+        installed: the package that was measured, as the device knows it.
         runs: at most one a role.
         predictions: None when no data were run.
         parity: the INT8 model against its golden vectors; None when not checked.
     """
 
     device: MeasuredDevice
+    installed: Installed
     runs: tuple[ModelRun, ...]
     predictions: Predictions | None
     parity: Parity | None

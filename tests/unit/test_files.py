@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,17 +17,17 @@ from edgesdk.files import new_directory, sha256_file, write_durable
 INTERRUPTIONS = [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError("bug")]
 
 
-def failing(error: BaseException, at: int = 0) -> Callable[..., Any]:
-    """Stands in for a call that raises the time number `at`, and does its work before."""
+def failing(call: str, error: BaseException, at: int = 0) -> Callable[..., Any]:
+    """Stands in for a function of `os` that raises at call number `at`, and works otherwise."""
     calls = iter(range(1000))
-    real = os.replace
+    real = getattr(os, call)
 
-    def call(*arguments: Any) -> Any:
+    def stand_in(*arguments: Any) -> Any:
         if next(calls) == at:
             raise error
         return real(*arguments)
 
-    return call
+    return stand_in
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -53,7 +54,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
 ) -> None:
     write_durable(tmp_path / "f", b"old")
-    monkeypatch.setattr(os, call, failing(error))
+    monkeypatch.setattr(os, call, failing(call, error))
     with pytest.raises(type(error)):
         write_durable(tmp_path / "f", b"new")
     assert tree(tmp_path) == {"f": b"old"}
@@ -124,7 +125,7 @@ def test_an_error_while_swapping_keeps_the_old_directory(
     final = old_directory(tmp_path)
     with pytest.raises(type(error)), new_directory(final) as work:
         (work / "f").write_bytes(b"new")
-        monkeypatch.setattr(os, call, failing(error, at))
+        monkeypatch.setattr(os, call, failing(call, error, at))
     assert tree(tmp_path) == OLD
 
 
@@ -152,8 +153,6 @@ def test_every_file_is_durable_before_the_directory_takes_its_place(
 
 @given(st.binary(max_size=1000))
 def test_the_hash_is_that_of_the_bytes(tmp_path_factory: Any, content: bytes) -> None:
-    import hashlib
-
     path = tmp_path_factory.mktemp("hash") / "f"
     path.write_bytes(content)
     assert sha256_file(path) == hashlib.sha256(content).hexdigest()

@@ -32,7 +32,8 @@ LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends")
 STAGES = {"convert", "devices", "package", "report", "validate"}
 LOWER = {"data", "errors", "files", "models", "progress", "serial", "targets", "units", "values"}
 MAY_IMPORT = {
-    "cli": {"api", "cli", *LOWER} | {""},
+    "__main__": {"cli"},
+    "cli": {"", "api", "cli", "report", *LOWER},
     "api": {"flows", "project", *LOWER},
     "flows": {"flows", "project", *STAGES, *LOWER},
     "project": LOWER,
@@ -41,7 +42,7 @@ MAY_IMPORT = {
     "data": {"data", "errors", "models"},
     "models": {"errors", "models"},
     "targets": {"errors", "serial", "targets", "units"},
-    "values": {"errors", "models", "serial", "targets", "values"},
+    "values": {"errors", "models", "serial", "targets", "units", "values"},
     "serial": {"errors", "files"},
     "units": {"errors"},
     "files": set(),

@@ -182,6 +182,10 @@ def _renumbering(used: list[int]) -> dict[int, int]:
 
 def _as_arrays(model: Any) -> None:
     """Make every vector of numbers an array: only those pass through `_Builder`."""
+    for buffer in model.buffers:
+        # Data that lay outside the flatbuffer proper, as in large files, come as plain bytes.
+        if buffer.data is not None:
+            buffer.data = np.frombuffer(buffer.data, np.uint8)
     graph = model.subgraphs[0]
     _int32(graph, "inputs", "outputs")
     for tensor in graph.tensors:

@@ -35,13 +35,16 @@ _QUANTIZED = {
 def open_model(path: Path, input_shapes: InputShapes) -> Model:
     """Read a TFLite file; see `edgesdk.models.opening.FormatReader`.
 
-    Inputs and outputs are named as LiteRT names their tensors, also where the file has signatures.
+    Inputs and outputs are named as LiteRT names their tensors; the name that a signature gives them
+    is their alias.
     """
     content = path.read_bytes()
     interpreter = _load(content, path)
     _require_float_graph(content, path)
     _require_distinct_names(interpreter.get_input_details(), path)
-    _require_known(interpreter, input_shapes, path)
+    aliases = _aliases(content)
+    inputs = interpreter.get_input_details()
+    input_shapes = _by_name(inputs, aliases, input_shapes, path)
     for details in (*interpreter.get_input_details(), *interpreter.get_output_details()):
         _dtype(details, path)
     for details in interpreter.get_input_details():
@@ -52,8 +55,8 @@ def open_model(path: Path, input_shapes: InputShapes) -> Model:
         format="tflite",
         sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),
-        inputs=tuple(_spec(details, path) for details in interpreter.get_input_details()),
-        outputs=tuple(_spec(details, path) for details in interpreter.get_output_details()),
+        inputs=tuple(_spec(each, aliases, path) for each in interpreter.get_input_details()),
+        outputs=tuple(_spec(each, aliases, path) for each in interpreter.get_output_details()),
     )
 
 
@@ -119,13 +122,31 @@ def _require_distinct_names(inputs: Sequence[Mapping[str, Any]], path: Path) -> 
         )
 
 
-def _require_known(interpreter: Any, input_shapes: InputShapes, path: Path) -> None:
-    names = [details["name"] for details in interpreter.get_input_details()]
+def _aliases(content: bytes) -> dict[int, str]:
+    """Tensor index to the name that the file's first signature gives it."""
+    signatures = flatbuffer_utils.read_model_from_bytearray(content).signatureDefs or []
+    return {
+        entry.tensorIndex: entry.name.decode(errors="replace")
+        for signature in signatures[:1]
+        for entry in (*(signature.inputs or ()), *(signature.outputs or ()))
+    }
+
+
+def _by_name(
+    inputs: Sequence[Mapping[str, Any]],
+    aliases: Mapping[int, str],
+    input_shapes: InputShapes,
+    path: Path,
+) -> InputShapes:
+    """The wanted shapes by tensor name, whichever name they were given under."""
+    names = {details["name"]: details["name"] for details in inputs}
+    names |= {aliases[each["index"]]: each["name"] for each in inputs if each["index"] in aliases}
     for name in input_shapes:
         if name not in names:
             raise ModelError(
                 f"{path.name} has no input {name!r}, its inputs are {', '.join(names)}"
             )
+    return {names[name]: shape for name, shape in input_shapes.items()}
 
 
 def _fix_shape(
@@ -185,7 +206,7 @@ def _run_once(interpreter: Any, path: Path) -> None:
         ) from error
 
 
-def _spec(details: Mapping[str, Any], path: Path) -> TensorSpec:
+def _spec(details: Mapping[str, Any], aliases: Mapping[int, str], path: Path) -> TensorSpec:
     shape = tuple(int(size) for size in details["shape"])
     if math.prod(shape) == 0:
         raise ModelError(
@@ -193,7 +214,9 @@ def _spec(details: Mapping[str, Any], path: Path) -> TensorSpec:
             "data, expected a static one",
             hint="cut the post-processing (e.g. non-maximum suppression) off the exported model",
         )
-    return TensorSpec(details["name"], shape, _dtype(details, path))
+    alias = aliases.get(details["index"], "")
+    name = str(details["name"])
+    return TensorSpec(name, shape, _dtype(details, path), alias if alias != name else "")
 
 
 def _dtype(details: Mapping[str, Any], path: Path) -> str:

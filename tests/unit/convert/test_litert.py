@@ -576,14 +576,26 @@ def test_equal_zero_points_are_stored_once(path: Path) -> None:
     assert len(places) == 1
 
 
-def test_constants_are_aligned_to_16_bytes(path: Path) -> None:
-    content = np.fromfile(Converted(conv_network(path)).path, np.uint8)
+def dense_network(path: Path, units: int) -> Path:
+    """x (1, units) -> FULLY_CONNECTED y (1, units)."""
+    random = np.random.default_rng(6)
+    net = Network()
+    weights = net.constant("w", random.normal(size=(units, units)).astype(np.float32))
+    bias = net.constant("b", random.normal(size=units).astype(np.float32))
+    inputs = [net.input("x", (1, units)), weights, bias]
+    y = net.operator("FULLY_CONNECTED", inputs, "y", (1, units), schema.FullyConnectedOptionsT())
+    return net.write(path, y)
+
+
+@pytest.mark.parametrize("units", [8, 600], ids=["small", "stored outside by the quantizer"])
+def test_constants_are_aligned_to_16_bytes_within_the_flatbuffer(path: Path, units: int) -> None:
+    content = np.fromfile(Converted(dense_network(path, units)).path, np.uint8)
     packed = schema.Model.GetRootAs(content, 0)
     start = content.__array_interface__["data"][0]
     buffers = [packed.Buffers(i).DataAsNumpy() for i in range(packed.BuffersLength())]
-    places = [b.__array_interface__["data"][0] - start for b in buffers if not isinstance(b, int)]
-    assert places
-    assert all(place % 16 == 0 for place in places)
+    arrays = [buffer for buffer in buffers if not isinstance(buffer, int)]
+    assert max(array.size for array in arrays) == units * units
+    assert all((a.__array_interface__["data"][0] - start) % 16 == 0 for a in arrays)
 
 
 def test_sizes_are_those_of_the_tensors(path: Path) -> None:

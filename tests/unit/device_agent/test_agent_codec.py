@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Dict, Optional, Tuple
 
 import pytest
 from hypothesis import given

@@ -12,6 +12,7 @@ from device_agent import manifest as mf
 from device_agent.protocol import (
     Conditions,
     Environment,
+    Installed,
     Latency,
     Opened,
     Parity,
@@ -76,6 +77,16 @@ def example_results(**changes: object) -> Results:
     """What a steady, cool board would give; `changes` replace whole fields."""
     results = Results(
         device=MeasuredDevice("bench-pi", False, example_environment()),
+        installed=Installed(
+            "0123456789abcdef" * 4,
+            "keywords",
+            "1.2.0",
+            "raspberry-pi-5",
+            "litert",
+            "1.0",
+            300_000,
+            False,
+        ),
         runs=(
             example_run("float", 8_412_000, 61_000_000),
             example_run("int8", 3_104_000, 48_500_000),
