@@ -1,4 +1,4 @@
-"""How long `edgesdk --help` takes, as a ratio to importing the toolkits its command line is made of.
+"""How long `edgesdk --help` takes, as a ratio to importing the toolkits it is made of.
 
 The two are started in turn, whole processes, after one uncounted start of each.
 """

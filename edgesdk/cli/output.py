@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from edgesdk.progress import Advance
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.table import Table
 
     from edgesdk.errors import EdgeSDKError
@@ -38,13 +38,14 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
-    """An empty table; the columns named in `right` hold numbers."""
+def table(title: str, *columns: str, right: tuple[str, ...] = (), fixed: str = "") -> Table:
+    """An empty table; columns in `right` hold numbers, the column `fixed` is never broken."""
     from rich.table import Table
 
     empty = Table(title=title or None, title_justify="left")
     for column in columns:
-        empty.add_column(column, overflow="fold", justify="right" if column in right else "left")
+        justify: JustifyMethod = "right" if column in right else "left"
+        empty.add_column(column, overflow="fold", justify=justify, no_wrap=column == fixed)
     return empty
 
 

@@ -143,10 +143,10 @@ def installed(console: Console, receipt: Installed) -> None:
 
 def targets(console: Console, catalogue: Sequence[Target]) -> None:
     """The catalogue."""
-    listed = table("", "target", "name", "family", "machine", "runtimes")
+    listed = table("", "target", "name", "machine", "runtimes", fixed="target")
     for target in catalogue:
         runtimes = ", ".join(runtime.name for runtime in target.runtimes)
-        listed.add_row(target.id, target.name, target.family, target.architecture, runtimes)
+        listed.add_row(target.id, target.name, target.architecture, runtimes)
     console.print(listed)
 
 

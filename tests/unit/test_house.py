@@ -85,7 +85,7 @@ def is_module(name: str) -> bool:
 
 
 def room(name: str) -> str:
-    return (name.split(".") + [""])[1]
+    return [*name.split("."), ""][1]
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=module_name)
@@ -142,7 +142,7 @@ def test_importing_all_of_edgesdk_but_the_leaves_imports_no_toolkit() -> None:
         module_name(path)
         for path in PRODUCT
         if not module_name(path).startswith((*LEAVES, "device_agent.runtimes."))
-        and not path.name == "__main__.py"
+        and path.name != "__main__.py"
     ]
     program = (
         "import importlib, sys\n"

@@ -246,9 +246,7 @@ def test_a_truncated_file_is_refused(path: Path, save_with: Any, part: float) ->
 
 @pytest.mark.parametrize("save_with", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("place", range(60, 1300, 62))
-def test_a_flipped_byte_never_gives_other_samples(
-    path: Path, save_with: Any, place: int
-) -> None:
+def test_a_flipped_byte_never_gives_other_samples(path: Path, save_with: Any, place: int) -> None:
     save_with(path, x=rows(50))
     sound = open_samples(str(path), [X]).sha256
     content = bytearray(path.read_bytes())
@@ -283,9 +281,7 @@ def test_fortran_order_is_refused_with_the_way_out(path: Path) -> None:
 
 def test_a_missing_input_is_named_with_what_there_is(path: Path) -> None:
     error = refused(save(path, image=rows(), y=rows()))
-    assert error.message == (
-        f"{path} has no array for the model's input 'x', it holds image, y"
-    )
+    assert error.message == (f"{path} has no array for the model's input 'x', it holds image, y")
     assert error.hint == "save the array under that name: np.savez('data.npz', **{'x': array})"
 
 
@@ -306,9 +302,7 @@ def test_an_empty_archive_holds_no_arrays(path: Path) -> None:
 @pytest.mark.parametrize("shape", [(5, 3, 2), (5, 2, 2, 3), (5,), (), (5, 6)])
 def test_another_shape_is_refused(path: Path, shape: tuple[int, ...]) -> None:
     error = refused(save(path, x=np.zeros(shape, np.float32)))
-    assert error.message == (
-        f"'x' in {path} is {list(shape)}, expected [n, 1, 2, 3] or [n, 2, 3]"
-    )
+    assert error.message == (f"'x' in {path} is {list(shape)}, expected [n, 1, 2, 3] or [n, 2, 3]")
 
 
 def test_a_scalar_for_an_input_of_one_number_is_refused(path: Path) -> None:
@@ -351,7 +345,9 @@ def test_inputs_of_different_counts_are_refused(path: Path) -> None:
 @pytest.mark.parametrize("labels", [np.arange(4), np.int64(3)], ids=["fewer", "one number"])
 def test_labels_of_another_count_are_refused(path: Path, labels: Any) -> None:
     message = refused(save(path, x=rows(5), label=labels)).message
-    assert message.startswith(f"the arrays of {path} differ in their number of samples (x: 5, label")
+    assert message.startswith(
+        f"the arrays of {path} differ in their number of samples (x: 5, label"
+    )
 
 
 # Functions that are refused
@@ -465,5 +461,7 @@ def test_a_label_is_a_class_of_the_first_output(path: Path, wrong: int) -> None:
 
 def test_labels_in_range_and_no_labels_are_fine(tmp_path: Path) -> None:
     outputs = [TensorSpec("y", (1, 3), "float32")]
-    check_labels(open_samples(save(tmp_path / "a.npz", x=rows(1), label=np.array([2])), [X]), outputs)
+    check_labels(
+        open_samples(save(tmp_path / "a.npz", x=rows(1), label=np.array([2])), [X]), outputs
+    )
     check_labels(open_samples(save(tmp_path / "b.npz", x=rows(1)), [X]), outputs)

@@ -268,7 +268,9 @@ def test_an_invalid_graph_is_refused(path: Path) -> None:
     def cut(proto: onnx.ModelProto) -> None:
         del proto.graph.node[0]
 
-    assert "net.onnx is not a valid ONNX model: " in refused(edited(conv_network(path), cut)).message
+    assert (
+        "net.onnx is not a valid ONNX model: " in refused(edited(conv_network(path), cut)).message
+    )
 
 
 def test_a_model_without_operators_is_refused(path: Path) -> None:
@@ -309,7 +311,9 @@ def test_an_input_that_is_no_tensor_is_refused(path: Path) -> None:
 def test_a_dtype_without_a_name_on_devices_is_refused(path: Path) -> None:
     net = Network()
     net.node("Cast", [net.input("x", (2,), "float64")], "y", to=onnx.TensorProto.FLOAT)
-    assert "'x' of net.onnx holds DOUBLE, expected one of " in refused(net.write(path, y=(2,))).message
+    assert (
+        "'x' of net.onnx holds DOUBLE, expected one of " in refused(net.write(path, y=(2,))).message
+    )
 
 
 def test_a_missing_toolkit_is_named_with_the_line_that_installs_it(
