@@ -23,7 +23,8 @@ from litert_networks import (
     unary_network,
 )
 
-from edgesdk.convert.backends import litert, litert_flatbuffer
+from edgesdk.convert.backends import litert
+from edgesdk.convert.backends.litert import flatbuffer
 from edgesdk.errors import ConversionError
 from edgesdk.models.types import TensorSpec
 from edgesdk.targets.types import TensorScheme
@@ -483,8 +484,8 @@ def test_float16_weights_are_widened_exactly_and_quantized(path: Path) -> None:
     assert [o.type for o in converted.description.operators] == ["FULLY_CONNECTED"]
     assert converted.precision("FULLY_CONNECTED") == "int8"
     (widened,) = [
-        litert_flatbuffer.constant(model, tensor)
-        for model in [litert_flatbuffer.read_model(converted.float_path.read_bytes())]
+        flatbuffer.constant(model, tensor)
+        for model in [flatbuffer.read_model(converted.float_path.read_bytes())]
         for tensor in model.subgraphs[0].tensors
         if tensor.name == b"w"
     ]
@@ -632,10 +633,10 @@ def test_a_model_equals_itself(path: Path) -> None:
 
 def test_activations_are_compared_by_place_where_names_changed(path: Path) -> None:
     converted = Converted(conv_network(path))
-    model = litert_flatbuffer.read_model(converted.path.read_bytes())
+    model = flatbuffer.read_model(converted.path.read_bytes())
     for tensor in model.subgraphs[0].tensors:
         tensor.name += b"_int8"
-    converted.path.write_bytes(litert_flatbuffer.write_model(model))
+    converted.path.write_bytes(flatbuffer.write_model(model))
     assert converted.sqnr_db("y") > 30
 
 

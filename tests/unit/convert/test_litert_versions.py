@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgesdk.convert.backends.litert_versions import (
+from edgesdk.convert.backends.litert.versions import (
     _RULES,
     Use,
     operator_version,

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from edgesdk.convert.backends import litert_flatbuffer as tflite
-from edgesdk.convert.backends.litert_detours import has_int8_form
-from edgesdk.convert.backends.litert_quantizing import KEPT_FLOAT
+from edgesdk.convert.backends.litert import flatbuffer as tflite
+from edgesdk.convert.backends.litert.detours import has_int8_form
+from edgesdk.convert.backends.litert.quantizing import KEPT_FLOAT
 from edgesdk.convert.footprint import Step, largest_live_bytes
 from edgesdk.values.artifact import OperatorPrecision, TensorSize
 

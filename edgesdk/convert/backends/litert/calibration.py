@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from edgesdk.convert.backends import litert_flatbuffer as tflite
-from edgesdk.convert.backends.litert_fixups import open_interpreter
+from edgesdk.convert.backends.litert import flatbuffer as tflite
+from edgesdk.convert.backends.litert.fixups import open_interpreter
 from edgesdk.convert.toolchains import Array, Sample
 from edgesdk.errors import ConversionError
 

@@ -21,9 +21,9 @@ from ai_edge_quantizer.model_modifier import ModelModifier
 from ai_edge_quantizer.params_generator import ParamsGenerator
 from ai_edge_quantizer.recipe_manager import RecipeManager
 
-from edgesdk.convert.backends import litert_flatbuffer as tflite
-from edgesdk.convert.backends.litert_calibration import Range
-from edgesdk.convert.backends.litert_detours import (
+from edgesdk.convert.backends.litert import flatbuffer as tflite
+from edgesdk.convert.backends.litert.calibration import Range
+from edgesdk.convert.backends.litert.detours import (
     join_outputs,
     quantizer_name,
     restore_edge,
@@ -31,9 +31,9 @@ from edgesdk.convert.backends.litert_detours import (
     separate_outputs,
     take_stand_ins,
 )
-from edgesdk.convert.backends.litert_fixups import name_tensors
-from edgesdk.convert.backends.litert_ranges import statistics
-from edgesdk.convert.backends.litert_versioning import write_versions
+from edgesdk.convert.backends.litert.fixups import name_tensors
+from edgesdk.convert.backends.litert.ranges import statistics
+from edgesdk.convert.backends.litert.versioning import write_versions
 from edgesdk.errors import ConversionError
 from edgesdk.targets.types import Scheme
 from edgesdk.values.plan import ConversionPlan

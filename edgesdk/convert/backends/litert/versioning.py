@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from edgesdk.convert.backends import litert_flatbuffer as tflite
-from edgesdk.convert.backends.litert_versions import Use, operator_version, runtime_version
+from edgesdk.convert.backends.litert import flatbuffer as tflite
+from edgesdk.convert.backends.litert.versions import Use, operator_version, runtime_version
 
 _MIN_RUNTIME = "min_runtime_version"
 _MIN_RUNTIME_BYTES = 16

@@ -13,7 +13,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from edgesdk.convert.backends import litert_flatbuffer as tflite
+from edgesdk.convert.backends.litert import flatbuffer as tflite
 from edgesdk.models.types import TensorSpec
 
 SIGNATURE = "serving_default"

@@ -1,7 +1,7 @@
 """Float TFLite to INT8 TFLite with ai-edge-quantizer, and the account of the result.
 
 No TensorFlow: the quantizer rewrites the file itself. What this module adds is that its result can
-be trusted; `litert_fixups`, `litert_calibration` and `litert_quantizing` say how.
+be trusted; `fixups`, `calibration` and `quantizing` beside it say how.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from device_agent import runtimes
-from edgesdk.convert.backends import litert_flatbuffer as tflite
-from edgesdk.convert.backends.litert_calibration import activation_ranges
-from edgesdk.convert.backends.litert_comparing import compared
-from edgesdk.convert.backends.litert_describing import (
+from edgesdk.convert.backends.litert import flatbuffer as tflite
+from edgesdk.convert.backends.litert.calibration import activation_ranges
+from edgesdk.convert.backends.litert.comparing import compared
+from edgesdk.convert.backends.litert.describing import (
     operators,
     tensor_sizes,
     working_set_bytes,
 )
-from edgesdk.convert.backends.litert_fixups import open_interpreter, prepared
-from edgesdk.convert.backends.litert_quantizing import quantized
+from edgesdk.convert.backends.litert.fixups import open_interpreter, prepared
+from edgesdk.convert.backends.litert.quantizing import quantized
 from edgesdk.convert.toolchains import Array, Description, Sample
 from edgesdk.errors import ConversionError
 from edgesdk.values.artifact import TensorError

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_quantizer.default_policy import DEFAULT_CONFIG_CHECK_POLICY
 from ai_edge_quantizer.utils.tfl_flatbuffer_utils import TFL_OP_CODE_TO_NAME
 
-from edgesdk.convert.backends import litert_flatbuffer as tflite
+from edgesdk.convert.backends.litert import flatbuffer as tflite
 
 _OPS = schema.BuiltinOperator
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from device_agent.manifest import Port
 from device_agent.runtimes.tensors import dequantize, quantize
-from edgesdk.convert.backends import litert_flatbuffer as tflite
-from edgesdk.convert.backends.litert_calibration import run_sample
-from edgesdk.convert.backends.litert_describing import CONVERSIONS
-from edgesdk.convert.backends.litert_fixups import open_interpreter
+from edgesdk.convert.backends.litert import flatbuffer as tflite
+from edgesdk.convert.backends.litert.calibration import run_sample
+from edgesdk.convert.backends.litert.describing import CONVERSIONS
+from edgesdk.convert.backends.litert.fixups import open_interpreter
 from edgesdk.convert.sqnr import ErrorMeter
 from edgesdk.convert.toolchains import Array, Sample
 from edgesdk.values.artifact import TensorError
