@@ -191,8 +191,14 @@ def test_a_given_shape_the_network_cannot_take_is_refused() -> None:
 
 
 def test_a_shape_for_an_input_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ModelError, match=f"has no input 'image', its inputs are {IMAGE}"):
-        open_model(DIGITS, {"image": (1, 1, 8, 8)})
+    with pytest.raises(ModelError, match=f"has no input 'picture', its inputs are {IMAGE}, image"):
+        open_model(DIGITS, {"picture": (1, 1, 8, 8)})
+
+
+@pytest.mark.parametrize("name", [IMAGE, "image"])
+def test_an_input_answers_to_its_tensor_and_its_signature_name(name: str) -> None:
+    opened = open_model(DIGITS, {name: (1, 1, 8, 8)})
+    assert opened.inputs[0].names == ("image", IMAGE)
 
 
 def test_an_operator_litert_does_not_have_is_refused(path: Path) -> None:
