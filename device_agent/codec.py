@@ -98,9 +98,12 @@ def _read(hint: Any, value: Any, path: str) -> Any:
     if origin is Union:
         return None if value is None else _read(arguments[0], value, path)
     if origin is tuple:
+        items = _expect(list, value, path)
+        # Latency samples come by the hundred thousand.
+        if arguments[0] is int and all(type(item) is int for item in items):
+            return tuple(items)
         return tuple(
-            _read(arguments[0], item, "%s[%d]" % (path, index))
-            for index, item in enumerate(_expect(list, value, path))
+            _read(arguments[0], item, "%s[%d]" % (path, index)) for index, item in enumerate(items)
         )
     if origin is dict:
         return {

@@ -206,6 +206,10 @@ class Session:
         return self._store().verified_path(package_id, "golden"), manifest.inputs
 
     def _bench(self, request: Bench, _: Payload) -> Benched:
+        if request.blocks < 1:
+            raise AgentFailure(
+                ErrorCode.BAD_REQUEST, f"found {request.blocks} blocks, expected at least 1"
+            )
         for key in request.keys:
             self._require_open(key)
         return take_turns(request, self._ask, read_conditions, self._tell)

@@ -74,7 +74,7 @@ class Store:
         self.root = os.path.realpath(os.path.expanduser(root))
         self._packages = os.path.join(self.root, "store")
         self._sessions = os.path.join(self.root, "sessions")
-        with storage_errors(self.root):
+        with storage_errors(self.root, SPARE_BYTES):
             os.makedirs(self.root, 0o700, exist_ok=True)
             _refuse_shared(self.root)
             self._make_folders()
@@ -83,9 +83,11 @@ class Store:
                 self._session, self._session_lock = self._begin_session()
 
     def close(self) -> None:
-        """Remove what this session staged. Installed packages stay."""
+        """Remove what this session staged. Installed packages stay. Twice is fine."""
         shutil.rmtree(self._session, ignore_errors=True)
-        os.close(self._session_lock)
+        lock, self._session_lock = self._session_lock, -1
+        if lock >= 0:
+            os.close(lock)
 
     def install(self, reader: PackageReader, advance: Advance = lambda _: None) -> Installed:
         """Verify, write and activate a package.

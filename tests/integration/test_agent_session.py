@@ -22,8 +22,9 @@ import numpy as np
 import pytest
 
 from device_agent import archive, runtimes
+from device_agent.codec import encode_message
 from device_agent.manifest import CHUNK_BYTES, Compatibility, File, Limits, Manifest, Port
-from device_agent.protocol import Bench, Benched, CheckParity, Installed, OpenModel
+from device_agent.protocol import Bench, Benched, CheckParity, Install, Installed, OpenModel
 from device_agent.runtimes.tensors import quantize
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.bootstrap import build_agent
@@ -42,6 +43,9 @@ QUICK = Bench(
     max_warm_up_seconds=1.0,
 )
 ENDLESS = replace(QUICK, min_seconds=60.0, max_seconds=60.0)
+
+GONE_S = 2.0
+"""The agent promises to be gone within a second; a busy test machine may take another."""
 
 OpenSession = Callable[..., AgentSession]
 
@@ -591,6 +595,12 @@ def test_models_that_cannot_be_opened(
     assert session.current().package_id == installed.package_id
 
 
+def test_no_blocks_are_no_bench(session: AgentSession, package: Path) -> None:
+    session.open_model(opening(session.install(package, SILENT)))
+    with pytest.raises(AgentError, match="found 0 blocks"):
+        session.bench(replace(QUICK, blocks=0), SILENT)
+
+
 def test_parity_needs_the_models_own_package(
     session: AgentSession, package: Path, linear_model: Path
 ) -> None:
@@ -624,10 +634,30 @@ def test_when_the_host_is_gone_nothing_stays(
 ) -> None:
     assert processes(folder, "worker") and processes(folder, "serve")
     session._process.close_stdin()
-    wait_until(lambda: not processes(folder, "worker") + processes(folder, "serve"), 1.0)
+    wait_until(lambda: not processes(folder, "worker") + processes(folder, "serve"), GONE_S)
     assert leftovers(folder) == []
     with pytest.raises(AgentError):
         benching.result(20)
+
+
+def test_a_host_that_is_gone_in_the_middle_of_a_package(
+    session: AgentSession, any_package: Path, folder: Path
+) -> None:
+    session.install(any_package, SILENT)
+    content = any_package.read_bytes()
+    line = encode_message(Install(len(content)))
+    session._process.write(line + content[: len(content) // 2], 5)
+    session._process.close_stdin()
+    wait_until(lambda: not processes(folder, "serve"), GONE_S)
+    assert leftovers(folder) == []
+
+
+def test_nonsense_is_answered_before_the_agent_ends(session: AgentSession) -> None:
+    session._process.write(b"nonsense\n", 5)
+    session._process.wait(5)
+    with pytest.raises(AgentError, match="found b'nonsense'") as caught:
+        session.current()
+    assert caught.value.code == "protocol"
 
 
 def test_an_agent_that_is_killed_is_named_and_cleaned_up_after(
@@ -637,7 +667,7 @@ def test_an_agent_that_is_killed_is_named_and_cleaned_up_after(
     os.kill(agent, signal.SIGKILL)
     with pytest.raises(AgentError, match="ended in the middle of its work"):
         benching.result(20)
-    wait_until(lambda: not processes(folder, "worker"), 1.0)
+    wait_until(lambda: not processes(folder, "worker"), GONE_S)
     assert len(leftovers(folder)) == 1
     assert start().current().name == "linear"
     assert len(leftovers(folder)) == 1, "only the new session's own"

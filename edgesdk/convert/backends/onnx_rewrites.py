@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import onnx
 import onnx.inliner
@@ -47,6 +47,44 @@ def rewritten(proto: onnx.ModelProto) -> onnx.ModelProto:
     _declare_only_what_is_used(copy)
     _name_operators(copy)
     return copy
+
+
+KEPT = "kept in float, as asked"
+"""The doc string of every operator that `keep_in_float` was given or has put in."""
+
+
+def keep_in_float(proto: onnx.ModelProto, names: Collection[str]) -> None:
+    """Keep ONNX Runtime from converting the named operators by itself.
+
+    It takes whatever stands between DequantizeLinear and QuantizeLinear for quantized, and makes
+    INT8 weights of float ones, one scale for all channels. Max of a single tensor, which is that
+    tensor, between an operator and QuantizeLinear tells it not to.
+    """
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    nodes: list[onnx.NodeProto] = []
+    for node in proto.graph.node:
+        if node.name in names:
+            node.doc_string = KEPT
+        if node.op_type == "QuantizeLinear" and node.input[0] in makers:
+            result = node.input[0]
+            source = before_activation(makers[result], makers)
+            if source.name in names:
+                outputs = list(makers[result].output)
+                outputs[outputs.index(result)] = f"{result}_in_float"
+                makers[result].output[:] = outputs
+                same = helper.make_node("Max", [f"{result}_in_float"], [result], doc_string=KEPT)
+                same.name = f"{source.name}_in_float"
+                nodes.append(same)
+        nodes.append(node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
+def before_activation(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> onnx.NodeProto:
+    """The operator that ONNX Runtime fuses this one with, or this one."""
+    while node.op_type in ("Relu", "Clip") and node.input[0] in makers:
+        node = makers[node.input[0]]
+    return node
 
 
 def opset(proto: onnx.ModelProto) -> int:

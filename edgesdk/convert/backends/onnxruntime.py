@@ -23,7 +23,13 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from device_agent import runtimes
-from edgesdk.convert.backends.onnx_rewrites import portable, rewritten
+from edgesdk.convert.backends.onnx_rewrites import (
+    KEPT,
+    before_activation,
+    keep_in_float,
+    portable,
+    rewritten,
+)
 from edgesdk.convert.footprint import Step, largest_live_bytes
 from edgesdk.convert.sqnr import ErrorMeter
 from edgesdk.convert.toolchains import Array, Description, Sample
@@ -37,7 +43,7 @@ _CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _MOVES_DATA = frozenset(
     {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice"}
     | {"Gather", "Identity", "Expand", "Tile", "Pad", "DepthToSpace", "SpaceToDepth"}
-    | {"Shape", "Constant", "ConstantOfShape", "Cast", "Dropout"}
+    | {"Shape", "Constant", "ConstantOfShape", "Cast", "Dropout", "ReorderInput", "ReorderOutput"}
 )
 _SELECTS = frozenset(
     {"MaxPool", "NhwcMaxPool", "ReduceMax", "ReduceMin", "Max", "Min", "Relu", "Clip", "Resize"}
@@ -75,6 +81,7 @@ def convert(
         clean = Path(scratch) / "clean.onnx"
         quant_pre_process(source, clean, skip_symbolic_shape=True)
         onnx.save(rewritten(onnx.load(str(clean))), str(clean))
+        kept = _kept_in_float(clean, plan.keep_float)
         quantize_static(
             clean,
             output,
@@ -83,13 +90,16 @@ def convert(
             per_channel=scheme.weights.granularity == "per-channel",
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_kept_in_float(clean, plan.keep_float),
+            nodes_to_exclude=kept,
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={
                 "ActivationSymmetric": scheme.activations.symmetric,
                 "WeightSymmetric": scheme.weights.symmetric,
             },
         )
+        quantized = onnx.load(str(output))
+        keep_in_float(quantized, kept)
+        onnx.save(quantized, str(output))
         _require_edge(runtimes.load("onnxruntime", str(output), threads=1), plan)
 
 
@@ -157,7 +167,7 @@ def describe(path: Path) -> Description:
     return Description(
         inputs=model.inputs,
         outputs=model.outputs,
-        operators=_operators(_executed(path)),
+        operators=_operators(_executed(path), proto),
         tensor_sizes=tuple(
             sorted((*constants, *activations), key=lambda size: (-size.size_bytes, size.name))
         ),
@@ -175,22 +185,35 @@ def _executed(path: Path) -> onnx.ModelProto:
         return onnx.load(options.optimized_model_filepath)
 
 
-def _operators(proto: onnx.ModelProto) -> tuple[OperatorPrecision, ...]:
+def _operators(executed: onnx.ModelProto, model: onnx.ModelProto) -> tuple[OperatorPrecision, ...]:
+    kept = {node.name for node in model.graph.node if node.doc_string == KEPT}
+    makers = {name: node for node in model.graph.node for name in node.output}
     quantized = {
         tensor.name
-        for tensor in proto.graph.initializer
+        for tensor in executed.graph.initializer
         if tensor.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
     }
     found = []
-    for index, node in enumerate(proto.graph.node):
+    for index, node in enumerate(executed.graph.node):
         reads_int8 = node.input[0] in quantized if node.input else False
         passes_int8_on = reads_int8 and node.op_type in _MOVES_DATA | _SELECTS
         if passes_int8_on or node.op_type == "QuantizeLinear" or _computes_int8(node.op_type):
             quantized.update(node.output)
-        name = re.sub(r"_token_\d+$", "", node.name or node.output[0])
+        name = _name(node, makers)
         precision, reason = _precision(node.op_type, reads_int8)
+        if precision == "float32" and name in kept:
+            reason = KEPT
         found.append(OperatorPrecision(index, node.op_type, name, precision, reason))
     return tuple(found)
+
+
+def _name(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> str:
+    """The name an operator had before ONNX Runtime rewrote the graph."""
+    name = re.sub(r"_token_\d+$", "", node.name or node.output[0])
+    result = name.removesuffix("_nchwc")
+    if result != name and result in makers:
+        return before_activation(makers[result], makers).name
+    return name
 
 
 def _computes_int8(op_type: str) -> bool:
@@ -244,9 +267,15 @@ def _activations(proto: onnx.ModelProto) -> list[TensorSize]:
 
 
 def _without_conversions(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The graph's operators with reads routed past QuantizeLinear and DequantizeLinear."""
+    """The graph's operators with reads routed past QuantizeLinear and DequantizeLinear.
+
+    Those that make the model's own outputs stay.
+    """
+    edge = {value.name for value in proto.graph.output}
     source = {
-        node.output[0]: node.input[0] for node in proto.graph.node if node.op_type in _CONVERSIONS
+        node.output[0]: node.input[0]
+        for node in proto.graph.node
+        if node.op_type in _CONVERSIONS and node.output[0] not in edge
     }
 
     def origin(name: str) -> str:
@@ -256,7 +285,7 @@ def _without_conversions(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
 
     routed = []
     for node in proto.graph.node:
-        if node.op_type not in _CONVERSIONS:
+        if node.output[0] not in source:
             copy = onnx.NodeProto()
             copy.CopyFrom(node)
             copy.input[:] = [origin(name) for name in node.input]

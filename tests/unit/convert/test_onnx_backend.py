@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from onnxruntime.quantization import QuantType
 
 from edgesdk.convert.backends import onnxruntime as backend
 from edgesdk.errors import ConversionError, DataError
@@ -33,6 +36,7 @@ from tests.onnx_networks import (
 )
 
 ROOT = Path(__file__).parents[3]
+DIGITS = ROOT / "examples" / "digits" / "digits.onnx"
 
 
 @pytest.fixture
@@ -75,12 +79,21 @@ def test_operators_are_counted_as_executed_and_in_order(path: Path) -> None:
     assert [o.type for o in operators].count("QLinearConv") == 2
 
 
+def test_every_operator_of_the_digits_example_becomes_int8(path: Path) -> None:
+    shutil.copy(DIGITS, path)
+    converted = Converted(path)
+    assert converted.in_float() == set()
+    assert converted.sqnr_db() > 25
+
+
 def test_signed_activations_would_leave_convolutions_in_float(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reason for unsigned ones: with signed ones the file looks quantized all the same."""
-    monkeypatch.setattr(backend.QuantType, "QUInt8", backend.QuantType.QInt8)
-    assert "float32" in {o.precision for o in Converted(conv_network(path)).description.operators}
+    """The reason for unsigned ones: where a tensor has two readers, only some become INT8."""
+    shutil.copy(DIGITS, path)
+    signed = SimpleNamespace(QUInt8=QuantType.QInt8, QInt8=QuantType.QInt8)
+    monkeypatch.setattr(backend, "QuantType", signed)
+    assert Converted(path).precisions()["Conv"] == {"float32"}
 
 
 @pytest.mark.parametrize("keepdims", [0, 1])
@@ -173,10 +186,41 @@ def test_calibration_takes_every_sample_of_a_stream_once(path: Path) -> None:
 # Operators kept in float
 
 
-def test_a_matched_operator_stays_in_float(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "int8_kind"),
+    [("h_linear", "QLinearConv"), ("pooled", "QLinearGlobalAveragePool"), ("y", "QGemm")],
+)
+def test_a_matched_operator_stays_in_float_and_says_why(
+    path: Path, name: str, int8_kind: str
+) -> None:
+    converted = Converted(conv_network(path), keep_float=(name,))
+    before = Converted(path).precisions()
+    (kept, *_) = [o for o in converted.description.operators if o.name == name]
+    assert (kept.precision, kept.reason) == ("float32", "kept in float, as asked")
+    left = [o for o in converted.description.operators if o.type == int8_kind]
+    assert len(left) == {"QLinearConv": 1}.get(int8_kind, 0)
+    assert before[int8_kind] == {"int8"}
+
+
+def test_a_kept_operator_loses_nothing_to_rounding(path: Path) -> None:
+    net = Network()
+    net.conv(net.input("x", (1, 3, 8, 8)), "h", (3, 4))
+    net.conv("h", "y", (4, 4))
+    net.write(path, y=(1, 4, 8, 8))
+    all_int8 = Converted(path).sqnr_db()
+    assert Converted(path, keep_float=(".*_linear",)).sqnr_db() > all_int8 + 3
+
+
+def test_activations_of_kept_operators_are_compared_too(path: Path) -> None:
     converted = Converted(conv_network(path), keep_float=("g_linear",))
-    assert any("Conv" in kind for kind in converted.in_float())
-    assert "QLinearConv" in converted.precisions()
+    errors = backend.compare(converted.float_path, converted.path, converted.samples)
+    assert {"h", "g", "pooled", "flat", "y"} == {error.name for error in errors}
+
+
+def test_everything_can_be_kept_in_float(path: Path) -> None:
+    converted = Converted(conv_network(path), keep_float=(".*",))
+    assert {o.precision for o in converted.description.operators} == {"float32", "-"}
+    assert converted.sqnr_db() > 100
 
 
 def test_a_pattern_matches_whole_names(path: Path) -> None:

@@ -81,8 +81,7 @@ def test_what_fits_is_taken(array: np.ndarray, port: Port) -> None:
         (np.zeros(2, np.float32), Port("x", (1, 2), "int32")),
         (np.zeros(2, bool), FLOAT),
     ],
-    ids=["size", "int for float", "uint8 for int8", "int64 for int8", "NaN", "overflow", "float"]
-    + ["bool"],
+    ids=["size", "int", "uint8", "int64", "NaN", "overflow", "float", "bool"],
 )
 def test_what_does_not_fit_is_refused(array: np.ndarray, port: Port) -> None:
     with pytest.raises(BadTensor):

@@ -64,9 +64,11 @@ class Host:
         assert not self._thread.is_alive()
 
     def close(self) -> None:
-        self.say(encode_message(Goodbye()))
+        os.close(self._to_agent)
         self.wait()
         self._lines.close()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
 
 
 @pytest.fixture
@@ -75,8 +77,6 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     opened = Host(tmp_path)
     yield opened
     opened.close()
-    for descriptor in (opened._to_agent, *opened._descriptors):
-        os.close(descriptor)
 
 
 def test_goodbye_ends_the_session(host: Host) -> None:

@@ -1,0 +1,192 @@
+"""Facts about planning: which toolchain is chosen, what is refused, what the digest covers."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgesdk.convert.planning import plan_conversion
+from edgesdk.convert.toolchains import LITERT, ONNXRUNTIME, Toolchain, toolchains
+from edgesdk.data.samples import Samples
+from edgesdk.errors import ExitCode, IncompatibleTarget, ModelError, ToolchainMissing, UsageError
+from edgesdk.models.opening import open_model
+from edgesdk.models.types import Model, TensorSpec
+from edgesdk.targets.loading import load_target
+from edgesdk.targets.types import Runtime, Scheme, Target, TensorScheme
+from edgesdk.values.plan import ConversionPlan
+from edgesdk.values.recipe import Recipe
+from tests.onnx_networks import conv_network
+
+TARGET = load_target("raspberry-pi-5")
+SAMPLES = Samples("data.npz", 3, "d" * 64, None, lambda: iter(()))
+ONNX = Runtime("onnxruntime", "1.18")
+TFLITE = Runtime("litert", "1.0")
+
+
+def model(format: Any = "onnx", dtype: str = "float32") -> Model:
+    spec = TensorSpec("x", (1, 2), dtype)
+    return Model(Path(f"net.{format}"), format, "a" * 64, 10, (spec,), (spec,))
+
+
+def plan(
+    given: Model | None = None,
+    target: Target = TARGET,
+    recipe: Recipe | None = None,
+    **keywords: Any,
+) -> ConversionPlan:
+    return plan_conversion(given or model(), target, SAMPLES, recipe or Recipe(), **keywords)
+
+
+# The choice
+
+
+@pytest.mark.parametrize(("format", "backend"), [("onnx", "onnxruntime"), ("tflite", "litert")])
+def test_the_format_chooses_the_toolchain(format: str, backend: str) -> None:
+    chosen = plan(model(format))
+    assert (chosen.backend, chosen.runtime.name) == (backend, backend)
+
+
+def test_the_plan_repeats_what_it_was_made_from() -> None:
+    chosen = plan(recipe=Recipe(keep_float=("a.*",)))
+    assert chosen.model_name == "net"
+    assert chosen.inputs == model().inputs
+    assert (chosen.target_id, chosen.target_architecture) == ("raspberry-pi-5", "aarch64")
+    assert chosen.scheme == TARGET.quantization
+    assert (chosen.calibration_sha256, chosen.calibration_samples) == ("d" * 64, 3)
+    assert chosen.keep_float == ("a.*",)
+    assert set(chosen.toolchain) == set(ONNXRUNTIME.distributions)
+
+
+@pytest.mark.parametrize(
+    ("format", "io", "result"),
+    [("onnx", None, "float32"), ("tflite", None, "int8"), ("tflite", "float32", "float32")],
+)
+def test_the_dtype_of_the_edge_is_the_recipes_or_the_usual_one(
+    format: str, io: Any, result: str
+) -> None:
+    assert plan(model(format), recipe=Recipe(io=io)).io == result
+
+
+def test_the_targets_first_runtime_that_fits_is_chosen() -> None:
+    third = replace(ONNXRUNTIME, name="third", runtime="litert")
+    target = replace(TARGET, runtimes=(TFLITE, ONNX))
+    assert plan(target=target, available=[ONNXRUNTIME, third]).backend == "third"
+
+
+def test_both_built_in_toolchains_are_registered() -> None:
+    assert {ONNXRUNTIME, LITERT} <= set(toolchains())
+
+
+def test_two_toolchains_of_one_name_are_our_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Entry:
+        name = "twice"
+
+        def load(self) -> Toolchain:
+            return ONNXRUNTIME
+
+    monkeypatch.setattr("edgesdk.convert.toolchains.entry_points", lambda group: [Entry(), Entry()])
+    with pytest.raises(RuntimeError, match="two toolchains are registered as 'twice'"):
+        toolchains()
+
+
+# What is refused
+
+
+def test_a_target_without_a_common_runtime_is_incompatible() -> None:
+    with pytest.raises(IncompatibleTarget) as caught:
+        plan(target=replace(TARGET, runtimes=(TFLITE,)))
+    assert caught.value.message == (
+        "raspberry-pi-5 runs litert models, which a .onnx model does not convert to"
+    )
+    assert caught.value.hint.startswith("export the model to .tflite, or choose another target")
+    assert caught.value.exit_code == ExitCode.BAD_INPUT
+
+
+def test_without_any_toolchain_for_the_target_no_format_is_suggested() -> None:
+    with pytest.raises(IncompatibleTarget) as caught:
+        plan(available=[])
+    assert caught.value.hint == "choose another target (edgesdk target ls)"
+
+
+def test_a_missing_toolkit_is_answered_with_the_line_that_installs_it() -> None:
+    absent = replace(ONNXRUNTIME, distributions=("numpy", "no-such-toolkit"))
+    with pytest.raises(ToolchainMissing) as caught:
+        plan(available=[absent])
+    assert caught.value.message == (
+        "the onnxruntime toolchain needs no-such-toolkit, which is not installed"
+    )
+    assert caught.value.hint == 'install it with: pip install "edgesdk[onnx]"'
+    assert caught.value.exit_code == ExitCode.TOOLCHAIN
+
+
+def test_a_backend_whose_toolkit_does_not_import_is_answered_likewise() -> None:
+    absent = replace(LITERT, module="no_such_module.backend")
+    with pytest.raises(ToolchainMissing, match="needs no_such_module, which") as caught:
+        absent.load_backend()
+    assert caught.value.hint == 'install it with: pip install "edgesdk[litert]"'
+
+
+def test_half_precision_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"x: float16\[1, 2\] of net.onnx is half precision"):
+        plan(model(dtype="float16"))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool"])
+def test_integer_inputs_are_fine(dtype: str) -> None:
+    assert plan(model(dtype=dtype)).inputs[0].dtype == dtype
+
+
+def test_an_edge_that_the_format_does_not_have_is_a_usage_error() -> None:
+    with pytest.raises(
+        UsageError, match="makes models with float32 inputs and outputs, found int8"
+    ):
+        plan(recipe=Recipe(io="int8"))
+
+
+def test_a_pattern_that_is_no_regular_expression_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match=r"keep_float '\(' is not a regular expression"):
+        plan(recipe=Recipe(keep_float=("(",)))
+
+
+# The digest
+
+OTHER: dict[str, Any] = {
+    "model_name": "other",
+    "model_format": "tflite",
+    "model_sha256": "b" * 64,
+    "inputs": (TensorSpec("x", (2, 2), "float32"),),
+    "outputs": (),
+    "target_id": "rock-5b",
+    "target_architecture": "x86_64",
+    "backend": "litert",
+    "runtime": TFLITE,
+    "scheme": Scheme(TensorScheme(8, True, "per-tensor"), TARGET.quantization.activations),
+    "io": "int8",
+    "keep_float": ("a",),
+    "calibration_sha256": "e" * 64,
+    "calibration_samples": 4,
+    "toolchain": {"onnx": "0"},
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ConversionPlan)])
+def test_the_digest_changes_with_every_field(name: str) -> None:
+    chosen = plan()
+    assert replace(chosen, **{name: OTHER[name]}).digest != chosen.digest
+
+
+def test_the_digest_does_not_change_with_the_models_folder(tmp_path: Path) -> None:
+    path = conv_network(tmp_path / "net.onnx")
+    (tmp_path / "sub").mkdir()
+    copy = shutil.copy(path, tmp_path / "sub" / "net.onnx")
+    assert plan(open_model(path)).digest == plan(open_model(copy)).digest
+
+
+def test_the_digest_does_not_change_with_the_datas_name() -> None:
+    renamed = replace(SAMPLES, origin="other.npz", labels=np.zeros(3, np.int64))
+    assert plan_conversion(model(), TARGET, renamed, Recipe()).digest == plan().digest
