@@ -13,6 +13,8 @@ from typing import Dict, Optional, Tuple
 
 from device_agent.codec import canonical
 
+_MACHINE_ALIASES = {"arm64": "aarch64", "amd64": "x86_64"}
+
 FORMAT = "edgepkg/1"
 CHUNK_BYTES = 64 * 1024
 
@@ -104,3 +106,12 @@ class Manifest:
     def file(self, role: str) -> Optional[File]:
         """The file with that role, or None."""
         return next((file for file in self.files if file.role == role), None)
+
+
+def runs_on(machine: str, architectures: Tuple[str, ...]) -> bool:
+    """Whether a machine, as `platform.machine()` names it, is one of these; none means any."""
+
+    def plain(name: str) -> str:
+        return _MACHINE_ALIASES.get(name.lower(), name.lower())
+
+    return not architectures or plain(machine) in {plain(name) for name in architectures}

@@ -227,7 +227,8 @@ class Bench:
         keys: the models, in the order of their turns.
         blocks: turns of each model.
         min_runs: runs of each model over all blocks, at least.
-        min_seconds: time spent in each model over all blocks, at least.
+        min_seconds: time spent in each model over all blocks, at least; a block of a very fast
+            model may end before its share of it, at 5,000 runs.
         max_seconds: stop a model's turns after this long even if `min_runs` is not reached.
         max_warm_up_seconds: longest warm-up of each model.
     """

@@ -46,7 +46,7 @@ from device_agent.durable import (
     write_file,
 )
 from device_agent.failures import AgentFailure
-from device_agent.manifest import Manifest
+from device_agent.manifest import Manifest, runs_on
 from device_agent.protocol import ErrorCode, Installed
 
 SPARE_BYTES = 256 * 1024
@@ -54,8 +54,6 @@ SPARE_BYTES = 256 * 1024
 
 _PIECE_BYTES = 64 * 1024
 _POINTER_BYTES = 65
-_MACHINE_ALIASES = {"arm64": "aarch64", "amd64": "x86_64"}
-
 Advance = Callable[[int], None]
 """Called with the number of raw bytes that have just come."""
 
@@ -129,7 +127,7 @@ class Store:
             pointer = read_file(os.path.join(self._packages, "current"), _POINTER_BYTES)
         except FileNotFoundError as error:
             raise AgentFailure(
-                ErrorCode.NOT_INSTALLED, "no package is installed on this device", "push one"
+                ErrorCode.NOT_INSTALLED, "no package is installed on this device", "push one: edgesdk push FILE --device NAME"
             ) from error
         except OSError as error:
             raise _damaged("the pointer", str(error)) from error
@@ -288,7 +286,7 @@ def check_architecture(manifest: Manifest, machine: str) -> None:
         AgentFailure: "incompatible".
     """
     wanted = manifest.compatibility.architectures
-    if wanted and _plain(machine) not in {_plain(name) for name in wanted}:
+    if not runs_on(machine, wanted):
         raise AgentFailure(
             ErrorCode.INCOMPATIBLE,
             f"found a device with {machine}, expected {' or '.join(wanted)}",
@@ -307,10 +305,6 @@ def check_budget(manifest: Manifest) -> None:
         raise AgentFailure(
             ErrorCode.OVER_BUDGET, f"found {actual} bytes to install, expected at most {limit}"
         )
-
-
-def _plain(machine: str) -> str:
-    return _MACHINE_ALIASES.get(machine.lower(), machine.lower())
 
 
 def _raw_bytes(manifest: Manifest) -> int:

@@ -12,7 +12,7 @@ from edgesdk.data.samples import check_labels, open_samples
 from edgesdk.errors import IncompatibleTarget
 from edgesdk.flows.package import travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
-from edgesdk.flows.session import agent_on, find_device
+from edgesdk.flows.session import agent_on, find_device, require_ready
 from edgesdk.models.opening import open_model
 from edgesdk.package.budget import resolve_budget
 from edgesdk.package.building import build_package
@@ -82,9 +82,12 @@ def deploy(
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
 
+    plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
+    with agent_on(enrolled) as agent:
+        require_ready(enrolled, agent.environment, plan)
+
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
     conversion = convert(opened, plan, samples, folder / "artifact", shown)
     called = release or Release()
     package = build_package(

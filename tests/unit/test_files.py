@@ -30,6 +30,24 @@ def failing(call: str, error: BaseException, at: int = 0) -> Callable[..., Any]:
     return stand_in
 
 
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the calls that make files durable and put them in place, as they happen."""
+    done: list[str] = []
+
+    def record(call: str) -> None:
+        real = getattr(os, call)
+
+        def stand_in(*arguments: Any) -> Any:
+            done.append(call)
+            return real(*arguments)
+
+        monkeypatch.setattr(os, call, stand_in)
+
+    record("fsync")
+    record("replace")
+    return done
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"(folder)"
@@ -63,10 +81,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(
 def test_a_file_is_durable_before_it_takes_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = []
-    sync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("fsync"), sync(fd)))
-    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("replace"), replace(a, b)))
+    done = recorded(monkeypatch)
     write_durable(tmp_path / "f", b"")
     assert done == ["fsync", "replace", "fsync"]
 
@@ -141,10 +156,7 @@ def test_what_a_link_leads_to_is_replaced(tmp_path: Path) -> None:
 def test_every_file_is_durable_before_the_directory_takes_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[str] = []
-    sync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("fsync"), sync(fd)))
-    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("replace"), replace(a, b)))
+    done = recorded(monkeypatch)
     with new_directory(tmp_path / "d") as work:
         (work / "f").write_bytes(b"1")
         (work / "g").write_bytes(b"2")

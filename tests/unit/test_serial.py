@@ -120,7 +120,7 @@ def test_a_whole_file_of_another_kind_is_one_problem(data: Any) -> None:
 
 
 def test_the_message_names_the_origin() -> None:
-    with pytest.raises(MalformedFile, match="^the file does not hold"):
+    with pytest.raises(MalformedFile, match=r"^the file does not hold"):
         from_dict(Whole, {}, origin="the file")
 
 

@@ -89,7 +89,9 @@ def before_activation(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]
 
 def opset(proto: onnx.ModelProto) -> int:
     """The version of the operator set of ONNX itself that the model is written in."""
-    return max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+    return max(
+        int(entry.version) for entry in proto.opset_import if entry.domain in ("", "ai.onnx")
+    )
 
 
 def _lowered(proto: onnx.ModelProto) -> onnx.ModelProto:

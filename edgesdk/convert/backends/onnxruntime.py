@@ -212,7 +212,7 @@ def _name(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> str:
     name = re.sub(r"_token_\d+$", "", node.name or node.output[0])
     result = name.removesuffix("_nchwc")
     if result != name and result in makers:
-        return before_activation(makers[result], makers).name
+        return str(before_activation(makers[result], makers).name)
     return name
 
 

@@ -34,7 +34,8 @@ class Work:
         self.model: Model = open_model(source)
         data = folder / "data.npz"
         rows = random_samples(self.model)
-        np.savez(data, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
+        arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        np.savez(data, **arrays)
         self.samples: Samples = open_samples(str(data), self.model.inputs)
         self.plan: ConversionPlan = plan_conversion(
             self.model, load_target("generic-x86-64"), self.samples, Recipe()
@@ -265,7 +266,7 @@ def test_a_full_disk_keeps_the_old_artifact(work: Work, monkeypatch: pytest.Monk
     work.convert()
     before = state(work.directory)
     monkeypatch.setattr(os, "fsync", raising(OSError(28, "No space left on device")))
-    with pytest.raises(PackageError, match="cannot be written: .*No space left on device"):
+    with pytest.raises(PackageError, match=r"cannot be written: .*No space left on device"):
         work.convert(keep_float=("g_linear",))
     assert state(work.directory) == before
 
@@ -275,7 +276,7 @@ def test_a_network_of_which_nothing_becomes_int8_is_refused(tmp_path: Path) -> N
     net.node("Erf", [net.input("x", (1, 3))], "y")
     work = Work(tmp_path, net.write(tmp_path / "net.onnx", y=(1, 3)))
     with pytest.raises(
-        ConversionError, match="none of the 1 operators of net.onnx became INT8"
+        ConversionError, match=r"none of the 1 operators of net.onnx became INT8"
     ) as e:
         work.convert()
     assert e.value.details == (

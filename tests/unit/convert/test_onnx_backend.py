@@ -17,6 +17,7 @@ import pytest
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantType
 
+from edgesdk.convert.backends import onnx_rewrites
 from edgesdk.convert.backends import onnxruntime as backend
 from edgesdk.errors import ConversionError, DataError
 from edgesdk.models.opening import open_model
@@ -112,7 +113,7 @@ def test_a_spatial_mean_becomes_int8_pooling_of_the_same_value(
     assert converted.in_float() == set()
     assert "QLinearGlobalAveragePool" in converted.precisions()
     clean = path.with_name("rewritten.onnx")
-    onnx.save(backend.rewritten(onnx.load(str(converted.float_path))), str(clean))
+    onnx.save(onnx_rewrites.rewritten(onnx.load(str(converted.float_path))), str(clean))
     for sample in converted.samples:
         pooled, mean = run(clean, sample)["y"], run(path, sample)["y"]
         assert pooled.shape == mean.shape
@@ -375,7 +376,7 @@ def test_a_result_whose_edge_is_not_as_planned_is_an_error(
         return proto
 
     monkeypatch.setattr(backend, "rewritten", renamed)
-    with pytest.raises(ConversionError, match="takes and gives .*'z'.*, expected .*'y'"):
+    with pytest.raises(ConversionError, match=r"takes and gives .*'z'.*, expected .*'y'"):
         Converted(conv_network(path))
 
 

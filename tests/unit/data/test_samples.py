@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tracemalloc
 import zipfile
@@ -80,7 +81,7 @@ def test_rows_get_the_models_shape(path: Path, shape: tuple[int, ...]) -> None:
 
 def test_a_single_row_without_any_axis_left_is_a_sample_of_shape_1(path: Path) -> None:
     spec = TensorSpec("x", (1,), "float32")
-    samples = open_samples(save(path, x=np.float32([3, 4])), [spec])
+    samples = open_samples(save(path, x=np.array([3, 4], np.float32)), [spec])
     assert [float(value[0]) for value in stored(samples)] == [3, 4]
 
 
@@ -170,8 +171,10 @@ def test_the_digest_does_not_depend_on_the_kind_of_source(path: Path, module: Mo
 
 
 @pytest.mark.parametrize(
-    "other", [rows(4), rows(5)[::-1].copy(), rows(5) + np.float32(1e-6)], ids=["fewer", "order", "value"]
-)  # fmt: skip
+    "other",
+    [rows(4), rows(5)[::-1].copy(), rows(5) + np.float32(1e-6)],
+    ids=["fewer", "order", "value"],
+)
 def test_the_digest_follows_the_samples(tmp_path: Path, other: Any) -> None:
     one = open_samples(save(tmp_path / "a.npz", x=rows(5)), [X])
     two = open_samples(save(tmp_path / "b.npz", x=other), [X])
@@ -252,10 +255,8 @@ def test_a_flipped_byte_never_gives_other_samples(path: Path, save_with: Any, pl
     content = bytearray(path.read_bytes())
     content[place % len(content)] ^= 0x55
     path.write_bytes(content)
-    try:
+    with contextlib.suppress(DataError):
         assert open_samples(str(path), [X]).sha256 == sound
-    except DataError:
-        pass
 
 
 def test_a_damaged_row_is_refused(path: Path) -> None:
@@ -320,8 +321,9 @@ def test_another_dtype_is_refused(path: Path, dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "word"), [(np.nan, "NaN"), (np.inf, "an infinite value"), (-np.inf, "an infinite value")]
-)  # fmt: skip
+    ("value", "word"),
+    [(np.nan, "NaN"), (np.inf, "an infinite value"), (-np.inf, "an infinite value")],
+)
 def test_what_is_not_finite_is_refused(path: Path, value: float, word: str) -> None:
     array = rows()
     array[3, 0, 1, 2] = value

@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from tests.onnx_networks import Network, conv_network, edited, value_info
 
 from edgesdk.errors import ExitCode, ModelError, ToolchainMissing
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
+from tests.onnx_networks import Network, conv_network, edited, value_info
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def make_artifact(directory: Path, **contents: bytes) -> Artifact:
         path = directory / f"{role}.bin"
         path.write_bytes(contents.get(role, CONTENTS[role]))
         size_bytes = path.stat().st_size
-        files.append(ArtifactFile(role, path.name, size_bytes, sha256_file(path)))  # type: ignore[arg-type]
+        files.append(ArtifactFile(role, path.name, size_bytes, sha256_file(path)))
     artifact = Artifact(
         schema=1,
         plan=PLAN,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ def artifact(tmp_path: Path) -> Artifact:
     return make_artifact(tmp_path / "artifact")
 
 
-def refused(tmp_path: Path, artifact: Artifact, budget: Budget, **release: bool) -> BudgetExceeded:
+def refused(tmp_path: Path, artifact: Artifact, budget: Budget, **release: Any) -> BudgetExceeded:
     with pytest.raises(BudgetExceeded) as caught:
         build_package(
             artifact, tmp_path / "artifact", tmp_path / "p.edgepkg", Release(**release), budget, {}

@@ -191,7 +191,7 @@ def test_a_file_that_changed_since_the_conversion_is_refused(
 
 def test_a_missing_file_is_refused(tmp_path: Path, artifact: Artifact) -> None:
     (tmp_path / "artifact" / "model.bin").unlink()
-    with pytest.raises(PackageError, match="model.bin cannot be read: No such file"):
+    with pytest.raises(PackageError, match=r"model.bin cannot be read: No such file"):
         build(tmp_path, artifact)
 
 
