@@ -27,7 +27,8 @@ class Channel:
     """Sends and receives messages; used by one thread.
 
     Args:
-        read_fd: where messages come from.
+        read_fd: where messages come from. It is the channel's own, which closes it at its end: were
+            it closed elsewhere, the reading thread could come to read from what is opened next.
         write_fd: where messages go.
         messages: the classes that may come in, by name.
         on_end: called once, by the reading thread, as soon as the input has ended.
@@ -106,16 +107,16 @@ class Channel:
         return taken
 
     def _read_ahead(self) -> None:
-        while True:
+        piece = b"any"
+        while piece:
             try:
                 piece = os.read(self._read_fd, _PIECE_BYTES)
             except OSError:
                 piece = b""  # A connection that broke has ended.
             if not piece:
+                os.close(self._read_fd)
                 self._on_end()
             self._pieces.put(piece)
-            if not piece:
-                return
 
 
 class Payload:

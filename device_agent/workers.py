@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import os
 import signal
 import subprocess
 import sys
@@ -48,7 +49,8 @@ class Worker:
         )
         stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
         assert stdin and stdout and stderr
-        self._channel = Channel(stdout.fileno(), stdin.fileno(), REPLIES)
+        self._channel = Channel(os.dup(stdout.fileno()), stdin.fileno(), REPLIES)
+        stdout.close()
         self._last_words: Deque[str] = collections.deque(maxlen=_STDERR_LINES)
         self._listener = threading.Thread(target=self._listen, args=(stderr,), daemon=True)
         self._listener.start()

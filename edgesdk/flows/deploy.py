@@ -6,27 +6,29 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgesdk.convert.conversion import convert
+from edgesdk.convert.conversion import Conversion, convert
 from edgesdk.convert.planning import plan_conversion
-from edgesdk.data.samples import check_labels, open_samples
+from edgesdk.data.samples import Samples, check_labels, open_samples
+from edgesdk.devices.inventory import Device
 from edgesdk.errors import IncompatibleTarget
 from edgesdk.flows.package import travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
 from edgesdk.flows.session import agent_on, find_device, require_ready
 from edgesdk.models.opening import open_model
+from edgesdk.models.types import Model
 from edgesdk.package.budget import resolve_budget
 from edgesdk.package.building import build_package
 from edgesdk.progress import Progress, Silent
 from edgesdk.serial import write_json
 from edgesdk.targets.loading import load_target
-from edgesdk.targets.types import BudgetText, GateBounds
+from edgesdk.targets.types import BudgetText, GateBounds, Target
 from edgesdk.validate.build import build_report
 from edgesdk.validate.gates import resolve_gates
 from edgesdk.validate.visit import validate
-from edgesdk.values.package import Release
+from edgesdk.values.package import Package, Release
 from edgesdk.values.recipe import Recipe
 from edgesdk.values.report import Report
-from edgesdk.values.results import MeasuredDevice
+from edgesdk.values.results import MeasuredDevice, Results
 from edgesdk.values.timing import Timing
 
 
@@ -66,22 +68,12 @@ def deploy(
     """
     shown = progress or Silent()
     enrolled = find_device(device)
-    descriptor = load_target(target or enrolled.target)
-    enrolled_as = load_target(enrolled.target)
-    if descriptor.architecture != enrolled_as.architecture:
-        raise IncompatibleTarget(
-            f"{descriptor.id} is {descriptor.architecture}, the device {device} is enrolled as "
-            f"{enrolled_as.id}, which is {enrolled_as.architecture}",
-            hint=f"choose --target {enrolled_as.id}, or another device",
-        )
+    descriptor = _target_for(enrolled, target)
     opened = open_model(model, input_shapes)
     samples = open_samples(calibration, opened.inputs)
-    evaluation = None if dataset is None else open_samples(dataset, opened.inputs)
-    if evaluation is not None:
-        check_labels(evaluation, opened.outputs)
+    evaluation = None if dataset is None else _evaluation(dataset, opened)
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
-
     plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
     with agent_on(enrolled) as agent:
         require_ready(enrolled, agent.environment, plan)
@@ -98,17 +90,7 @@ def deploy(
         limits,
         travelling(bounds),
     )
-    with agent_on(enrolled) as agent:
-        installed = agent.install(package.path, shown)
-        results = validate(
-            agent,
-            MeasuredDevice(enrolled.name, enrolled.virtual, agent.environment),
-            installed,
-            float_model=conversion.directory / conversion.artifact.file("float").path,
-            dataset=evaluation,
-            timing=timing or Timing(),
-            progress=shown,
-        )
+    results = _measure(enrolled, package, conversion, evaluation, timing or Timing(), shown)
     report = build_report(
         artifact=conversion.artifact,
         target=descriptor,
@@ -121,3 +103,41 @@ def deploy(
     write_json(folder / REPORT_FILE, report)
     write_html(report, folder / HTML_FILE)
     return report
+
+
+def _target_for(device: Device, wanted: str | None) -> Target:
+    enrolled_as = load_target(device.target)
+    target = load_target(wanted) if wanted else enrolled_as
+    if target.architecture != enrolled_as.architecture:
+        raise IncompatibleTarget(
+            f"{target.id} is {target.architecture}, the device {device.name} is enrolled as "
+            f"{enrolled_as.id}, which is {enrolled_as.architecture}",
+            hint=f"choose --target {enrolled_as.id}, or another device",
+        )
+    return target
+
+
+def _evaluation(dataset: str, model: Model) -> Samples:
+    samples = open_samples(dataset, model.inputs)
+    check_labels(samples, model.outputs)
+    return samples
+
+
+def _measure(
+    device: Device,
+    package: Package,
+    conversion: Conversion,
+    evaluation: Samples | None,
+    timing: Timing,
+    progress: Progress,
+) -> Results:
+    with agent_on(device) as agent:
+        return validate(
+            agent,
+            MeasuredDevice(device.name, device.virtual, agent.environment),
+            agent.install(package.path, progress),
+            float_model=conversion.directory / conversion.artifact.file("float").path,
+            dataset=evaluation,
+            timing=timing,
+            progress=progress,
+        )

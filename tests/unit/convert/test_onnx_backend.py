@@ -302,6 +302,15 @@ def test_the_file_version_is_one_that_old_runtimes_read(
         assert onnx.load(str(file)).ir_version == result
 
 
+def test_constants_are_no_inputs_of_the_float_copy(path: Path) -> None:
+    def list_them(proto: onnx.ModelProto) -> None:
+        for tensor in proto.graph.initializer:
+            proto.graph.input.append(value_info(tensor.name, tuple(tensor.dims)))
+
+    graph = onnx.load(str(Converted(edited(conv_network(path), list_them)).float_path)).graph
+    assert [value.name for value in graph.input] == ["x"]
+
+
 def test_domains_that_nothing_uses_are_not_declared(path: Path) -> None:
     def declare(proto: onnx.ModelProto) -> None:
         proto.opset_import.append(onnx.helper.make_opsetid("com.acme", 3))
@@ -336,11 +345,11 @@ def test_two_processes_write_the_same_bytes(path: Path) -> None:
 def test_conversion_is_silent_and_leaves_logging_alone(
     path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def list_constants_as_inputs(proto: onnx.ModelProto) -> None:
-        for tensor in proto.graph.initializer:
-            proto.graph.input.append(value_info(tensor.name, tuple(tensor.dims)))
+    def add_what_is_warned_of(proto: onnx.ModelProto) -> None:
+        unread = numpy_helper.from_array(np.ones(3, np.float32), "unread")
+        proto.graph.initializer.append(unread)
 
-    Converted(edited(conv_network(path), list_constants_as_inputs))
+    Converted(edited(conv_network(path), add_what_is_warned_of))
     assert capfd.readouterr() == ("", "")
     assert logging.root.level == logging.WARNING
     assert logging.root.manager.disable == logging.NOTSET

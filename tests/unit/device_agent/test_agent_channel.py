@@ -24,7 +24,7 @@ class Wire:
         read_fd, self.input = os.pipe()
         self.output, write_fd = os.pipe()
         self.ended = threading.Event()
-        self._descriptors = [read_fd, self.output, write_fd]
+        self._descriptors = [self.output, write_fd]
         self.channel = Channel(read_fd, write_fd, MESSAGES, self.ended.set)
 
     def say(self, data: bytes) -> None:

@@ -33,7 +33,7 @@ class Host:
     def __init__(self, root: Path) -> None:
         agent_in, self._to_agent = os.pipe()
         from_agent, agent_out = os.pipe()
-        self._descriptors = [agent_in, agent_out]
+        self._from_session = agent_out
         self._lines = os.fdopen(from_agent, "rb")
         self.session = Session(agent_in, agent_out, str(root), "no program")
         self.error: Exception | None = None
@@ -67,8 +67,7 @@ class Host:
         os.close(self._to_agent)
         self.wait()
         self._lines.close()
-        for descriptor in self._descriptors:
-            os.close(descriptor)
+        os.close(self._from_session)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from onnx.external_data_helper import set_external_data
 
 from edgesdk.errors import ExitCode, ModelError, ToolchainMissing
 from edgesdk.models.opening import open_model
@@ -154,7 +155,7 @@ def test_a_given_shape_replaces_shapes_that_were_stored_for_another(path: Path) 
     dynamic_network(path)
 
     def remember(proto: onnx.ModelProto) -> None:
-        proto.graph.value_info.append(value_info("y_linear", ("N", 4, "H", 8)))
+        proto.graph.value_info.append(value_info("y_linear", (1, 4, 8, 8)))
 
     model = open_model(edited(path, remember), {"image": (2, 3, 16, 8)})
     assert model.outputs[0].shape == (2, 4, 16, 8)
@@ -367,6 +368,29 @@ def test_external_weights_of_a_constant_operator_are_hashed(path: Path) -> None:
     )
     before = open_model(path).sha256
     path.with_name("k.bin").write_bytes(np.full(3, 2, np.float32).tobytes())
+    assert open_model(path).sha256 != before
+
+
+def test_external_weights_of_a_branch_are_hashed(path: Path) -> None:
+    net = Network()
+    net.input("x", (3,))
+
+    def branch(name: str) -> onnx.GraphProto:
+        factor = onnx.numpy_helper.from_array(np.ones(3, np.float32), f"{name}_factor")
+        node = helper.make_node("Mul", ["x", factor.name], [f"{name}_y"])
+        return helper.make_graph([node], name, [], [value_info(f"{name}_y", (3,))], [factor])
+
+    condition = net.input("c", (), "bool")
+    net.node("If", [condition], "y", then_branch=branch("t"), else_branch=branch("e"))
+    proto = net.model({"y": (3,)})
+    (then_branch, _) = (a.g for a in proto.graph.node[0].attribute)
+    set_external_data(then_branch.initializer[0], "branch.bin", offset=0, length=12)
+    content = then_branch.initializer[0].raw_data
+    then_branch.initializer[0].ClearField("raw_data")
+    path.with_name("branch.bin").write_bytes(content)
+    onnx.save(proto, str(path))
+    before = open_model(path).sha256
+    path.with_name("branch.bin").write_bytes(bytes(12))
     assert open_model(path).sha256 != before
 
 
