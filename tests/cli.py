@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "examples" / "digits"
 CALIBRATION = f"{DIGITS / 'digits.npz'}#calibration"
 TEST = f"{DIGITS / 'digits.npz'}#test"
+
+
+def this_machine() -> str:
+    """The generic target of the machine that runs the tests."""
+    return {"x86_64": "generic-x86-64", "aarch64": "generic-arm64"}[platform.machine()]
 
 
 @dataclass(frozen=True)

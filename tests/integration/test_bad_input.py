@@ -17,16 +17,9 @@ import onnx
 import pytest
 
 from edgesdk.devices.virtual import VirtualDevice
-from tests.cli import CALIBRATION, DIGITS, TEST, Cli, Done
+from tests.cli import CALIBRATION, DIGITS, TEST, Cli, Done, this_machine
 
 MODEL = DIGITS / "digits.onnx"
-HOST = {"x86_64": "generic-x86-64", "aarch64": "generic-arm64"}
-
-
-def this_machine() -> str:
-    import platform
-
-    return HOST[platform.machine()]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,10 +15,10 @@ import pytest
 from edgesdk import api
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
-from tests.cli import CALIBRATION, DIGITS, ROOT, TEST, Cli, Done
+from tests.cli import CALIBRATION, DIGITS, ROOT, TEST, Cli, Done, this_machine
 
 SCHEMA = json.loads((ROOT / "edgesdk" / "report" / "report.schema.json").read_text())
-TARGET = {"x86_64": "generic-x86-64", "aarch64": "generic-arm64"}[platform.machine()]
+TARGET = this_machine()
 
 
 @pytest.fixture

@@ -275,7 +275,7 @@ def names_that_would_be_given(path: Path) -> Path:
     def rename(proto: onnx.ModelProto) -> None:
         for node in proto.graph.node:
             node.name = ""
-        proto.graph.node[0].name = "Conv_2"
+        proto.graph.node[2].name = "Conv_0"
 
     return edited(conv_network(path), rename)
 
