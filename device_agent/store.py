@@ -127,7 +127,9 @@ class Store:
             pointer = read_file(os.path.join(self._packages, "current"), _POINTER_BYTES)
         except FileNotFoundError as error:
             raise AgentFailure(
-                ErrorCode.NOT_INSTALLED, "no package is installed on this device", "push one: edgesdk push FILE --device NAME"
+                ErrorCode.NOT_INSTALLED,
+                "no package is installed on this device",
+                "push one: edgesdk push FILE --device NAME",
             ) from error
         except OSError as error:
             raise _damaged("the pointer", str(error)) from error

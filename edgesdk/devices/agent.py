@@ -282,10 +282,11 @@ class _Exchange:
     def _send(self, line: bytes, pieces: Iterable[bytes], on_progress: OnProgress) -> None:
         self._process.write(line, self._silence_s)
         for piece in pieces:
-            self._process.write(piece, self._silence_s)
-            # A refusal comes early; without looking, all the rest would still be sent.
+            # A refusal comes early; without looking, all the rest would still be sent. Looking
+            # after the last piece would mistake the answer for one.
             while (early := self._arrived()) is not None:
                 on_progress(early)
+            self._process.write(piece, self._silence_s)
 
     def _arrived(self) -> Progress | None:
         try:

@@ -96,7 +96,7 @@ def _texts(tree: Tree) -> Iterator[str]:
 
 def _bounds(tree: Tree) -> Iterator[str]:
     for path, node in _walk(_table(tree, "gates"), "$.gates"):
-        if isinstance(node, float | int) and not (math.isfinite(node) and node >= 0):
+        if isinstance(node, float | int) and -math.inf < node < 0:
             yield f"found {node}, expected 0 or more @ {path}"
 
 

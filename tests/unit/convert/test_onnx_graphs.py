@@ -334,6 +334,12 @@ def test_every_operator_gets_a_name_of_its_own(path: Path, build: Build) -> None
     assert all(names)
 
 
+def test_a_given_name_does_not_take_one_that_is_there(path: Path) -> None:
+    converted = Converted(names_that_would_be_given(path))
+    names = [node.name for node in onnx.load(str(converted.float_path)).graph.node]
+    assert names[:3] == ["Conv_0_", "Relu_1", "Conv_0"]
+
+
 def test_names_that_are_there_stay(path: Path) -> None:
     before = [node.name for node in onnx.load(str(conv_network(path))).graph.node]
     after = onnx.load(str(Converted(path).float_path)).graph.node

@@ -292,7 +292,7 @@ def test_a_wrong_value_is_named_with_its_path(
         ),
         (
             "[gates]\nmax_parity_mismatch_percent = nan",
-            "found nan, expected 0 or more @ $.gates.max_parity_mismatch_percent",
+            "found nan, expected a finite number @ $.gates.max_parity_mismatch_percent",
         ),
         (
             '[agent]\nmin_python = "three"',
