@@ -5,8 +5,8 @@
     api.package("out/artifact", "out/digits.edgepkg")
     api.push("out/digits.edgepkg", "pi-bench-3")
 
-Each name is imported when it is first used, so that `edgesdk --help` stays quick. `evaluate` is the
-command `eval`, whose name Python has taken.
+Each name is imported when it is first used, so that `edgesdk --help` stays quick. The command `eval`
+is both `api.evaluate` and `api.eval`.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "eval":
+        return __getattr__("evaluate")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
