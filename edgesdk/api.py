@@ -5,8 +5,8 @@
     api.package("out/artifact", "out/digits.edgepkg")
     api.push("out/digits.edgepkg", "pi-bench-3")
 
-Each name is imported when it is first used, so that `edgesdk --help` stays quick. The command `eval`
-is both `api.evaluate` and `api.eval`.
+Each name is imported when it is first used, so that `edgesdk --help` stays quick. The command
+`eval` is both `api.evaluate` and `api.eval`.
 """
 
 from __future__ import annotations

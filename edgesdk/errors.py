@@ -50,6 +50,10 @@ class UsageError(EdgeSDKError):
     exit_code = ExitCode.USAGE
 
 
+class Interrupted(EdgeSDKError):
+    """The user, or the system, ended the command; its exit code is 128 plus the signal's number."""
+
+
 class MalformedFile(EdgeSDKError):
     """A file does not have the shape it should; lists every problem."""
 

@@ -27,7 +27,18 @@ def fsync_directory(path: Path) -> None:
 
 
 def write_durable(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`: afterwards either the old or the new file is there, whole."""
+    """Replace `path` by `content`: afterwards either the old or the new file is there, whole.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
+    """
+    try:
+        _replace(path, content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(path: Path, content: bytes) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:

@@ -13,7 +13,7 @@ class Progress(Protocol):
     """Receives the progress of long work."""
 
     def task(self, description: str, total: int) -> AbstractContextManager[Advance]:
-        """Open a task of `total` units; the returned callable advances it by so many units."""
+        """Open a task of `total` units, 0 if unknown; the callable given advances it by so many."""
 
 
 class Silent:

@@ -1,15 +1,18 @@
 """The command line: which commands there are, and how an error becomes an exit code."""
 
+import signal
 import sys
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
 from edgesdk import __version__
 from edgesdk.cli import commands, devices, output, targets
-from edgesdk.errors import EdgeSDKError, ExitCode
+from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
 
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
 
 app = typer.Typer(
     name="edgesdk",
@@ -56,16 +59,40 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
+    as_json = "--json" in arguments
+    signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(arguments, prog_name="edgesdk")
-        return int(ExitCode.PASSED)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            output.say("interrupted; nothing half-written was left")
-        return end.code if isinstance(end.code, int) else int(ExitCode.USAGE)
+        with output.json_alone() if as_json else nullcontext():
+            code = app(arguments, prog_name="edgesdk", standalone_mode=False)
+    except _Terminated:
+        code = TERMINATED
     except EdgeSDKError as error:
-        problem = error
+        return _show(error, as_json)
     except OSError as error:
-        problem = EdgeSDKError(f"{error.filename or 'a file'}: {error.strerror or error}")
-    output.show_error(problem, as_json="--json" in arguments)
-    return int(problem.exit_code)
+        place = f"{error.filename}: " if error.filename else ""
+        return _show(EdgeSDKError(f"{place}{error.strerror or error}"), as_json)
+    except typer.TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            return int(ExitCode.USAGE)
+        hint = "edgesdk COMMAND --help shows what it takes"
+        return _show(UsageError(error.format_message(), hint=hint), as_json)
+    except typer.Abort:
+        code = INTERRUPTED
+    if code in (INTERRUPTED, TERMINATED):
+        return _show(Interrupted("interrupted; nothing half-written was left"), as_json, code)
+    return code if isinstance(code, int) else int(ExitCode.PASSED)
+
+
+def _show(error: EdgeSDKError, as_json: bool, code: int | None = None) -> int:
+    code = int(error.exit_code) if code is None else code
+    output.show_error(error, as_json, code)
+    return code
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; everything that is open is closed on the way out, as for Ctrl-C."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated

@@ -61,7 +61,7 @@ MaxParityMismatch = Annotated[
     float | None, typer.Option(help="Gate: percent of golden values off by over one step.")
 ]
 Threads = Annotated[
-    int, typer.Option(min=0, help="Threads of the runtime; 0: one per CPU, at most 4.")
+    int, typer.Option(min=0, max=256, help="Threads of the runtime; 0: one per CPU, at most 4.")
 ]
 Seconds = Annotated[
     float, typer.Option(min=0.1, max=600.0, help="Least time spent in each model, in seconds.")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from edgesdk.progress import Advance
+from edgesdk.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
@@ -27,7 +28,7 @@ def stdout() -> Console:
     """The console for data."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)
 
 
 @cache
@@ -35,7 +36,7 @@ def stderr() -> Console:
     """The console for talk."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def table(title: str, *columns: str, right: tuple[str, ...] = (), fixed: str = "") -> Table:
@@ -56,17 +57,22 @@ def emit(value: T, as_json: bool, render: Callable[[Console, T], None]) -> None:
 
         from edgesdk.serial import to_dict
 
-        print(json.dumps(to_dict(value), indent=1))
+        print(json.dumps(to_dict(value), indent=1), file=sys.__stdout__)
     else:
         render(stdout(), value)
 
 
+def json_alone() -> AbstractContextManager[object]:
+    """While it is open, what others print goes to stderr: stdout is for one JSON document."""
+    return redirect_stdout(sys.stderr)
+
+
 def say(text: str) -> None:
     """A line of talk, not part of the result."""
-    stderr().print(text, markup=False, soft_wrap=True)
+    stderr().print(plain(text), markup=False, soft_wrap=True)
 
 
-def show_error(error: EdgeSDKError, as_json: bool) -> None:
+def show_error(error: EdgeSDKError, as_json: bool, code: int) -> None:
     """One clear sentence, its details, and what to do next."""
     if as_json:
         import json
@@ -77,18 +83,18 @@ def show_error(error: EdgeSDKError, as_json: bool) -> None:
                 "message": error.message,
                 "details": list(error.details),
                 "hint": error.hint,
-                "exit_code": int(error.exit_code),
+                "exit_code": code,
             }
         }
-        print(json.dumps(document, indent=1))
+        print(json.dumps(document, indent=1), file=sys.__stdout__)
     console = stderr()
     console.print("[bold red]error:[/] ", end="")
-    console.print(error.message, markup=False, soft_wrap=True)
+    console.print(plain(error.message), markup=False, soft_wrap=True)
     for line in error.details:
-        console.print(f"  - {line}", markup=False, soft_wrap=True)
+        console.print(f"  - {plain(line)}", markup=False, soft_wrap=True)
     if error.hint:
         console.print("[bold]next:[/] ", end="")
-        console.print(error.hint, markup=False, soft_wrap=True)
+        console.print(plain(error.hint), markup=False, soft_wrap=True)
 
 
 class ProgressBars:
@@ -116,7 +122,7 @@ class ProgressBars:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=stderr(), transient=True) as bars:
-            task = bars.add_task(description, total=total)
+            task = bars.add_task(description, total=total or None)
             yield lambda steps: bars.advance(task, steps)
 
 

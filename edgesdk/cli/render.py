@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesdk.cli.output import table
+from edgesdk.text import plain
 from edgesdk.units import format_bytes
 
 if TYPE_CHECKING:
@@ -228,8 +229,8 @@ def _environment(console: Console, found: Environment) -> None:
 
 
 def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(plain(text), markup=False, soft_wrap=True)
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+    return plain(text).replace("[", "\\[")

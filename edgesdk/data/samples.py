@@ -49,14 +49,18 @@ class Samples:
         return [sample for sample, _ in zip(self.stream(), range(count), strict=False)]
 
 
-def open_samples(source: str, inputs: Sequence[TensorSpec]) -> Samples:
+def open_samples(
+    source: str, inputs: Sequence[TensorSpec], advance: Callable[[int], object] = lambda _: None
+) -> Samples:
     """Open a source of samples and check every one of them.
 
     Args:
         source: `FILE.npz`, `FILE.npz#SPLIT` or `module:function`. Arrays of an `.npz` have a
             leading sample axis: (n, *input shape), or (n, *input shape without its batch axis) when
-            that is 1. A function returns an iterable of dictionaries of single samples.
+            that is 1. A function returns an iterable of dictionaries of single samples, shaped
+            likewise.
         inputs: the model's inputs.
+        advance: called with 1 after each sample of the first pass, which checks them all.
 
     Raises:
         DataError: missing, empty, wrong names, shapes or dtypes, not finite, bad labels.
@@ -70,7 +74,7 @@ def open_samples(source: str, inputs: Sequence[TensorSpec]) -> Samples:
         raise DataError(
             f"found {source!r}, expected data as FILE.npz, FILE.npz#SPLIT or module:function"
         )
-    return _checked(source, raw, inputs)
+    return _checked(source, raw, inputs, advance)
 
 
 def _npz_samples(
@@ -123,13 +127,16 @@ def _naming_hint(path: Path, wanted: str, names: Iterable[str]) -> str:
 
 
 def _check_array(path: Path, spec: TensorSpec, shape: tuple[int, ...], dtype: Any) -> None:
-    accepted = [spec.shape]
-    if spec.shape[:1] == (1,):
-        accepted.append(spec.shape[1:])
+    accepted = _accepted(spec)
     if not shape or shape[1:] not in accepted:
         expected = " or ".join(f"[{', '.join(map(str, ('n', *dims)))}]" for dims in accepted)
         raise DataError(f"{spec.name!r} in {path} is {list(shape)}, expected {expected}")
     _check_dtype(f"{spec.name!r} in {path}", spec, dtype)
+
+
+def _accepted(spec: TensorSpec) -> list[tuple[int, ...]]:
+    """Shapes a sample may have: the input's, and without its batch axis where that is 1."""
+    return [spec.shape, spec.shape[1:]] if spec.shape[:1] == (1,) else [spec.shape]
 
 
 def _check_dtype(what: str, spec: TensorSpec, dtype: Any) -> None:
@@ -146,7 +153,7 @@ def _function_samples(source: str) -> Callable[[], Iterator[Sample]]:
         sys.path.insert(0, "")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(
             f"{source}: the module {module_name!r} cannot be imported: "
             f"{type(error).__name__}: {error}",
@@ -160,14 +167,17 @@ def _function_samples(source: str) -> Callable[[], Iterator[Sample]]:
     def stream() -> Iterator[Sample]:
         try:
             yield from function()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DataError(f"{source} failed: {type(error).__name__}: {error}") from error
 
     return stream
 
 
 def _checked(
-    source: str, stream: Callable[[], Iterator[Sample]], inputs: Sequence[TensorSpec]
+    source: str,
+    stream: Callable[[], Iterator[Sample]],
+    inputs: Sequence[TensorSpec],
+    advance: Callable[[int], object],
 ) -> Samples:
     total = hashlib.sha256()
     labels: list[int] = []
@@ -177,6 +187,7 @@ def _checked(
         if LABEL in sample:
             labels.append(_label(source, count, sample[LABEL]))
         count += 1
+        advance(1)
     if count == 0:
         raise DataError(f"{source} holds no samples, expected at least one")
     if labels and len(labels) != count:
@@ -227,8 +238,10 @@ def _checked_inputs(
             raise DataError(f"sample {index} of {source} has no {spec.names[0]!r}")
         value = np.asarray(sample[name], order="C")
         what = f"{spec.name!r} of sample {index} in {source}"
-        if value.shape != spec.shape:
-            raise DataError(f"{what} is {list(value.shape)}, expected {list(spec.shape)}")
+        if value.shape not in _accepted(spec):
+            expected = " or ".join(str(list(shape)) for shape in _accepted(spec))
+            raise DataError(f"{what} is {list(value.shape)}, expected {expected}")
+        value = value.reshape(spec.shape)
         _check_dtype(what, spec, value.dtype)
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             found = "NaN" if np.isnan(value).any() else "an infinite value"

@@ -39,6 +39,8 @@ def convert(
     """
     descriptor = load_target(target)
     opened = open_model(model, input_shapes)
-    samples = open_samples(calibration, opened.inputs)
+    shown = progress or Silent()
+    with shown.task("reading the calibration data", 0) as advance:
+        samples = open_samples(calibration, opened.inputs, advance)
     plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
-    return carry_out(opened, plan, samples, Path(output), progress or Silent())
+    return carry_out(opened, plan, samples, Path(output), shown)

@@ -54,7 +54,7 @@ def open_model(path: Path | str, input_shapes: InputShapes | None = None) -> Mod
     """
     path = Path(path)
     if not path.is_file():
-        found = "a directory" if path.is_dir() else "nothing"
+        found = _what_is_at(path)
         raise ModelError(f"found {found} at {path}, expected a model file")
     if path.suffix not in _FORMATS:
         raise ModelError(
@@ -65,6 +65,12 @@ def open_model(path: Path | str, input_shapes: InputShapes | None = None) -> Mod
     if path.stat().st_size == 0:
         raise ModelError(f"{path} is empty, expected a {path.suffix} model")
     return _reader(_FORMATS[path.suffix]).open_model(path, input_shapes or {})
+
+
+def _what_is_at(path: Path) -> str:
+    if path.is_dir():
+        return "a directory"
+    return "something that is no regular file" if path.exists() else "nothing"
 
 
 def _reader(model_format: _Format) -> FormatReader:

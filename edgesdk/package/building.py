@@ -27,6 +27,8 @@ from edgesdk.package.budget import check_budget
 from edgesdk.values.artifact import Artifact, Role
 from edgesdk.values.package import Budget, Package, Release
 
+_VERSION_MAX = 64
+
 
 def build_package(
     artifact: Artifact,
@@ -47,13 +49,14 @@ def build_package(
         PackageError: a name or sequence that is not allowed, a file of the artifact that is missing
             or has changed, or `output` is not writable.
     """
-    _check_release(release, artifact.plan.model_name)
+    check_release(release, artifact.plan.model_name)
     roles: tuple[Role, ...] = ("model", "golden", *(("float",) if release.include_float else ()))
     contents = dict(_pack(artifact, directory, role) for role in roles)
     manifest = _manifest(artifact, release, tuple(contents), budget, gates)
     check_budget(budget, artifact, manifest, archive.package_bytes(manifest))
     try:
         sealed = b"".join(archive.write_package(manifest, lambda file: [contents[file]]))
+        output.parent.mkdir(parents=True, exist_ok=True)
         write_durable(output, sealed)
     except archive.CorruptPackage as error:
         raise PackageError(f"this package cannot be built: {error}") from error
@@ -62,13 +65,23 @@ def build_package(
     return Package(output, manifest, len(sealed))
 
 
-def _check_release(release: Release, model_name: str) -> None:
+def check_release(release: Release, model_name: str) -> None:
+    """Refuse a name, version or sequence number that no package may have.
+
+    Raises:
+        PackageError: says which, and what is allowed.
+    """
     name = release.name or model_name
     if not archive.is_file_name(name):
         raise PackageError(
             f"found the package name {name!r}, expected letters, digits, dots, dashes and "
             "underscores, the first a letter or digit",
             hint="choose one with --name",
+        )
+    if not release.version.isprintable() or not 0 < len(release.version) <= _VERSION_MAX:
+        raise PackageError(
+            f"found the version {release.version!r}, expected 1 to {_VERSION_MAX} printable "
+            "characters"
         )
     if release.sequence < 0:
         raise PackageError(f"found the sequence number {release.sequence}, expected 0 or more")

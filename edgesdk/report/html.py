@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from edgesdk.report import charts, wording
 from edgesdk.report.charts import ClassChart, CumulativeChart, Gauge, RunChart, SizeBar
+from edgesdk.text import plain
 from edgesdk.units import format_bytes, format_ns
 from edgesdk.values.report import Report
 from edgesdk.values.results import ModelRun
@@ -66,9 +67,7 @@ def _template() -> Template:
 
 
 def _printable(value: Any) -> Any:
-    return (
-        wording.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-    )
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _page(report: Report) -> Page:

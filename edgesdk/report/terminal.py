@@ -17,11 +17,11 @@ from edgesdk.report.wording import (
     headline,
     interval_text,
     p_text,
-    plain,
     summary,
     title,
     value_text,
 )
+from edgesdk.text import plain
 from edgesdk.units import format_bytes
 from edgesdk.values.report import Findings, Report
 from edgesdk.values.results import Role

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edgesdk.text import plain
 from edgesdk.values.report import Findings, LatencySummary, Report
 from edgesdk.values.verdict import Estimate, Unit, written
 
@@ -18,11 +19,6 @@ ASSUMPTIONS = (
     " independent draws of what the device will meet. Judging several gates, or many classes, one"
     " in twenty intervals is expected to miss."
 )
-
-
-def plain(text: str) -> str:
-    """Text from elsewhere without what a terminal or page would act on: controls, bidi marks."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def title(report: Report) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -165,6 +166,41 @@ def test_labels_that_do_not_fit(
     assert not (device.home / ".edgesdk").exists()
 
 
+# The command line itself.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["bogus"], ["convert", "--bogus"], ["bench", "--seconds", "abc"], ["convert", "no.onnx"]],
+    ids=" ".join,
+)
+def test_with_json_every_error_is_json_alone(cli: Cli, arguments: list[str]) -> None:
+    done = cli(*arguments, "--json")
+    assert done.code == done.json["error"]["exit_code"]
+    assert done.json["error"]["message"]
+
+
+def test_what_user_code_prints_never_mixes_with_json(cli: Cli) -> None:
+    (cli.folder / "noisy.py").write_text(
+        "import numpy as np\nprint('on import')\n"
+        "def samples():\n    print('in the function')\n"
+        "    for seed in range(4):\n"
+        "        random = np.random.default_rng(seed)\n"
+        "        yield {'image': random.random((1, 8, 8), np.float32)}\n"
+    )
+    done = cli(
+        *("convert", MODEL, "-t", "raspberry-pi-5", "--calibration", "noisy:samples"),
+        *("-o", "out", "--json"),
+    )
+    assert done.code == 0, done.err
+    assert done.json["artifact"]["plan"]["calibration_samples"] == 4
+    assert "on import" in done.err
+
+
+def test_a_name_with_colons_is_shown_as_it_is(cli: Cli) -> None:
+    assert "nomod:x: the module" in convert(cli, MODEL, "nomod:x").err
+
+
 # Toolchains and budgets.
 
 
@@ -306,6 +342,19 @@ def test_ctrl_c_at_any_point_leaves_nothing_half_written(
     assert not (out / "report.json").exists()
     again = deploy(cli)
     assert again.code == 0, again.err
+
+
+def test_sigterm_is_as_clean_as_ctrl_c(cli: Cli, device: VirtualDevice) -> None:
+    running = cli.start(
+        *("deploy", MODEL, "--device", "bench", "--calibration", CALIBRATION),
+        *("-o", "out", "--seconds", "20", "--json"),
+    )
+    time.sleep(1.5)
+    running.send_signal(signal.SIGTERM)
+    out, err = running.communicate(timeout=20)
+    assert running.returncode == 143, err
+    assert json.loads(out)["error"]["exit_code"] == 143
+    assert not [path for path in (cli.folder / "out").rglob(".*")]
 
 
 def test_an_agent_killed_while_it_measures(cli: Cli, device: VirtualDevice) -> None:

@@ -30,7 +30,10 @@ HEAVY = {
 LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends")
 
 STAGES = {"convert", "devices", "package", "report", "validate"}
-LOWER = {"data", "errors", "files", "models", "progress", "serial", "targets", "units", "values"}
+LOWER = {"data", "errors", "files", "models", "progress", "serial", "targets", "text"} | {
+    "units",
+    "values",
+}
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"", "api", "cli", "report", *LOWER},
@@ -47,6 +50,7 @@ MAY_IMPORT = {
     "units": {"errors"},
     "files": set(),
     "progress": set(),
+    "text": set(),
     "errors": set(),
     "": set(),
 }

@@ -412,8 +412,24 @@ def test_a_sample_without_an_input_is_refused(module: ModuleType) -> None:
     )
 
 
-def test_a_sample_has_exactly_the_models_shape(module: ModuleType) -> None:
-    assert refused_function(module, {"x": rows(1)[0][0]}).endswith("is [2, 3], expected [1, 2, 3]")
+def test_a_sample_has_the_models_shape(module: ModuleType) -> None:
+    message = refused_function(module, {"x": rows(1)[0][0][0]})
+    assert message.endswith("is [3], expected [1, 2, 3] or [2, 3]")
+
+
+def test_a_sample_may_come_without_a_batch_axis_of_1(module: ModuleType) -> None:
+    module.load = lambda: [{"x": rows(1)[0][0]}]  # type: ignore[attr-defined]
+    opened = open_samples("samples_of_a_test:load", [X])
+    assert next(opened.stream())["x"].shape == (1, 2, 3)
+
+
+def test_a_function_that_exits_is_refused_not_obeyed(module: ModuleType) -> None:
+    def leave() -> None:
+        raise SystemExit(0)
+
+    module.load = leave  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match="failed: SystemExit: 0"):
+        open_samples("samples_of_a_test:load", [X])
 
 
 def test_a_sample_has_exactly_the_models_dtype(module: ModuleType) -> None:

@@ -196,10 +196,11 @@ def test_a_missing_file_is_refused(tmp_path: Path, artifact: Artifact) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, artifact: Artifact) -> None:
-    output = tmp_path / "missing" / "p.edgepkg"
+    (tmp_path / "file").touch()
+    output = tmp_path / "file" / "p.edgepkg"
     with pytest.raises(PackageError) as caught:
         build_package(artifact, tmp_path / "artifact", output, Release(), Budget(), {})
-    assert caught.value.message == f"{output} cannot be written: No such file or directory"
+    assert caught.value.message == f"{output} cannot be written: File exists"
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -283,3 +284,24 @@ def test_what_is_no_package_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(PackageError, match=r"cannot be read: (No such file|Is a directory)"):
         read_package(tmp_path / name)
+
+
+@pytest.mark.parametrize("version", ["", "1\n2", "\x1b[2J", "x" * 65])
+def test_a_version_that_would_act_on_a_terminal_is_refused(
+    tmp_path: Path, artifact: Artifact, version: str
+) -> None:
+    with pytest.raises(PackageError, match="expected 1 to 64 printable characters"):
+        build_package(
+            artifact,
+            tmp_path / "artifact",
+            tmp_path / "p.edgepkg",
+            Release(version=version),
+            Budget(),
+            {},
+        )
+
+
+def test_missing_folders_on_the_way_are_made(tmp_path: Path, artifact: Artifact) -> None:
+    output = tmp_path / "new" / "folder" / "p.edgepkg"
+    build_package(artifact, tmp_path / "artifact", output, Release(), Budget(), {})
+    assert output.is_file()

@@ -14,10 +14,10 @@ from edgesdk.report.wording import (
     interval_text,
     latency_problem,
     p_text,
-    plain,
     summary,
     value_text,
 )
+from edgesdk.text import plain
 from edgesdk.validate.gates import Gates
 from edgesdk.values.verdict import Estimate, Interval, Unit, with_symbol, written
 from tests.unit.report.example import example_report, example_results
