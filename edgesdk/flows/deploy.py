@@ -22,9 +22,9 @@ from edgesdk.progress import Progress, Silent
 from edgesdk.serial import write_json
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import BudgetText, GateBounds, Target
-from edgesdk.validate.build import build_report
+from edgesdk.validate.build import build_report, summarize_data
 from edgesdk.validate.gates import resolve_gates
-from edgesdk.validate.visit import validate
+from edgesdk.validate.visit import Reference, validate
 from edgesdk.values.package import Package, Release
 from edgesdk.values.recipe import Recipe
 from edgesdk.values.report import Report
@@ -94,6 +94,8 @@ def deploy(
     report = build_report(
         artifact=conversion.artifact,
         target=descriptor,
+        calibration=summarize_data(samples),
+        evaluation=None if evaluation is None else summarize_data(evaluation),
         package=package,
         budget=limits,
         results=results,
@@ -136,8 +138,9 @@ def _measure(
             agent,
             MeasuredDevice(device.name, device.virtual, agent.environment),
             agent.install(package.path, progress),
-            float_model=conversion.directory / conversion.artifact.file("float").path,
-            dataset=evaluation,
+            reference=Reference(
+                conversion.directory / conversion.artifact.file("float").path, evaluation
+            ),
             timing=timing,
             progress=progress,
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from device_agent.protocol import Installed
 from edgesdk.convert.conversion import read_artifact
-from edgesdk.data.samples import Samples, check_labels, open_samples
+from edgesdk.data.samples import LABEL, Samples, check_labels, open_samples
 from edgesdk.devices.agent import AgentSession
+from edgesdk.devices.inventory import Device
+from edgesdk.errors import DataError
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import Model
@@ -16,8 +19,8 @@ from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import GateBounds
 from edgesdk.validate.build import find
-from edgesdk.validate.gates import resolve_gates
-from edgesdk.validate.visit import validate
+from edgesdk.validate.gates import Gates, resolve_gates
+from edgesdk.validate.visit import Reference, validate
 from edgesdk.values.report import Findings
 from edgesdk.values.results import MeasuredDevice
 from edgesdk.values.timing import Timing
@@ -37,14 +40,18 @@ def bench(
     Args:
         package: install this one first; the device's current one unless given.
         model: the float model to time beside it, or an artifact directory that holds it.
-        gates: on top of the target's, the last one winning.
+        gates: on top of the target's, the last one winning. Those of p95, peak memory and parity
+            are judged; accuracy is `evaluate`'s.
 
     Raises:
         EdgeSDKError: the device cannot be reached, or has nothing to run.
     """
-    float_model = None if model is None else _float_model(Path(model))
+    reference = None if model is None else Reference(_float_model(Path(model)).path, None)
+    enrolled = find_device(device)
+    bounds = _bounds(enrolled, gates)
+    bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
     return _measure(
-        device, package, float_model, None, gates, timing or Timing(), progress or Silent()
+        enrolled, package, reference, bounds, timing or Timing(), progress or Silent()
     )
 
 
@@ -64,15 +71,33 @@ def evaluate(
         model: the float model, or an artifact directory that holds it; it runs on the device,
             too, on the same samples.
         package: as for `bench`.
-        gates: as for `bench`.
+        gates: as for `bench`, but those of accuracy and parity are judged.
 
     Raises:
-        EdgeSDKError: the data do not fit, or the device cannot be reached.
+        DataError: the data do not fit, or carry no labels.
+        EdgeSDKError: the device cannot be reached.
     """
     float_model = _float_model(Path(model))
-    samples = open_samples(dataset, float_model.inputs)
-    check_labels(samples, float_model.outputs)
-    return _measure(device, package, float_model, samples, gates, None, progress or Silent())
+    reference = Reference(float_model.path, _labelled(dataset, float_model))
+    enrolled = find_device(device)
+    bounds = _bounds(enrolled, gates)
+    bounds = dataclasses.replace(bounds, max_p95_ns=None, max_peak_ram_bytes=None)
+    return _measure(enrolled, package, reference, bounds, None, progress or Silent())
+
+
+def _labelled(dataset: str, model: Model) -> Samples:
+    samples = open_samples(dataset, model.inputs)
+    if samples.labels is None:
+        raise DataError(
+            f"found no labels in {dataset}, and accuracy cannot be measured without them",
+            hint=f"save an integer array {LABEL!r} beside the inputs, one class index a sample",
+        )
+    check_labels(samples, model.outputs)
+    return samples
+
+
+def _bounds(device: Device, gates: tuple[GateBounds, ...]) -> Gates:
+    return resolve_gates(load_target(device.target).gates, *gates)
 
 
 def _float_model(path: Path) -> Model:
@@ -82,28 +107,23 @@ def _float_model(path: Path) -> Model:
 
 
 def _measure(
-    device: str,
+    device: Device,
     package: Path | str | None,
-    float_model: Model | None,
-    samples: Samples | None,
-    gates: tuple[GateBounds, ...],
+    reference: Reference | None,
+    gates: Gates,
     timing: Timing | None,
     progress: Progress,
 ) -> Findings:
-    enrolled = find_device(device)
-    target = load_target(enrolled.target)
-    bounds = resolve_gates(target.gates, *gates)
-    with agent_on(enrolled) as agent:
+    with agent_on(device) as agent:
         results = validate(
             agent,
-            MeasuredDevice(enrolled.name, enrolled.virtual, agent.environment),
+            MeasuredDevice(device.name, device.virtual, agent.environment),
             _installed(agent, package, progress),
-            float_model=None if float_model is None else float_model.path,
-            dataset=samples,
+            reference=reference,
             timing=timing,
             progress=progress,
         )
-    return find(results, target, bounds)
+    return find(results, load_target(device.target), gates)
 
 
 def _installed(agent: AgentSession, package: Path | str | None, progress: Progress) -> Installed:

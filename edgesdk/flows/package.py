@@ -7,7 +7,6 @@ from pathlib import Path
 from edgesdk.convert.conversion import read_artifact
 from edgesdk.package.budget import resolve_budget
 from edgesdk.package.building import build_package, read_package
-from edgesdk.serial import to_dict
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import BudgetText, GateBounds
 from edgesdk.validate.gates import Gates, resolve_gates
@@ -45,7 +44,7 @@ def package(
 
 def travelling(gates: Gates) -> dict[str, float]:
     """The gates as a package's manifest holds them: those that are set, in base units."""
-    return {name: float(bound) for name, bound in to_dict(gates).items() if bound is not None}
+    return gates.bounds()
 
 
 def inspect(path: Path | str) -> Artifact | Package:

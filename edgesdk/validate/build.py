@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import median
 
+from edgesdk.data.samples import Samples
 from edgesdk.targets.types import Target
+from edgesdk.units import format_bytes
 from edgesdk.validate.gates import Gates, exit_code, judge, outcome
 from edgesdk.validate.summaries import (
     agreement_percent,
@@ -22,6 +24,7 @@ from edgesdk.values.report import (
     SCHEMA,
     ArtifactSummary,
     Contributor,
+    DataSummary,
     Findings,
     ModelSummary,
     PackageSummary,
@@ -29,16 +32,19 @@ from edgesdk.values.report import (
     TargetSummary,
 )
 from edgesdk.values.results import ModelRun, Results
-from edgesdk.values.verdict import written
+from edgesdk.values.verdict import Estimate, written
 
 WORST_TENSORS = 10
 DRIFT_PERCENT = 10
+ENOUGH_SAMPLES = 20
 
 
 def build_report(
     *,
     artifact: Artifact,
     target: Target,
+    calibration: DataSummary,
+    evaluation: DataSummary | None,
     package: Package,
     budget: Budget,
     results: Results,
@@ -50,17 +56,28 @@ def build_report(
 
     Args:
         artifact: what was converted; its plan names the model and the tool versions.
+        calibration: what set the INT8 ranges.
+        evaluation: what both models were run on; None without such data.
         budget: whose package size the report draws the package against.
         created: aware; written as UTC.
         caveats: what only the caller knows, e.g. that the device is emulated.
     """
-    found = find(results, target, gates, package_bytes=package.size_bytes, caveats=caveats)
+    model = summarize_model(artifact)
+    found = find(
+        results,
+        target,
+        gates,
+        package_bytes=package.size_bytes,
+        caveats=(*_size_caveats(model), *_data_caveats(calibration, evaluation), *caveats),
+    )
     return Report(
         schema=SCHEMA,
         created=created.astimezone(UTC).isoformat(timespec="seconds"),
         tool_versions=dict(artifact.plan.toolchain),
-        model=summarize_model(artifact),
+        model=model,
         target=TargetSummary(target.id, target.name, target.architecture),
+        calibration=calibration,
+        evaluation=evaluation,
         plan_digest=artifact.plan_digest,
         artifact=summarize_artifact(artifact),
         package=summarize_package(package, budget),
@@ -88,7 +105,7 @@ def find(
 
     Args:
         package_bytes: size of the package file; None when it is not at hand.
-        caveats: what only the caller knows.
+        caveats: what the results alone do not tell.
     """
     predictions = results.predictions
     verdicts = judge(results, gates, package_bytes=package_bytes)
@@ -127,9 +144,12 @@ def summarize_artifact(artifact: Artifact) -> ArtifactSummary:
         left_in_float=tuple(op for op in operators if op.precision not in ("int8", "-")),
         worst_tensors=artifact.tensor_errors[:WORST_TENSORS],
         working_set_bytes=artifact.working_set_bytes,
-        calibration_samples=artifact.plan.calibration_samples,
-        calibration_sha256=artifact.plan.calibration_sha256,
     )
+
+
+def summarize_data(samples: Samples) -> DataSummary:
+    """Where samples came from, and what identifies them."""
+    return DataSummary(samples.origin, samples.count, samples.sha256)
 
 
 def summarize_package(package: Package, budget: Budget) -> PackageSummary:
@@ -183,6 +203,28 @@ def _run_caveats(results: Results) -> Iterator[str]:
             f"The speed-up compares two settings: float with {_setting(slow)}, INT8 with"
             f" {_setting(fast)}."
         )
+    yield from _slower(speedup(results))
+    yield from _busy(results)
+
+
+def _slower(ratio: Estimate | None) -> Iterator[str]:
+    if ratio is None or (ratio.interval.high if ratio.interval else ratio.value) >= 1:
+        return
+    ends = () if ratio.interval is None else (ratio.interval.low, ratio.interval.high)
+    symbol, (value, *interval) = written("times", ratio.value, *ends)
+    span = f" ({' to '.join(interval)})" if interval else ""
+    yield f"INT8 is slower than float here: {value} {symbol} as fast{span}."
+
+
+def _busy(results: Results) -> Iterator[str]:
+    cpus = results.device.environment.cpu_count
+    conditions = (at for run in results.runs for at in run.latency.conditions)
+    highest = max((at.load_average or 0.0 for at in conditions), default=0.0)
+    if highest > cpus:
+        yield (
+            f"The latencies competed with other work: the load average reached {highest:.1f} on"
+            f" {cpus} CPU{'' if cpus == 1 else 's'}."
+        )
 
 
 def _drift(run: ModelRun) -> Iterator[str]:
@@ -194,6 +236,28 @@ def _drift(run: ModelRun) -> Iterator[str]:
             f"{_NAMES[run.role]} latency drifted: the medians of its {len(medians)} turns lie"
             f" between {first} and {last} {symbol}. The intervals allow for that, but it is"
             " no one steady latency."
+        )
+
+
+def _size_caveats(model: ModelSummary) -> Iterator[str]:
+    if model.int8_bytes >= model.float_bytes:
+        yield (
+            f"The INT8 file is not smaller than the float one: {format_bytes(model.int8_bytes)}"
+            f" against {format_bytes(model.float_bytes)}."
+        )
+
+
+def _data_caveats(calibration: DataSummary, evaluation: DataSummary | None) -> Iterator[str]:
+    count = calibration.samples
+    if count < ENOUGH_SAMPLES:
+        yield (
+            f"Calibrated on {count} sample{'' if count == 1 else 's'}: fewer than"
+            f" {ENOUGH_SAMPLES} may miss values that the device will meet."
+        )
+    if evaluation is not None and evaluation.sha256 == calibration.sha256:
+        yield (
+            "The evaluation data are the calibration data (same SHA-256), so the accuracy is"
+            " flattered: INT8 was fitted to them."
         )
 
 

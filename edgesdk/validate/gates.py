@@ -1,15 +1,17 @@
 """Gates: bounds on what was measured, and the verdicts. Pure.
 
 A gate passes or fails by its point estimate. Where the interval reaches across the bound, the
-verdict stands and its reason says so. What was not measured never passes and never fails.
+verdict stands and its reason says so. What was not measured never passes and never fails; where the
+user asked for it, the whole does not pass either.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from edgesdk.errors import ExitCode, UsageError
 from edgesdk.targets.types import GateBounds
@@ -20,7 +22,16 @@ from edgesdk.values.package import Budget
 from edgesdk.values.results import Results
 from edgesdk.values.verdict import Estimate, Status, Unit, Verdict, written
 
+GateId = Literal["accuracy_drop", "p95", "peak_ram", "parity", "package_size"]
+
 _NO_BUDGET = Budget()
+_IDS: Mapping[str, GateId] = {
+    "max_accuracy_drop_points": "accuracy_drop",
+    "max_p95": "p95",
+    "max_peak_ram": "peak_ram",
+    "max_parity_mismatch_percent": "parity",
+}
+"""Field of `GateBounds` to the gate it bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,7 @@ class Gates:
         max_peak_ram_bytes: peak resident memory of the process that ran the INT8 model.
         max_parity_mismatch_percent: golden output values more than one quantization step away.
         max_package_bytes: size of the package file.
+        asked: ids of the gates whose bound the user set, rather than the target.
     """
 
     max_accuracy_drop_points: float | None = None
@@ -40,11 +52,18 @@ class Gates:
     max_peak_ram_bytes: int | None = None
     max_parity_mismatch_percent: float | None = None
     max_package_bytes: int | None = None
+    asked: tuple[GateId, ...] = ()
+
+    def bounds(self) -> dict[str, float]:
+        """The bounds that are set, by their names here."""
+        names = (field.name for field in dataclasses.fields(self) if field.name != "asked")
+        values = ((name, getattr(self, name)) for name in names)
+        return {name: float(value) for name, value in values if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class _Gate:
-    id: str
+    id: GateId
     title: str
     unit: Unit
     bound: float
@@ -54,7 +73,8 @@ def resolve_gates(*layers: GateBounds, budget: Budget = _NO_BUDGET) -> Gates:
     """Merge bounds, a later layer winning field by field, and read their texts.
 
     Args:
-        layers: usually the target's, the project file's, the command line's.
+        layers: the target's, then those the user asked for: usually the project file's and the
+            command line's.
         budget: its package size becomes a gate, and its peak RAM where no layer names one.
 
     Raises:
@@ -78,6 +98,11 @@ def resolve_gates(*layers: GateBounds, budget: Budget = _NO_BUDGET) -> Gates:
         max_peak_ram_bytes=budget.peak_ram_bytes if peak_ram is None else parse_bytes(peak_ram),
         max_parity_mismatch_percent=_finite("max_parity_mismatch_percent", bounds),
         max_package_bytes=budget.package_bytes,
+        asked=tuple(
+            gate
+            for name, gate in _IDS.items()
+            if any(getattr(layer, name) is not None for layer in layers[1:])
+        ),
     )
 
 
@@ -107,24 +132,33 @@ def judge(
         verdicts.append(_parity(results, gates.max_parity_mismatch_percent))
     if gates.max_package_bytes is not None:
         verdicts.append(_package(package_bytes, gates.max_package_bytes))
-    return tuple(verdicts)
+    return tuple(
+        dataclasses.replace(verdict, asked=verdict.gate in gates.asked) for verdict in verdicts
+    )
 
 
 def outcome(verdicts: Sequence[Verdict]) -> Status:
-    """One word for all of them: the gravest of "fail", "invalid", "pass", "not measured"."""
-    words: tuple[Status, ...] = ("fail", "invalid", "pass")
+    """One word for all of them: the gravest of "fail", "invalid", "pass", "not measured".
+
+    A gate that was asked for and not measured keeps the others from being a pass.
+    """
     present = {verdict.status for verdict in verdicts}
-    return next((word for word in words if word in present), "not measured")
+    graver: tuple[Status, ...] = ("fail", "invalid")
+    for word in graver:
+        if word in present:
+            return word
+    missed = any(verdict.missed for verdict in verdicts)
+    return "pass" if "pass" in present and not missed else "not measured"
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> ExitCode:
-    """1 if a gate failed, else 6 if a measurement is invalid, else 0."""
-    return {
-        "fail": ExitCode.GATE_FAILED,
-        "invalid": ExitCode.INVALID_MEASUREMENT,
-        "pass": ExitCode.PASSED,
-        "not measured": ExitCode.PASSED,
-    }[outcome(verdicts)]
+    """1 if a gate failed, else 6 if one is invalid or was asked for and not measured, else 0."""
+    word = outcome(verdicts)
+    if word == "fail":
+        return ExitCode.GATE_FAILED
+    if word == "invalid" or any(verdict.missed for verdict in verdicts):
+        return ExitCode.INVALID_MEASUREMENT
+    return ExitCode.PASSED
 
 
 def _accuracy_drop(results: Results, bound: float) -> Verdict:

@@ -6,6 +6,7 @@ What to do is decided here; how bytes travel is the agent session's business.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,19 @@ from edgesdk.data.samples import Samples
 from edgesdk.progress import Progress
 from edgesdk.values.results import MeasuredDevice, ModelRun, Predictions, Results, Role
 from edgesdk.values.timing import Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The float model to measure beside the package.
+
+    Args:
+        path: its file, sent for this visit only.
+        dataset: samples to predict with both models; None skips accuracy.
+    """
+
+    path: Path
+    dataset: Samples | None
 
 
 class Agent(Protocol):
@@ -58,26 +72,25 @@ def validate(
     device: MeasuredDevice,
     installed: Installed,
     *,
-    float_model: Path | None,
-    dataset: Samples | None,
+    reference: Reference | None,
     timing: Timing | None,
     progress: Progress,
 ) -> Results:
     """Measure an installed package, and the float model beside it.
 
     Args:
-        float_model: the float model's file, sent for this visit only; None leaves it out.
-        dataset: samples to predict with both models; None skips accuracy.
+        reference: the float model, and data for both; None measures the package alone.
         timing: None skips latency.
     """
     threads = timing.threads if timing else 0
     opened: dict[Role, Opened] = {}
-    if float_model is not None:
-        staged = agent.stage(float_model, progress)
+    predictions = None
+    if reference is not None:
+        staged = agent.stage(reference.path, progress)
         opened["float"] = agent.open_model(_request("float", installed, threads, staged))
     opened["int8"] = agent.open_model(_request("int8", installed, threads, None))
-    keys = tuple(opened)
-    predictions = None if dataset is None else _predict(agent, keys, dataset, progress)
+    if reference is not None and reference.dataset is not None:
+        predictions = _predict(agent, reference.dataset, progress)
     parity = agent.check_parity(CheckParity("int8", installed.package_id))
     runs = () if timing is None else _time(agent, opened, timing, progress)
     return Results(device, installed, runs, predictions, parity)
@@ -96,10 +109,8 @@ def _request(key: Role, installed: Installed, threads: int, staged: str | None) 
     )
 
 
-def _predict(
-    agent: Agent, keys: Sequence[Role], dataset: Samples, progress: Progress
-) -> Predictions:
-    top1 = agent.predict(keys, dataset.stream(), dataset.count, 0, progress)
+def _predict(agent: Agent, dataset: Samples, progress: Progress) -> Predictions:
+    top1 = agent.predict(("float", "int8"), dataset.stream(), dataset.count, 0, progress)
     labels = None if dataset.labels is None else tuple(np.asarray(dataset.labels).tolist())
     return Predictions(labels, top1["float"], top1["int8"])
 

@@ -47,16 +47,26 @@ class ArtifactSummary:
         left_in_float: every operator that computes in float, with the reason.
         worst_tensors: the activations that lost most to quantization, worst first.
         working_set_bytes: lower bound of memory, without the runtime's own.
-        calibration_samples: how many samples set the ranges.
-        calibration_sha256: of those samples.
     """
 
     precisions: Mapping[str, int]
     left_in_float: tuple[OperatorPrecision, ...]
     worst_tensors: tuple[TensorError, ...]
     working_set_bytes: int
-    calibration_samples: int
-    calibration_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataSummary:
+    """Samples that calibrated or evaluated the model.
+
+    Args:
+        origin: the source as it was given.
+        sha256: over every sample's inputs, in order; labels do not count.
+    """
+
+    origin: str
+    samples: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +159,9 @@ class Findings:
             is missing or invalid.
         agreement_percent: samples both models put in the same class; needs no labels.
         accuracy: None without labelled data.
-        outcome: "fail" if a gate failed, else "invalid" if one is, else "pass" if one passed, else
-            "not measured".
+        outcome: "fail" if a gate failed, else "invalid" if one is, else "not measured" if one that
+            the user asked for is, else "pass" if one passed, else "not measured".
+        exit_code: 0, 1 if a gate failed, 6 if one is invalid or was asked for and not measured.
         caveats: what a reader must know before believing the figures.
     """
 
@@ -176,6 +187,8 @@ class Report(Findings):
     Args:
         created: UTC, ISO 8601.
         tool_versions: distribution to version, on the workstation.
+        calibration: what set the INT8 ranges.
+        evaluation: what both models were run on; None without such data.
     """
 
     schema: int
@@ -183,6 +196,8 @@ class Report(Findings):
     tool_versions: Mapping[str, str]
     model: ModelSummary
     target: TargetSummary
+    calibration: DataSummary
+    evaluation: DataSummary | None
     plan_digest: str
     artifact: ArtifactSummary
     package: PackageSummary

@@ -53,6 +53,7 @@ class Verdict:
         status: the verdict.
         reason: why it was not measured or is invalid; for pass and fail, whether the interval
             leaves room for the other outcome.
+        asked: the user set this bound; otherwise it is the target's default.
     """
 
     gate: str
@@ -62,6 +63,12 @@ class Verdict:
     measured: Estimate | None
     status: Status
     reason: str = ""
+    asked: bool = False
+
+    @property
+    def missed(self) -> bool:
+        """The user asked for it, and it was not measured."""
+        return self.asked and self.status == "not measured"
 
 
 def written(unit: Unit, first: float, *others: float) -> tuple[str, tuple[str, ...]]:

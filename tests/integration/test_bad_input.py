@@ -354,7 +354,7 @@ def test_sigterm_is_as_clean_as_ctrl_c(cli: Cli, device: VirtualDevice) -> None:
     out, err = running.communicate(timeout=20)
     assert running.returncode == 143, err
     assert json.loads(out)["error"]["exit_code"] == 143
-    assert not [path for path in (cli.folder / "out").rglob(".*")]
+    assert not list((cli.folder / "out").rglob(".*"))
 
 
 def test_an_agent_killed_while_it_measures(cli: Cli, device: VirtualDevice) -> None:
