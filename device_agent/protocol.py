@@ -35,6 +35,7 @@ class ErrorCode:
     NO_RUNTIME = "no_runtime"
     RUNTIME_FAILED = "runtime_failed"
     WORKER_DIED = "worker_died"
+    BUSY = "busy"
     INTERNAL = "internal"
 
 
@@ -176,6 +177,8 @@ class Staged:
 @dataclass(frozen=True)
 class OpenModel:
     """Load a model in a worker process of its own. Reply: `Opened`.
+
+    The session measures from here to its end; while another one does, `Failure` "busy".
 
     Args:
         key: name for later requests of this session, e.g. "int8".

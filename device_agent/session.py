@@ -156,6 +156,7 @@ class Session:
         return Staged(request.name)
 
     def _open_model(self, request: OpenModel, __: Payload) -> Opened:
+        self._store().begin_measuring()
         path = self._model_path(request)
         golden, golden_inputs = self._golden(request.package_id or self._last_seen)
         self._close_worker(request.key)

@@ -1,6 +1,7 @@
 """The packages on the device: installed whole or not at all, and durable before it is said.
 
     ROOT/lock                       taken while the store changes
+    ROOT/measuring.lock             held by the one session that measures, from then to its end
     ROOT/store/<package id>/        an installed package: manifest.json and its files
     ROOT/store/current              the current package's id
     ROOT/sessions/<random>/         what one session writes; its `lock` is held while it lives
@@ -72,6 +73,7 @@ class Store:
         self.root = os.path.realpath(os.path.expanduser(root))
         self._packages = os.path.join(self.root, "store")
         self._sessions = os.path.join(self.root, "sessions")
+        self._measuring_lock = -1
         with storage_errors(self.root, SPARE_BYTES):
             os.makedirs(self.root, 0o700, exist_ok=True)
             _refuse_shared(self.root)
@@ -81,11 +83,41 @@ class Store:
                 self._session, self._session_lock = self._begin_session()
 
     def close(self) -> None:
-        """Remove what this session staged. Installed packages stay. Twice is fine."""
+        """Remove what this session staged; others may measure. Installed packages stay.
+
+        Twice is fine.
+        """
         shutil.rmtree(self._session, ignore_errors=True)
-        lock, self._session_lock = self._session_lock, -1
-        if lock >= 0:
+        locks = self._session_lock, self._measuring_lock
+        self._session_lock = self._measuring_lock = -1
+        for lock in locks:
+            if lock >= 0:
+                os.close(lock)
+
+    def begin_measuring(self) -> None:
+        """Keep other sessions from measuring until this one is closed, or its process dies.
+
+        Two at once would slow each other down, and neither would show it. Twice is fine.
+
+        Raises:
+            AgentFailure: "busy": another session measures.
+        """
+        if self._measuring_lock >= 0:
+            return
+        try:
+            lock = self._open_lock("measuring.lock")
+        except OSError:
+            return  # The disk takes nothing any more; that is no reason not to measure.
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
             os.close(lock)
+            raise AgentFailure(
+                ErrorCode.BUSY,
+                "another session is measuring on this device",
+                "try again when it has ended",
+            ) from error
+        self._measuring_lock = lock
 
     def install(self, reader: PackageReader, advance: Advance = lambda _: None) -> Installed:
         """Verify, write and activate a package.
@@ -256,13 +288,16 @@ class Store:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(os.path.join(self.root, "lock"), flags, 0o600)
+        descriptor = self._open_lock("lock")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+    def _open_lock(self, name: str) -> int:
+        flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(os.path.join(self.root, name), flags, 0o600)
 
     def _begin_session(self) -> Tuple[str, int]:
         folder = tempfile.mkdtemp(dir=self._sessions)

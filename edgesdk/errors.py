@@ -30,7 +30,7 @@ class EdgeSDKError(Exception):
         details: further lines, one fact each (all problems of a file, the largest tensors, ...).
     """
 
-    exit_code = ExitCode.BAD_INPUT
+    exit_code: int = ExitCode.BAD_INPUT
 
     def __init__(self, message: str, *, hint: str = "", details: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -51,7 +51,15 @@ class UsageError(EdgeSDKError):
 
 
 class Interrupted(EdgeSDKError):
-    """The user, or the system, ended the command; its exit code is 128 plus the signal's number."""
+    """The user, or the system, ended the command.
+
+    Args:
+        signal_number: what came; the exit code is 128 more, as shells have it.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("interrupted; nothing half-written was left")
+        self.exit_code = 128 + signal_number
 
 
 class MalformedFile(EdgeSDKError):
@@ -88,6 +96,10 @@ class ToolchainMissing(EdgeSDKError):
     """A toolkit that is needed here is not installed; the hint is the command that installs it."""
 
     exit_code = ExitCode.TOOLCHAIN
+
+
+class ArtifactError(EdgeSDKError):
+    """An artifact directory that is damaged, or cannot be written."""
 
 
 class PackageError(EdgeSDKError):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgesdk.errors import MalformedFile, ProjectError
 from edgesdk.serial import from_dict, read_toml
+from edgesdk.targets.checks import policy_problems
 from edgesdk.targets.types import BudgetText, GateBounds
 from edgesdk.values.package import Release
 from edgesdk.values.recipe import Recipe
@@ -57,9 +58,13 @@ def load_project(path: Path | None) -> Project:
         if not path.is_file():
             return Project()
     try:
-        project = from_dict(Project, read_toml(path), origin=str(path))
+        tree = read_toml(path)
+        project = from_dict(Project, tree, origin=str(path))
     except MalformedFile as error:
         raise ProjectError(error.message, details=error.details, hint=error.hint) from error
+    problems = tuple(policy_problems(tree))
+    if problems:
+        raise ProjectError(f"{path} does not hold", details=problems)
     return _anchored(project, path.parent)
 
 

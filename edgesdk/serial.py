@@ -106,9 +106,7 @@ def to_dict(value: Any) -> Any:
     return _converter.unstructure(value)
 
 
-def from_dict(
-    cls: type[T], data: Any, *, origin: str, error: type[MalformedFile] = MalformedFile
-) -> T:
+def from_dict(cls: type[T], data: Any, *, origin: str) -> T:
     """Build `cls` from plain data.
 
     Args:
@@ -120,7 +118,9 @@ def from_dict(
     try:
         return _converter.structure(data, cls)
     except (cattrs.BaseValidationError, TypeError) as problems:
-        raise error(f"{origin} does not hold", details=tuple(_explain(problems))) from problems
+        raise MalformedFile(
+            f"{origin} does not hold", details=tuple(_explain(problems))
+        ) from problems
 
 
 def _explain(error: BaseException, path: str = "$") -> Iterator[str]:

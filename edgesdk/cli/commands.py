@@ -51,7 +51,7 @@ def convert(
 
 def package(
     artifact: Annotated[Path, typer.Argument(help="Directory that convert wrote.")],
-    out: options.Output = None,
+    out: Annotated[Path, typer.Option("--output", "-o", help="The .edgepkg file to write.")],
     target: options.Target = None,
     name: options.PackageName = None,
     version: options.PackageVersion = None,
@@ -67,7 +67,7 @@ def package(
     settings = api.load_project(project)
     sealed = api.package(
         artifact,
-        required(str(out) if out else None, "--output", "it on the command line; not"),
+        out,
         target=target,
         release=options.release(settings.package, name, version, sequence, include_float),
         budget=(
@@ -125,9 +125,13 @@ def bench(
         model=model,
         gates=(
             settings.gates,
-            api.GateBounds(None, max_p95, max_peak_ram, max_parity_mismatch),
+            api.GateBounds(
+                max_p95=max_p95,
+                max_peak_ram=max_peak_ram,
+                max_parity_mismatch_percent=max_parity_mismatch,
+            ),
         ),
-        timing=api.Timing(threads=threads, min_seconds=seconds),
+        timing=options.timing(threads, seconds),
         progress=output.ProgressBars(),
     )
     output.emit(findings, as_json, render.findings)
@@ -153,7 +157,10 @@ def evaluate(
         package=package,
         gates=(
             settings.gates,
-            api.GateBounds(max_accuracy_drop, None, None, max_parity_mismatch),
+            api.GateBounds(
+                max_accuracy_drop_points=max_accuracy_drop,
+                max_parity_mismatch_percent=max_parity_mismatch,
+            ),
         ),
         progress=output.ProgressBars(),
     )
@@ -207,7 +214,7 @@ def deploy(
             settings.gates,
             api.GateBounds(max_accuracy_drop, max_p95, max_peak_ram, max_parity_mismatch),
         ),
-        timing=api.Timing(threads=threads, min_seconds=seconds),
+        timing=options.timing(threads, seconds),
         progress=output.ProgressBars(),
     )
     output.emit(report, as_json, render.report)

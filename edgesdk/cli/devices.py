@@ -31,21 +31,22 @@ def add(
     ] = "python3",
     yes: Annotated[bool, typer.Option("--yes", help="Accept the host key unseen.")] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace a device whose host key is another.")
+        bool, typer.Option("--replace", help="Replace the device of that name.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Enrol a device: pin its host key and try the login."""
-    device = api.add_device(
+    """Enrol a device: pin its host key, log in and start the agent once."""
+    visited = api.add_device(
         name,
         address,
         target,
         confirm=lambda key: _confirm(address, key, yes),
+        say=output.say,
         identity_file=str(identity.resolve()) if identity else None,
         python=python,
         replace=replace,
     )
-    output.emit(device, as_json, render.device)
+    output.emit(visited.device, as_json, lambda console, _: render.visited(console, visited))
 
 
 def _confirm(address: str, key: "HostKey", yes: bool) -> bool:

@@ -11,9 +11,6 @@ from edgesdk import __version__
 from edgesdk.cli import commands, devices, output, targets
 from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
 
-INTERRUPTED = 128 + signal.SIGINT
-TERMINATED = 128 + signal.SIGTERM
-
 app = typer.Typer(
     name="edgesdk",
     help="Take a neural network to a named edge device and prove it there.",
@@ -65,7 +62,7 @@ def run(arguments: list[str]) -> int:
         with output.json_alone() if as_json else nullcontext():
             code = app(arguments, prog_name="edgesdk", standalone_mode=False)
     except _Terminated:
-        code = TERMINATED
+        return _show(Interrupted(signal.SIGTERM), as_json)
     except EdgeSDKError as error:
         return _show(error, as_json)
     except OSError as error:
@@ -77,17 +74,14 @@ def run(arguments: list[str]) -> int:
             return int(ExitCode.USAGE)
         hint = "edgesdk COMMAND --help shows what it takes"
         return _show(UsageError(error.format_message(), hint=hint), as_json)
-    except typer.Abort:
-        code = INTERRUPTED
-    if code in (INTERRUPTED, TERMINATED):
-        return _show(Interrupted("interrupted; nothing half-written was left"), as_json, code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _show(Interrupted(signal.SIGINT), as_json)
     return code if isinstance(code, int) else int(ExitCode.PASSED)
 
 
-def _show(error: EdgeSDKError, as_json: bool, code: int | None = None) -> int:
-    code = int(error.exit_code) if code is None else code
-    output.show_error(error, as_json, code)
-    return code
+def _show(error: EdgeSDKError, as_json: bool) -> int:
+    output.show_error(error, as_json)
+    return int(error.exit_code)
 
 
 class _Terminated(BaseException):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgesdk import api
 from edgesdk.errors import UsageError
+from edgesdk.values.recipe import PortDType
 
 if TYPE_CHECKING:
     from edgesdk.values.package import Release
-    from edgesdk.values.recipe import PortDType, Recipe
+    from edgesdk.values.recipe import Recipe
+    from edgesdk.values.timing import Timing
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Target = Annotated[
@@ -32,7 +34,8 @@ InputShapes = Annotated[
     typer.Option("--input-shape", help="Fix a dynamic input: NAME=1,3,224,224. May be repeated."),
 ]
 Io = Annotated[
-    str | None, typer.Option("--io", help="Inputs and outputs of the INT8 model: int8 or float32.")
+    PortDType | None,
+    typer.Option("--io", help="Inputs and outputs of the INT8 model: int8 or float32."),
 ]
 KeepFloat = Annotated[
     list[str] | None,
@@ -94,18 +97,17 @@ def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def recipe(project: Recipe, io: str | None, keep_float: list[str] | None) -> Recipe:
-    """The project's recipe with the flags on top.
-
-    Raises:
-        UsageError: an unknown `--io`.
-    """
-    if io not in (None, "int8", "float32"):
-        raise UsageError(f"found --io {io}, expected int8 or float32")
+def recipe(project: Recipe, io: PortDType | None, keep_float: list[str] | None) -> Recipe:
+    """The project's recipe with the flags on top."""
     return api.Recipe(
-        io=cast("PortDType | None", io) or project.io,
+        io=io or project.io,
         keep_float=tuple(keep_float or project.keep_float),
     )
+
+
+def timing(threads: int, seconds: float) -> Timing:
+    """How long to measure; the most is never less than the least that was asked for."""
+    return api.Timing(threads=threads, min_seconds=seconds, max_seconds=max(60.0, seconds))
 
 
 def release(

@@ -72,7 +72,7 @@ def say(text: str) -> None:
     stderr().print(plain(text), markup=False, soft_wrap=True)
 
 
-def show_error(error: EdgeSDKError, as_json: bool, code: int) -> None:
+def show_error(error: EdgeSDKError, as_json: bool) -> None:
     """One clear sentence, its details, and what to do next."""
     if as_json:
         import json
@@ -83,13 +83,14 @@ def show_error(error: EdgeSDKError, as_json: bool, code: int) -> None:
                 "message": error.message,
                 "details": list(error.details),
                 "hint": error.hint,
-                "exit_code": code,
+                "exit_code": int(error.exit_code),
             }
         }
         print(json.dumps(document, indent=1), file=sys.__stdout__)
     console = stderr()
     console.print("[bold red]error:[/] ", end="")
-    console.print(plain(error.message), markup=False, soft_wrap=True)
+    for line in error.message.splitlines():
+        console.print(plain(line), markup=False, soft_wrap=True)
     for line in error.details:
         console.print(f"  - {plain(line)}", markup=False, soft_wrap=True)
     if error.hint:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from device_agent.manifest import Port
     from device_agent.protocol import Environment, Installed
     from edgesdk.convert.conversion import Conversion
+    from edgesdk.devices.enrol import Visited
     from edgesdk.devices.inventory import Device
-    from edgesdk.flows.devices import Visited
     from edgesdk.targets.types import Target
     from edgesdk.values.artifact import Artifact, OperatorPrecision
     from edgesdk.values.package import Package
@@ -193,7 +193,7 @@ def devices(console: Console, enrolled: Sequence[Device]) -> None:
         return
     listed = table("", "device", "address", "target", "kind")
     for each in enrolled:
-        kind = "virtual" if each.virtual else "real"
+        kind = "virtual" if each.virtual else "ssh"
         listed.add_row(_plain(each.name), str(each.address), each.target, kind)
     console.print(listed)
 

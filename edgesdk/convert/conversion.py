@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from device_agent.manifest import Port
 from device_agent.runtimes.tensors import quantize
 from edgesdk.convert.toolchains import Backend, Description, Toolchain, toolchains
 from edgesdk.data.samples import Sample, Samples
-from edgesdk.errors import ConversionError, MalformedFile, PackageError
+from edgesdk.errors import ArtifactError, ConversionError, MalformedFile
 from edgesdk.files import new_directory, sha256_file
 from edgesdk.models.types import Model
 from edgesdk.progress import Progress
@@ -24,7 +25,7 @@ from edgesdk.serial import read_json, write_json
 from edgesdk.values.artifact import Artifact, ArtifactFile, GoldenVectors, Role
 from edgesdk.values.plan import ConversionPlan
 
-SCHEMA = 1
+SCHEMA: Final = 1
 ARTIFACT_FILE = "artifact.json"
 GOLDEN_FILE = "golden.npz"
 _STEMS = ("float", "model")
@@ -50,7 +51,7 @@ def convert(
 
     Raises:
         ConversionError: the toolchain failed, or nothing became INT8.
-        PackageError: `directory` holds something that is not of an artifact, or cannot be written.
+        ArtifactError: `directory` holds something that is not of an artifact, or cannot be written.
     """
     existing = _existing(directory, plan.digest)
     if existing is not None:
@@ -62,7 +63,8 @@ def convert(
             artifact = _build(model, plan, calibration, backend, work, progress)
             write_json(work / ARTIFACT_FILE, artifact)
     except OSError as error:
-        raise PackageError(f"{directory} cannot be written: {error}") from error
+        place = error.filename or directory
+        raise ArtifactError(f"{place} cannot be written or read: {error.strerror}") from error
     return Conversion(artifact, directory, cached=False)
 
 
@@ -71,13 +73,13 @@ def read_artifact(directory: Path) -> Artifact:
 
     Raises:
         MalformedFile: `artifact.json` is missing or does not hold.
-        PackageError: a file is missing or has changed since the conversion.
+        ArtifactError: a file is missing or has changed since the conversion.
     """
     artifact = read_json(Artifact, directory / ARTIFACT_FILE)
     for file in artifact.files:
         path = directory / file.path
         if not path.is_file() or sha256_file(path) != file.sha256:
-            raise PackageError(
+            raise ArtifactError(
                 f"{path} is missing or has changed since the conversion",
                 hint="run edgesdk convert again",
             )
@@ -89,23 +91,23 @@ def _existing(directory: Path, plan_digest: str) -> Artifact | None:
         return None
     try:
         artifact = read_artifact(directory)
-    except (MalformedFile, PackageError):
+    except (MalformedFile, ArtifactError):
         return None
     return artifact if artifact.plan_digest == plan_digest else None
 
 
 def _require_replaceable(directory: Path) -> None:
     if directory.is_file():
-        raise PackageError(f"{directory} is a file, expected a directory to write the artifact to")
+        raise ArtifactError(f"{directory} is a file, expected a directory to write the artifact to")
     found = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     if found and ARTIFACT_FILE not in found:
-        raise PackageError(
+        raise ArtifactError(
             f"{directory} is not empty and holds no artifact; nothing was overwritten",
             hint="choose a new directory",
         )
     foreign = sorted(name for name in found if not _is_of_an_artifact(name))
     if foreign:
-        raise PackageError(
+        raise ArtifactError(
             f"{directory} holds more than an artifact ({', '.join(foreign[:5])}); "
             "nothing was overwritten",
             hint="choose a new directory, or move these away",

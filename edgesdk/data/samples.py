@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
+import math
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +48,7 @@ class Samples:
 
     def head(self, count: int) -> list[Sample]:
         """The first `count` samples."""
-        return [sample for sample, _ in zip(self.stream(), range(count), strict=False)]
+        return list(itertools.islice(self.stream(), count))
 
 
 def open_samples(
@@ -265,11 +267,18 @@ def check_labels(samples: Samples, outputs: Sequence[TensorSpec]) -> None:
     """Check that labels, where there are any, are classes of the model's first output.
 
     Raises:
-        DataError: a label is negative or not below the number of classes.
+        DataError: the output holds no class scores, or a label is none of its classes.
     """
     if samples.labels is None:
         return
-    classes = outputs[0].shape[-1]
+    shape = outputs[0].shape
+    if not shape or math.prod(shape) != shape[-1]:
+        raise DataError(
+            f"the output {outputs[0]} is no single row of class scores, so that top-1 accuracy is "
+            "not defined for it",
+            hint="leave the labels out, or cut the model at its class scores",
+        )
+    classes = shape[-1]
     wrong = samples.labels[(samples.labels < 0) | (samples.labels >= classes)]
     if wrong.size:
         raise DataError(

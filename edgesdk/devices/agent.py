@@ -174,7 +174,8 @@ class AgentSession:
     def bench(self, request: Bench, progress: ProgressDisplay) -> Benched:
         """Time the opened models in turns."""
         turns = len(request.keys) * (request.blocks + 1)
-        longest_s = max(request.max_warm_up_seconds, request.max_seconds)
+        a_block_s = request.max_seconds / max(request.blocks, 1)  # The agent refuses less than 1.
+        longest_s = max(request.max_warm_up_seconds, a_block_s)
         with _bar(progress, "measuring latency", turns) as on_progress:
             exchange = self._exchange(longest_s + self._patience_s)
             return exchange.ask(request, Benched, on_progress)

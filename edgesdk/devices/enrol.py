@@ -1,4 +1,4 @@
-"""Meeting a device for the first time: see its host key, confirm it, prove the login, store it.
+"""Meeting a device for the first time: see its host key, log in, start the agent, store it.
 
 Nothing is trusted on first use here: the caller decides on the fingerprint.
 """
@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.protocol import Environment
 from edgesdk.devices import inventory
+from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Address, Device
 from edgesdk.devices.ssh import CONNECT_DEADLINE_S, connect, end_session, host_key_line, negotiate
 from edgesdk.devices.transport import Deadline
@@ -39,6 +41,14 @@ class HostKey:
         return inventory.host_key_fingerprint(self.line)
 
 
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """An enrolled device and what its agent read there."""
+
+    device: Device
+    environment: Environment
+
+
 def fetch_host_key(address: Address, *, deadline_s: float = CONNECT_DEADLINE_S) -> HostKey:
     """The key that whoever answers at `address` proves to hold; no login is tried.
 
@@ -63,23 +73,29 @@ def enrol(
     target: str,
     *,
     confirm: Callable[[HostKey], bool],
+    admit: Callable[[Device, Environment], None],
     identity_file: str | None = None,
     python: str = "python3",
     virtual: bool = False,
     replace: bool = False,
     deadline_s: float = CONNECT_DEADLINE_S,
-) -> Device:
-    """Store a device in the inventory at `path`, after one login with its host key pinned.
+) -> Visited:
+    """Store a device in the inventory at `path`, once the agent has started there.
+
+    That is done over the one login with which its host key is pinned.
 
     Args:
         confirm: shown the host key; true when it is the device's own.
-        replace: let a stored device of that name go, even if its host key was another.
+        admit: shown what the device is before it is stored; raises to refuse it.
+        replace: let a stored device of that name go, whatever differs.
         deadline_s: for the key exchange, and again for the login.
 
     Raises:
-        HostKeyMismatch: the name is enrolled with another host key, and `replace` is false.
-        UsageError: the key was not confirmed, or a field does not hold.
+        HostKeyMismatch: the enrolled address answers with another key, and `replace` is false.
+        UsageError: the name is enrolled otherwise, and `replace` is false; the key was not
+            confirmed; or a field does not hold.
         TransportError: the connection or the login failed; nothing was stored.
+        AgentError: the agent does not start there; nothing was stored.
     """
     key = fetch_host_key(address, deadline_s=deadline_s)
     device = Device(
@@ -94,18 +110,23 @@ def enrol(
         virtual=virtual,
     )
     if not replace:
-        _require_known_key(path, device)
+        _require_same(path, device)
     if not confirm(key):
         raise UsageError(
             f"the host key of {address} was not confirmed; nothing was stored",
             hint="Compare it on the device: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
         )
-    connect(device, deadline_s=deadline_s).close()
+    with (
+        connect(device, deadline_s=deadline_s) as transport,
+        AgentSession.open(transport, python=python) as agent,
+    ):
+        environment = agent.environment
+    admit(device, environment)
     inventory.add(path, device, replace=replace)
-    return device
+    return Visited(device, environment)
 
 
-def _require_known_key(path: Path, device: Device) -> None:
+def _require_same(path: Path, device: Device) -> None:
     for stored in inventory.load(path):
         if stored.name == device.name:
-            inventory.require_same_key(stored, device.host_key)
+            inventory.require_same(stored, device)

@@ -189,15 +189,15 @@ def get(path: Path, name: str) -> Device:
 
 
 def add(path: Path, device: Device, *, replace: bool = False) -> None:
-    """Store a device. One of the same name and host key is updated.
+    """Store a device; the same one again is fine.
 
     Raises:
-        HostKeyMismatch: that name is enrolled with another key, and `replace` is false.
+        HostKeyMismatch, UsageError: as `require_same`, unless `replace`.
     """
     with _locked(path):
         devices = {stored.name: stored for stored in load(path)}
         if device.name in devices and not replace:
-            require_same_key(devices[device.name], device.host_key)
+            require_same(devices[device.name], device)
         devices[device.name] = device
         save(path, tuple(devices.values()))
 
@@ -213,6 +213,36 @@ def remove(path: Path, name: str) -> Device:
         removed = _find(devices, name)
         save(path, tuple(device for device in devices if device is not removed))
     return removed
+
+
+def require_same(stored: Device, device: Device) -> None:
+    """Refuse to let one device take the name of another, or of itself as it was.
+
+    Raises:
+        HostKeyMismatch: at the enrolled address, another host key answers.
+        UsageError: naming everything that differs.
+    """
+    if stored.address == device.address:
+        require_same_key(stored, device.host_key)
+    before, now = _described(stored), _described(device)
+    differing = [what for what in before if before[what] != now[what]]
+    if differing:
+        raise UsageError(
+            f"{stored.name} is enrolled already, with another {', '.join(differing)}",
+            hint="add --replace to forget the enrolled one, or choose another name",
+            details=[f"{what}: enrolled {before[what]}, given {now[what]}" for what in differing],
+        )
+
+
+def _described(device: Device) -> Mapping[str, str]:
+    return {
+        "address": str(device.address),
+        "target": device.target,
+        "python": device.python,
+        "identity": device.identity_file or "(none)",
+        "host key": host_key_fingerprint(device.host_key),
+        "kind": "virtual" if device.virtual else "ssh",
+    }
 
 
 def require_same_key(stored: Device, host_key: str) -> None:

@@ -7,29 +7,24 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from device_agent.protocol import Environment
 from edgesdk.devices import inventory
-from edgesdk.devices.enrol import HostKey, enrol
+from edgesdk.devices.enrol import HostKey, Visited, enrol
 from edgesdk.devices.inventory import Device, parse_address
 from edgesdk.errors import TargetError, UsageError
-from edgesdk.flows.session import agent_on, find_device
+from edgesdk.flows.session import (
+    agent_on,
+    find_device,
+    generic_target,
+    lack_of_runtime,
+    require_architecture,
+)
 from edgesdk.targets.loading import load_target
 
 if TYPE_CHECKING:
     from edgesdk.devices.virtual import VirtualDevice
-
-_GENERIC_TARGETS = {"x86_64": "generic-x86-64", "aarch64": "generic-arm64"}
-
-
-@dataclass(frozen=True, slots=True)
-class Visited:
-    """An enrolled device and what its agent read there."""
-
-    device: Device
-    environment: Environment
 
 
 def add_device(
@@ -38,32 +33,46 @@ def add_device(
     target: str,
     *,
     confirm: Callable[[HostKey], bool],
+    say: Callable[[str], None] = lambda _: None,
     identity_file: str | None = None,
     python: str = "python3",
     replace: bool = False,
-) -> Device:
-    """Enrol a device: its host key is shown to `confirm`, pinned, and the login tried.
+) -> Visited:
+    """Enrol a device: its host key is shown to `confirm`, pinned, and the agent started there.
 
     Args:
         address: "user@host" or "user@host:port".
         target: id of the target it is.
+        say: told that the device has no runtime for that target, which does not keep it out.
+        replace: an enrolled device of that name, whatever differs.
 
     Raises:
         TargetError: no such target.
         TransportError: it does not answer, or does not let us in; nothing was stored.
-        UsageError: the key was not confirmed.
+        AgentError: the agent does not start there, or it is not of the target's architecture;
+            nothing was stored.
+        UsageError: the key was not confirmed, or the name is enrolled otherwise.
     """
-    load_target(target)
-    return enrol(
+    kind = load_target(target)
+
+    def admit(device: Device, environment: Environment) -> None:
+        require_architecture(device, environment, kind.id, kind.architecture)
+
+    visited = enrol(
         inventory.default_path(),
         name,
         parse_address(address),
         target,
         confirm=confirm,
+        admit=admit,
         identity_file=identity_file,
         python=python,
         replace=replace,
     )
+    wanted = [runtime.name for runtime in kind.runtimes]
+    if lack := lack_of_runtime(visited.device, visited.environment, wanted):
+        say(f"warning: {lack.message}; {lack.hint}")
+    return visited
 
 
 def list_devices() -> tuple[Device, ...]:
@@ -148,8 +157,9 @@ def _serve(virtual: VirtualDevice, say: Callable[[str], None]) -> int:
 
 def _generic_target() -> str:
     machine = platform.machine()
-    if machine not in _GENERIC_TARGETS:
+    fitting = generic_target(machine)
+    if fitting is None:
         raise TargetError(
             f"there is no generic target for this machine ({machine})", hint="give --target"
         )
-    return _GENERIC_TARGETS[machine]
+    return fitting

@@ -50,9 +50,7 @@ def bench(
     enrolled = find_device(device)
     bounds = _bounds(enrolled, gates)
     bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
-    return _measure(
-        enrolled, package, reference, bounds, timing or Timing(), progress or Silent()
-    )
+    return _measure(enrolled, package, reference, bounds, timing or Timing(), progress or Silent())
 
 
 def evaluate(

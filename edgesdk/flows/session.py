@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from device_agent.manifest import runs_on
@@ -19,6 +19,7 @@ _RUNTIME_PACKAGES: dict[RuntimeName, str] = {
     "litert": "ai-edge-litert",
     "onnxruntime": "onnxruntime",
 }
+_GENERIC_TARGETS = {"x86_64": "generic-x86-64", "aarch64": "generic-arm64"}
 
 
 def find_device(name: str) -> Device:
@@ -36,22 +37,55 @@ def require_ready(device: Device, environment: Environment, plan: ConversionPlan
     Raises:
         AgentError: another architecture, or no such runtime.
     """
-    if not runs_on(environment.machine, (plan.target_architecture,)):
+    require_architecture(device, environment, plan.target_id, plan.target_architecture)
+    if lack := lack_of_runtime(device, environment, (plan.runtime.name,)):
+        raise lack
+
+
+def require_architecture(
+    device: Device, environment: Environment, target_id: str, architecture: str
+) -> None:
+    """Refuse a device that is not what its target is.
+
+    Raises:
+        AgentError: another architecture.
+    """
+    if not runs_on(environment.machine, (architecture,)):
+        fitting = generic_target(environment.machine)
+        fits = f"{fitting} fits it" if fitting else "enrol it as the target it is"
         raise AgentError(
-            f"{device.name} is a {environment.machine} machine, "
-            f"{plan.target_id} is {plan.target_architecture}",
+            f"found {environment.machine} on {device.name}, "
+            f"the target {target_id} is {architecture}",
             code=ErrorCode.INCOMPATIBLE,
-            hint="enrol it as the target it is (edgesdk target ls), or choose another --target",
+            hint=f"{fits}; edgesdk target ls shows every --target",
         )
-    if plan.runtime.name not in {found.runtime for found in environment.runtimes}:
-        package = _RUNTIME_PACKAGES[plan.runtime.name]
-        raise AgentError(
-            f"{device.python} on {device.name} (Python {environment.python}) has no {package}, "
-            f"which runs the converted model",
-            code=ErrorCode.NO_RUNTIME,
-            hint=f"pip install {package} on the device; if it is in a virtual environment there, "
-            f"name its interpreter: edgesdk device add {device.name} ... --python PATH",
-        )
+
+
+def lack_of_runtime(
+    device: Device, environment: Environment, wanted: Sequence[RuntimeName]
+) -> AgentError | None:
+    """What to say of a device that has none of the wanted runtimes; None where it has one."""
+    if {found.runtime for found in environment.runtimes} & set(wanted):
+        return None
+    packages = [_RUNTIME_PACKAGES[name] for name in wanted]
+    return AgentError(
+        f"{device.python} on {device.name} (Python {environment.python}) has no "
+        f"{' or '.join(packages)} to run converted models",
+        code=ErrorCode.NO_RUNTIME,
+        hint=f"{' or '.join(f'pip install {package}' for package in packages)} on the device; "
+        "if it is in a virtual environment there, name its interpreter: "
+        f"edgesdk device add {device.name} ... --python PATH --replace",
+    )
+
+
+def generic_target(machine: str) -> str | None:
+    """Id of the target that any machine of this kind is.
+
+    Args:
+        machine: as `platform.machine()` says.
+    """
+    fitting = (id_ for kind, id_ in _GENERIC_TARGETS.items() if runs_on(machine, (kind,)))
+    return next(fitting, None)
 
 
 @contextmanager

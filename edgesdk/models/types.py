@@ -39,7 +39,7 @@ class Model:
     Args:
         path: where it lies.
         format: how it is stored.
-        sha256: of the file's bytes (and of its external data, if any).
+        sha256: of the file's bytes; with external data, of the files' digests in order.
         size_bytes: likewise.
         inputs: in the model's own order, shapes fixed.
         outputs: in the model's own order, shapes fixed.

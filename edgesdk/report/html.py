@@ -16,7 +16,7 @@ from edgesdk.report import charts, wording
 from edgesdk.report.charts import ClassChart, CumulativeChart, Gauge, RunChart, SizeBar
 from edgesdk.text import plain
 from edgesdk.units import format_bytes, format_ns
-from edgesdk.values.report import Report
+from edgesdk.values.report import DataSummary, Report
 from edgesdk.values.results import ModelRun
 from edgesdk.values.verdict import with_symbol
 
@@ -34,6 +34,7 @@ class Page:
     """What the template draws besides the report itself."""
 
     title: str
+    subtitle: str
     summary: str
     created: str
     cumulative: CumulativeChart | None
@@ -73,6 +74,7 @@ def _printable(value: Any) -> Any:
 def _page(report: Report) -> Page:
     return Page(
         title=wording.title(report),
+        subtitle=wording.subtitle(report),
         summary=wording.summary(report),
         created=f"{datetime.fromisoformat(report.created):%-d %B %Y, %H:%M} UTC",
         cumulative=charts.cumulative_chart(report.results.runs),
@@ -134,20 +136,26 @@ def _measurement(run: ModelRun) -> Iterator[Fact]:
 
 
 def _provenance(report: Report) -> Iterator[Fact]:
-    model, artifact, package = report.model, report.artifact, report.package
+    model, package = report.model, report.package
     yield Fact("Model", f"{model.name} ({model.format})")
     yield Fact("Model SHA-256", model.sha256)
     yield Fact("Inputs", "; ".join(map(str, model.inputs)))
     yield Fact("Outputs", "; ".join(map(str, model.outputs)))
     yield Fact("Target", f"{report.target.id} ({report.target.architecture})")
-    yield Fact("Calibration", wording.count_text(artifact.calibration_samples, "sample"))
-    yield Fact("Calibration SHA-256", artifact.calibration_sha256)
+    yield from _data("Calibration", report.calibration)
+    if report.evaluation is not None:
+        yield from _data("Evaluation", report.evaluation)
     yield Fact("Plan digest", report.plan_digest)
     yield Fact("Package", f"version {package.version}")
     yield Fact("Package id", package.id)
     for name, version in sorted(report.tool_versions.items()):
         yield Fact(name, version)
     yield Fact("Report schema", str(report.schema))
+
+
+def _data(name: str, data: DataSummary) -> Iterator[Fact]:
+    yield Fact(f"{name} data", f"{data.origin}, {wording.count_text(data.samples, 'sample')}")
+    yield Fact(f"{name} SHA-256", data.sha256)
 
 
 def _joined(*texts: str) -> str:

@@ -17,6 +17,9 @@ from edgesdk.report.wording import (
     headline,
     interval_text,
     p_text,
+    reason_text,
+    size_change,
+    subtitle,
     summary,
     title,
     value_text,
@@ -39,16 +42,28 @@ _BAR_CELLS = 24
 
 def render_terminal(report: Report) -> RenderableType:
     """A renderable for `Console.print`; needs 80 columns, does without colour."""
-    return _parts(report, title(report), _sizes(report))
+    return _layout(
+        _heading(report, title(report), subtitle(report)),
+        _numbers(report, _rows(report, latency=True, accuracy=True)),
+        report,
+        _sizes(report),
+    )
 
 
 def render_findings(findings: Findings) -> RenderableType:
-    """The same for what was measured without converting first."""
-    return _parts(findings, findings_title(findings), None)
+    """The same for what was measured without converting first; leaves out what was not tried."""
+    results = findings.results
+    rows = _rows(findings, latency=bool(results.runs), accuracy=results.predictions is not None)
+    return _layout(_heading(findings, findings_title(findings)), _numbers(findings, rows), findings)
 
 
-def _parts(findings: Findings, heading: str, sizes: RenderableType | None) -> RenderableType:
-    parts: list[RenderableType] = [_heading(findings, heading), _numbers(findings)]
+def _layout(
+    heading: RenderableType,
+    numbers: RenderableType,
+    findings: Findings,
+    sizes: RenderableType | None = None,
+) -> RenderableType:
+    parts = [heading, numbers]
     if findings.verdicts:
         parts.append(_gates(findings.verdicts))
     if sizes is not None:
@@ -58,9 +73,10 @@ def _parts(findings: Findings, heading: str, sizes: RenderableType | None) -> Re
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
 
 
-def _heading(findings: Findings, heading: str) -> RenderableType:
+def _heading(findings: Findings, heading: str, *below: str) -> RenderableType:
     lines: list[RenderableType] = [
         Text.assemble(_badge(headline(findings)), " ", (heading, "bold")),
+        *(Text(line, "dim") for line in below),
         Text(summary(findings)),
     ]
     if findings.results.device.virtual:
@@ -76,13 +92,19 @@ def _badge(word: str) -> Text:
     return Text(f" {word.upper()} ", _STYLES[word])
 
 
-def _numbers(findings: Findings) -> RenderableType:
-    device = findings.results.device
+def _rows(findings: Findings, *, latency: bool, accuracy: bool) -> Table:
     table = _table("Measured", "", "95 % interval", "n")
-    for role in ("float", "int8"):
-        _add_latency(table, findings, role)
-    _add_accuracy(table, findings)
+    if latency:
+        _add_latency(table, findings, "float")
+        _add_latency(table, findings, "int8")
+    if accuracy:
+        _add_accuracy(table, findings)
     _add_speedup(table, findings)
+    return table
+
+
+def _numbers(findings: Findings, table: Table) -> RenderableType:
+    device = findings.results.device
     place = Text(f"On {plain(device.name)}{', a virtual device' if device.virtual else ''}", "dim")
     return Group(place, table)
 
@@ -146,7 +168,7 @@ def _gates(verdicts: tuple[Verdict, ...]) -> Table:
             with_symbol(verdict.unit, verdict.bound),
         )
         if verdict.reason:
-            table.add_row("", Text(plain(verdict.reason), "yellow"))
+            table.add_row("", Text(plain(reason_text(verdict)), "yellow"))
     return table
 
 
@@ -159,7 +181,7 @@ def _size_lines(report: Report) -> Iterator[Text]:
     yield Text.assemble(
         ("Model    ", "dim"),
         f"{format_bytes(model.float_bytes)} float, {format_bytes(model.int8_bytes)} INT8"
-        f" ({model.float_bytes / model.int8_bytes:.1f} times smaller)",
+        f" ({size_change(model.float_bytes, model.int8_bytes)})",
     )
     line = Text.assemble(("Package  ", "dim"), format_bytes(package.size_bytes))
     if package.budget_bytes is not None:

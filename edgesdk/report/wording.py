@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from edgesdk.text import plain
 from edgesdk.values.report import Findings, LatencySummary, Report
-from edgesdk.values.verdict import Estimate, Unit, written
+from edgesdk.values.verdict import Estimate, Unit, Verdict, written
 
 NOT_MEASURED = "not measured"
 ROLE_NAMES = {"float": "Float", "int8": "INT8"}
@@ -23,7 +23,12 @@ ASSUMPTIONS = (
 
 def title(report: Report) -> str:
     """What the report is about, in one line."""
-    return plain(f"{report.model.name} in INT8 on {report.target.name}")
+    return plain(f"{report.model.name} in INT8 on {report.results.device.name}")
+
+
+def subtitle(report: Report) -> str:
+    """What it was converted for, in one line."""
+    return plain(f"Converted for {report.target.name}")
 
 
 def findings_title(findings: Findings) -> str:
@@ -60,6 +65,30 @@ def count_text(n: int, one: str) -> str:
     return f"{n:,} {one}{'' if n == 1 else 's'}"
 
 
+def evidence_text(estimate: Estimate, unit: Unit) -> str:
+    """What the estimate rests on: its interval and n, or that it is a single reading."""
+    if estimate.n == 1:
+        return "one reading"
+    return f"{interval_text(estimate, unit) or 'no interval'}, n = {estimate.n:,}"
+
+
+def size_change(before_bytes: int, after_bytes: int) -> str:
+    """How much smaller or larger: "3.3 times smaller", "1.1 times larger"."""
+    if after_bytes > before_bytes:
+        ratio, word = after_bytes / before_bytes, "larger"
+    else:
+        ratio, word = before_bytes / after_bytes, "smaller"
+    return f"{ratio:.1f} times {word}" if f"{ratio:.1f}" != "1.0" else "about the same size"
+
+
+def shortened(name: str, most: int = 60) -> str:
+    """The name with its middle left out where it is longer than `most` characters."""
+    if len(name) <= most:
+        return name
+    head = most // 2
+    return f"{name[:head]}…{name[len(name) - (most - head - 1) :]}"
+
+
 def p_text(p: float) -> str:
     """A p-value to two digits: "0.031", "below 0.0001"."""
     return "below 0.0001" if p < 0.0001 else f"{p:.2g}"
@@ -78,31 +107,46 @@ def summary(findings: Findings) -> str:
 
 def _sentences(findings: Findings) -> Iterator[str]:
     verdicts = findings.verdicts
-    by_status = {
-        status: [verdict for verdict in verdicts if verdict.status == status]
-        for status in ("pass", "fail", "invalid", "not measured")
-    }
+    doubtful = [v for v in verdicts if v.reason and v.status in ("pass", "fail")]
     if not verdicts:
         yield "No gate was set, so nothing was judged."
-    elif len(by_status["pass"]) == len(verdicts):
-        yield "The gate passed." if len(verdicts) == 1 else f"All {len(verdicts)} gates passed."
-    for status, one, many in _VERBS:
-        if by_status[status]:
-            count = len(by_status[status])
-            names = ", ".join(_lower_first(verdict.title) for verdict in by_status[status])
-            share = "The gate" if len(verdicts) == 1 else f"{count} of {len(verdicts)} gates"
-            yield f"{share} {one if count == 1 else many}: {names}."
-    doubtful = [v for v in verdicts if v.reason and v.status in ("pass", "fail")]
+    elif all(verdict.status == "pass" for verdict in verdicts):
+        passed = "The gate passed" if len(verdicts) == 1 else f"All {len(verdicts)} gates passed"
+        subject = "it" if len(verdicts) == 1 else f"{len(doubtful)} of them"
+        yield f"{passed}, but {_too_close(subject, len(doubtful))}" if doubtful else f"{passed}."
+        return
+    for kind, one, many in _VERBS:
+        named = [_lower_first(verdict.title) for verdict in verdicts if _kind(verdict) == kind]
+        if named:
+            share = "The gate" if len(verdicts) == 1 else f"{len(named)} of {len(verdicts)} gates"
+            yield f"{share} {one if len(named) == 1 else many}: {', '.join(named)}."
     if doubtful:
-        subject = "1 verdict lies" if len(doubtful) == 1 else f"{len(doubtful)} verdicts lie"
-        yield f"{subject} within uncertainty: measuring again could turn it."
+        subject = "The verdict" if len(verdicts) == 1 else f"{len(doubtful)} of the verdicts"
+        yield _too_close(subject, len(doubtful))
+
+
+def _too_close(subject: str, count: int) -> str:
+    verb, object_ = ("is", "it") if count == 1 else ("are", "them")
+    return f"{subject} {verb} too close to call: measuring again could turn {object_}."
+
+
+def _kind(verdict: Verdict) -> str:
+    return "missed" if verdict.missed else verdict.status
 
 
 _VERBS = (
     ("fail", "failed", "failed"),
     ("invalid", "is invalid", "are invalid"),
+    ("missed", "was asked for but not measured", "were asked for but not measured"),
     ("not measured", "was not measured", "were not measured"),
 )
+
+
+def reason_text(verdict: Verdict) -> str:
+    """The verdict's reason, and what follows where a gate that was asked for was not measured."""
+    if verdict.missed:
+        return f"{verdict.reason}; this gate was asked for, so the whole does not pass"
+    return verdict.reason
 
 
 def _lower_first(text: str) -> str:
@@ -161,8 +205,9 @@ GLOSSARY = (
     ),
     (
         "Not measured, invalid",
-        "Not measured: the figure could not be taken; it neither passes nor fails. Invalid: it was"
-        " taken under conditions that make it worthless.",
+        "Not measured: the figure could not be taken; it neither passes nor fails, but where the"
+        " gate was asked for, the whole is no pass either. Invalid: it was taken under conditions"
+        " that make it worthless.",
     ),
     (
         "Golden vectors, parity",

@@ -36,8 +36,14 @@ def id_problems(target_id: str) -> Iterator[str]:
 
 def value_problems(tree: Tree) -> Iterator[str]:
     """Everything that is wrong with the values of one descriptor."""
-    for check in (_id_key, _sources, _dates, _figures, _texts, _bounds, _versions, _lists):
+    for check in (_id_key, _sources, _dates, _figures, policy_problems, _versions, _lists):
         yield from check(tree)
+
+
+def policy_problems(tree: Tree) -> Iterator[str]:
+    """What is wrong with the values of `[budget]` and `[gates]`, here or in a project file."""
+    yield from _texts(tree)
+    yield from _bounds(tree)
 
 
 def _id_key(tree: Tree) -> Iterator[str]:

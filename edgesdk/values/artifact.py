@@ -95,7 +95,7 @@ class Artifact:
             bound of memory, without the runtime's own.
     """
 
-    schema: int
+    schema: Literal[1]
     plan: ConversionPlan
     plan_digest: str
     files: tuple[ArtifactFile, ...]

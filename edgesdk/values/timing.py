@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgesdk.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -16,6 +18,9 @@ class Timing:
         max_seconds: time in each model, at most, even if `min_runs` is not reached.
         max_warm_up_seconds: longest warm-up of each model.
         threads: 0 means one per CPU of the device, at most 4.
+
+    Raises:
+        UsageError: the least time exceeds the most.
     """
 
     blocks: int = 10
@@ -24,3 +29,10 @@ class Timing:
     max_seconds: float = 60.0
     max_warm_up_seconds: float = 10.0
     threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.min_seconds > self.max_seconds:
+            raise UsageError(
+                f"found at least {self.min_seconds:g} s and at most {self.max_seconds:g} s in each "
+                "model, expected the least not to exceed the most"
+            )

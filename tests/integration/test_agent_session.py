@@ -611,6 +611,45 @@ def test_parity_needs_the_models_own_package(
         session.check_parity(CheckParity("int8", installed.package_id))
 
 
+# ---- one at a time --------------------------------------------------------------------------
+
+
+def refuse_as_busy(session: AgentSession) -> None:
+    with pytest.raises(AgentError, match="another session is measuring on this device") as caught:
+        session.open_model(opening(session.current()))
+    assert caught.value.code == "busy"
+    assert caught.value.exit_code == 4
+    assert "try again when it has ended" in caught.value.hint
+
+
+def test_two_sessions_do_not_measure_at_once(start: OpenSession, package: Path) -> None:
+    first, second = start(), start()
+    installed = first.install(package, SILENT)
+    first.open_model(opening(installed))
+    refuse_as_busy(second)
+    assert second.install(package, SILENT).already, "all else goes on"
+    first.open_model(opening(installed, key="again"))
+    first.close()
+    second.open_model(opening(installed))
+    assert second.bench(QUICK, SILENT).latencies[0].samples_ns
+
+
+def test_a_killed_measurement_does_not_keep_the_device(
+    benching: Future[Benched], start: OpenSession, folder: Path
+) -> None:
+    second = start()
+    refuse_as_busy(second)
+    (measuring,) = (pid for pid in processes(folder, "serve") if has_workers(pid))
+    os.kill(measuring, signal.SIGKILL)
+    with pytest.raises(AgentError):
+        benching.result(20)
+    second.open_model(opening(second.current()))
+
+
+def has_workers(pid: int) -> bool:
+    return bool(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+
 # ---- dying ----------------------------------------------------------------------------------
 
 

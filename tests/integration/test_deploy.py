@@ -152,8 +152,12 @@ def test_enrolling_over_openssh_pins_the_key(cli: Cli, sshd_device: Device) -> N
     assert unseen.code == 2
     assert "SHA256:" in unseen.err
     assert not (cli.home / "devices.json").exists()
-    assert cli(*arguments, "--yes").code == 0
+    enrolled = cli(*arguments, "--yes", "--json")
+    assert enrolled.code == 0, enrolled.err
+    assert enrolled.json == cli("device", "ls", "--json").json[0]
+    assert "warning" not in enrolled.err
     assert cli("device", "ls", "--json").json[0]["host_key"] == sshd_device.host_key
+    assert cli("device", "ls").out.split().count("ssh") == 1
     assert cli("device", "show", "pi").code == 0
     assert cli("device", "rm", "pi").code == 0
     assert cli("device", "ls", "--json").json == []

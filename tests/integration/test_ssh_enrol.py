@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
 
+from device_agent.protocol import Environment
 from edgesdk.devices import inventory
 from edgesdk.devices.enrol import HostKey, enrol, fetch_host_key
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
-from edgesdk.errors import AuthenticationFailed, HostKeyMismatch, UsageError
+from edgesdk.errors import AgentError, AuthenticationFailed, UsageError
 
 pytestmark = pytest.mark.usefixtures("no_thread_outlives_its_test")
 
@@ -22,6 +24,10 @@ def _yes(_: HostKey) -> bool:
     return True
 
 
+def _any(_: Device, __: Environment) -> None:
+    """Whatever it is, it is welcome."""
+
+
 def _enrol(path: Path, device: VirtualDevice, *, replace: bool = False) -> Device:
     return enrol(
         path,
@@ -29,10 +35,11 @@ def _enrol(path: Path, device: VirtualDevice, *, replace: bool = False) -> Devic
         device.address,
         "raspberry-pi-5",
         confirm=_yes,
+        admit=_any,
         identity_file=str(device.identity_file),
         virtual=True,
         replace=replace,
-    )
+    ).device
 
 
 def test_the_host_key_is_seen_without_a_login(virtual_device: VirtualDevice) -> None:
@@ -62,7 +69,7 @@ def test_a_key_that_is_not_confirmed_is_not_stored(
         return False
 
     with pytest.raises(UsageError, match="not confirmed"):
-        enrol(path, "board", virtual_device.address, "raspberry-pi-5", confirm=no)
+        enrol(path, "board", virtual_device.address, "raspberry-pi-5", confirm=no, admit=_any)
     assert shown == [inventory.host_key_fingerprint(virtual_device.host_key)]
     assert virtual_device.logins == 0
     assert inventory.load(path) == ()
@@ -79,21 +86,49 @@ def test_a_device_that_does_not_let_us_in_is_not_stored(
             virtual_device.address,
             "raspberry-pi-5",
             confirm=_yes,
+            admit=_any,
             identity_file=str(tmp_path / "key"),
         )
     assert inventory.load(path) == ()
+
+
+def test_what_the_device_is_decides_before_it_is_stored(
+    path: Path, virtual_device: VirtualDevice
+) -> None:
+    seen: list[str] = []
+
+    def refuse(device: Device, environment: Environment) -> None:
+        assert inventory.load(path) == ()
+        seen.extend((device.name, environment.machine))
+        raise AgentError("not this one")
+
+    with pytest.raises(AgentError, match="not this one"):
+        enrol(
+            path,
+            "board",
+            virtual_device.address,
+            "raspberry-pi-5",
+            confirm=_yes,
+            admit=refuse,
+            identity_file=str(virtual_device.identity_file),
+        )
+    assert seen == ["board", platform.machine()]
+    assert inventory.load(path) == ()
+    assert virtual_device.logins == 1
 
 
 def test_enrolling_twice_is_fine(path: Path, virtual_device: VirtualDevice) -> None:
     assert _enrol(path, virtual_device) == _enrol(path, virtual_device)
 
 
-def test_a_name_keeps_its_key_unless_replaced(
+def test_a_name_keeps_its_device_unless_replaced(
     path: Path, virtual_device: VirtualDevice, session_virtual_device: VirtualDevice
 ) -> None:
     first = _enrol(path, virtual_device)
-    with pytest.raises(HostKeyMismatch):
+    before = session_virtual_device.logins
+    with pytest.raises(UsageError, match="with another address, identity, host key"):
         _enrol(path, session_virtual_device)
+    assert session_virtual_device.logins == before
     assert inventory.load(path) == (first,)
     second = _enrol(path, session_virtual_device, replace=True)
     assert inventory.load(path) == (second,)

@@ -43,7 +43,7 @@ MAY_IMPORT = {
     **{stage: {stage, *LOWER} for stage in STAGES},
     "testing": {"devices", "testing", *LOWER},
     "data": {"data", "errors", "models"},
-    "models": {"errors", "models"},
+    "models": {"errors", "files", "models"},
     "targets": {"errors", "serial", "targets", "units"},
     "values": {"errors", "models", "serial", "targets", "units", "values"},
     "serial": {"errors", "files"},

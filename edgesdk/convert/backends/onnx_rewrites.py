@@ -8,6 +8,7 @@ import onnx
 import onnx.inliner
 from onnx import helper, numpy_helper
 
+from edgesdk.convert.keeping import KEPT
 from edgesdk.errors import ConversionError
 from edgesdk.models.formats.onnx import subgraphs
 
@@ -47,10 +48,6 @@ def rewritten(proto: onnx.ModelProto) -> onnx.ModelProto:
     _declare_only_what_is_used(copy)
     _name_operators(copy)
     return copy
-
-
-KEPT = "kept in float, as asked"
-"""The doc string of every operator that `keep_in_float` was given or has put in."""
 
 
 def keep_in_float(proto: onnx.ModelProto, names: Collection[str]) -> None:

@@ -7,6 +7,9 @@ INT8 is read from the graph that ONNX Runtime really executes, not from the QDQ 
 
 from __future__ import annotations
 
+import device_agent.runtimes.onnxruntime  # noqa: F401 - turns the telemetry of onnxruntime off
+
+# isort: split
 import logging
 import re
 import tempfile
@@ -24,13 +27,13 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from device_agent import runtimes
 from edgesdk.convert.backends.onnx_rewrites import (
-    KEPT,
     before_activation,
     keep_in_float,
     portable,
     rewritten,
 )
 from edgesdk.convert.footprint import Step, largest_live_bytes
+from edgesdk.convert.keeping import KEPT, kept_in_float
 from edgesdk.convert.sqnr import ErrorMeter
 from edgesdk.convert.toolchains import Array, Description, Sample
 from edgesdk.errors import ConversionError, EdgeSDKError
@@ -77,11 +80,12 @@ def convert(
     Min/max calibration over all samples; weights per channel where the scheme says so.
     """
     scheme = plan.scheme
-    with tempfile.TemporaryDirectory() as scratch, _toolchain():
+    with tempfile.TemporaryDirectory() as scratch, _their_failures():
         clean = Path(scratch) / "clean.onnx"
         quant_pre_process(source, clean, skip_symbolic_shape=True)
         onnx.save(rewritten(onnx.load(str(clean))), str(clean))
-        kept = _kept_in_float(clean, plan.keep_float)
+        names = [node.name for node in onnx.load(str(clean)).graph.node]
+        kept = kept_in_float(names, plan.keep_float)
         quantize_static(
             clean,
             output,
@@ -111,7 +115,7 @@ def _require_edge(model: runtimes.LoadedModel, plan: ConversionPlan) -> None:
 
 
 @contextmanager
-def _toolchain() -> Iterator[None]:
+def _their_failures() -> Iterator[None]:
     """What ONNX Runtime and ONNX raise becomes `ConversionError`; their own talk is kept back.
 
     What they advise has been done, and what goes wrong is in the error.
@@ -140,16 +144,6 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         if sample is not None:
             self._advance(1)
         return sample
-
-
-def _kept_in_float(path: Path, patterns: Sequence[str]) -> list[str]:
-    names = [node.name for node in onnx.load(str(path)).graph.node]
-    for pattern in patterns:
-        if not any(re.fullmatch(pattern, name) for name in names):
-            raise ConversionError(
-                f"keep_float {pattern!r} matches no operator", details=[", ".join(names[:20])]
-            )
-    return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
 
 
 def describe(path: Path) -> Description:
@@ -193,6 +187,7 @@ def _operators(executed: onnx.ModelProto, model: onnx.ModelProto) -> tuple[Opera
         for tensor in executed.graph.initializer
         if tensor.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
     }
+    dtypes = _dtypes(executed) | _dtypes(model)
     found = []
     for index, node in enumerate(executed.graph.node):
         reads_int8 = node.input[0] in quantized if node.input else False
@@ -203,8 +198,29 @@ def _operators(executed: onnx.ModelProto, model: onnx.ModelProto) -> tuple[Opera
         precision, reason = _precision(node.op_type, reads_int8)
         if precision == "float32" and name in kept:
             reason = KEPT
+        elif precision == "float32" and not _has_float(node, dtypes):
+            precision = dtypes[next(name for name in node.input if name)]
+            reason = f"it computes on {precision}, which is not quantized"
         found.append(OperatorPrecision(index, node.op_type, name, precision, reason))
     return tuple(found)
+
+
+def _dtypes(proto: onnx.ModelProto) -> dict[str, str]:
+    """Tensor name to dtype, as far as it is known; contrib operators' results are not."""
+    typed = onnx.shape_inference.infer_shapes(proto)
+    values = (*graph_inputs(typed), *typed.graph.value_info, *typed.graph.output)
+    found = {value.name: value.type.tensor_type.elem_type for value in values}
+    found |= {tensor.name: tensor.data_type for tensor in typed.graph.initializer}
+    return {
+        name: np.dtype(helper.tensor_dtype_to_np_dtype(code)).name
+        for name, code in found.items()
+        if code
+    }
+
+
+def _has_float(node: onnx.NodeProto, dtypes: Mapping[str, str]) -> bool:
+    names = [name for name in (*node.input, *node.output) if name]
+    return any(dtypes.get(name, "float32").startswith("float") for name in names)
 
 
 def _name(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> str:

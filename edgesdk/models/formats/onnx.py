@@ -13,6 +13,7 @@ from onnx import TensorProto
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from edgesdk.errors import ModelError
+from edgesdk.files import sha256_file
 from edgesdk.models.types import Model, TensorSpec
 
 _DTYPES = {
@@ -253,6 +254,9 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
 
 
 def _sha256(files: Sequence[Path]) -> str:
+    """The file's own; with external data, that of all files' digests in order."""
+    if len(files) == 1:
+        return sha256_file(files[0])
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

@@ -25,7 +25,8 @@ from litert_networks import (
 
 from edgesdk.convert.backends import litert
 from edgesdk.convert.backends.litert import flatbuffer
-from edgesdk.errors import ConversionError
+from edgesdk.convert.keeping import KEPT
+from edgesdk.errors import ConversionError, ModelError
 from edgesdk.models.types import TensorSpec
 from edgesdk.targets.types import TensorScheme
 from edgesdk.values.plan import ConversionPlan
@@ -153,7 +154,7 @@ def test_what_stays_in_float_is_listed_with_a_reason(path: Path) -> None:
 def test_what_the_recipe_keeps_in_float_says_so(path: Path) -> None:
     converted = Converted(unary_network(path, "TANH"), keep_float=("h",))
     (kept,) = [o for o in converted.description.operators if o.type == "CONV_2D"]
-    assert (kept.precision, kept.reason) == ("float32", "the recipe keeps it in float")
+    assert (kept.precision, kept.reason) == ("float32", KEPT)
     assert converted.precision("TANH") == "int8"
 
 
@@ -173,7 +174,7 @@ def test_keep_float_matches_names_in_full(path: Path) -> None:
 
 
 def test_keep_float_that_matches_nothing_is_refused(path: Path) -> None:
-    with pytest.raises(ConversionError, match=r"keep_float 'conv\.\*' matches no operator"):
+    with pytest.raises(ModelError, match=r"keep_float 'conv\.\*' matches no operator"):
         Converted(conv_network(path), keep_float=("conv.*",))
 
 

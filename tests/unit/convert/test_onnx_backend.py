@@ -19,7 +19,8 @@ from onnxruntime.quantization import QuantType
 
 from edgesdk.convert.backends import onnx_rewrites
 from edgesdk.convert.backends import onnxruntime as backend
-from edgesdk.errors import ConversionError, DataError
+from edgesdk.convert.keeping import KEPT
+from edgesdk.errors import ConversionError, DataError, ModelError
 from edgesdk.models.opening import open_model
 from edgesdk.targets.types import Scheme, TensorScheme
 from tests.onnx_networks import (
@@ -197,7 +198,7 @@ def test_a_matched_operator_stays_in_float_and_says_why(
     converted = Converted(conv_network(path), keep_float=(name,))
     before = Converted(path).precisions()
     (kept, *_) = [o for o in converted.description.operators if o.name == name]
-    assert (kept.precision, kept.reason) == ("float32", "kept in float, as asked")
+    assert (kept.precision, kept.reason) == ("float32", KEPT)
     left = [o for o in converted.description.operators if o.type == int8_kind]
     assert len(left) == {"QLinearConv": 1}.get(int8_kind, 0)
     assert before[int8_kind] == {"int8"}
@@ -230,9 +231,9 @@ def test_a_pattern_matches_whole_names(path: Path) -> None:
 
 
 def test_a_pattern_that_matches_nothing_is_refused_with_the_names(path: Path) -> None:
-    with pytest.raises(ConversionError, match="keep_float 'linear' matches no operator") as caught:
+    with pytest.raises(ModelError, match="keep_float 'linear' matches no operator") as caught:
         Converted(conv_network(path), keep_float=("linear",))
-    assert "g_linear" in caught.value.details[0]
+    assert "g_linear" in caught.value.hint
 
 
 # The float copy and what old runtimes read
@@ -473,3 +474,14 @@ def test_golden_outputs_equal_those_of_a_fresh_session(path: Path) -> None:
         converted.samples, backend.run(converted.path, kernel, inputs), strict=True
     ):
         assert np.array_equal(found, run(converted.path, sample)["y"])
+
+
+def test_integer_arithmetic_is_not_called_float(path: Path) -> None:
+    net = Network()
+    scores = net.dense(net.input("x", (1, 8)), "y", (8, 4))
+    best = net.node("ArgMax", [scores], "best", axis=1, keepdims=0)
+    net.node("Add", [best, best], "twice")
+    onnx.save(net.model({"twice": (1,)}, "int64"), str(path))
+    operators = {each.type: each for each in Converted(path).description.operators}
+    assert operators["Add"].precision == "int64"
+    assert operators["Add"].reason == "it computes on int64, which is not quantized"

@@ -49,6 +49,21 @@ def fails(code: str, call: Callable[[], object]) -> str:
     return caught.value.message
 
 
+def test_one_session_measures_at_a_time(root: Path, device: Store) -> None:
+    other = Store(str(root))
+    device.begin_measuring()
+    device.begin_measuring()
+    fails("busy", other.begin_measuring)
+    device.close()
+    other.begin_measuring()
+    other.close()
+
+
+def test_measuring_needs_no_writable_disk(root: Path, device: Store) -> None:
+    (root / "measuring.lock").mkdir()  # It cannot be opened to write, as on a read-only disk.
+    device.begin_measuring()
+
+
 def content(root: Path) -> dict[str, bytes]:
     """Every file of the store but locks and what the session staged."""
     return {

@@ -5,6 +5,7 @@ import multiprocessing
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -152,10 +153,38 @@ class TestInventory:
         with pytest.raises(UnknownDevice):
             inventory.remove(path, PI.name)
 
-    def test_the_same_key_may_move_to_another_address(self, path: Path) -> None:
+    def test_the_same_device_again_is_fine(self, path: Path) -> None:
         inventory.add(path, PI)
-        inventory.add(path, replace(PI, host="10.0.0.9"))
-        assert inventory.get(path, PI.name).host == "10.0.0.9"
+        inventory.add(path, PI)
+        assert inventory.load(path) == (PI,)
+
+    @pytest.mark.parametrize(
+        ("change", "named", "detail"),
+        [
+            ({"host": "10.0.0.9"}, "address", "enrolled pi@192.168.1.20, given pi@10.0.0.9"),
+            ({"port": 23}, "address", "given pi@192.168.1.20:23"),
+            ({"user": "root"}, "address", "given root@192.168.1.20"),
+            ({"target": "jetson"}, "target", "enrolled raspberry-pi-5, given jetson"),
+            ({"python": "/opt/python"}, "python", "enrolled python3, given /opt/python"),
+            ({"identity_file": "/key"}, "identity", "enrolled (none), given /key"),
+            ({"virtual": True}, "kind", "enrolled ssh, given virtual"),
+            ({"port": 23, "host_key": OTHER_KEY}, "address, host key", KEY_FINGERPRINT),
+        ],
+        ids=str,
+    )
+    def test_another_device_needs_replace(
+        self, path: Path, change: dict[str, Any], named: str, detail: str
+    ) -> None:
+        inventory.add(path, PI)
+        other = replace(PI, **change)
+        with pytest.raises(UsageError) as caught:
+            inventory.add(path, other)
+        assert caught.value.message == f"kitchen-pi is enrolled already, with another {named}"
+        assert detail in "\n".join(caught.value.details)
+        assert "--replace" in caught.value.hint
+        assert inventory.load(path) == (PI,)
+        inventory.add(path, other, replace=True)
+        assert inventory.load(path) == (other,)
 
     def test_another_key_needs_replace(self, path: Path) -> None:
         inventory.add(path, PI)

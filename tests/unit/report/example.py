@@ -39,10 +39,13 @@ from edgesdk.values.artifact import (
 )
 from edgesdk.values.package import Budget, Package
 from edgesdk.values.plan import ConversionPlan
-from edgesdk.values.report import Report
+from edgesdk.values.report import DataSummary, Report
 from edgesdk.values.results import MeasuredDevice, ModelRun, Predictions, Results, Role
 
 SHA = "3f0b1c5d9e7a2846" * 4
+OTHER_SHA = "3f0b1c5d9e7a2847" * 4
+CALIBRATION = DataSummary("keywords.npz#calibration", 200, SHA)
+EVALUATION = DataSummary("keywords.npz#test", 2000, OTHER_SHA)
 RUNTIME = RuntimeVersion("litert", "ai-edge-litert", "2.3.0")
 GATES = Gates(
     max_accuracy_drop_points=1.0,
@@ -58,12 +61,16 @@ def example_report(
     results: Results | None = None,
     gates: Gates = GATES,
     artifact: Artifact | None = None,
+    calibration: DataSummary = CALIBRATION,
+    evaluation: DataSummary | None = EVALUATION,
     caveats: tuple[str, ...] = (),
 ) -> Report:
     """A report that passes every gate, unless told otherwise."""
     return build_report(
         artifact=artifact or example_artifact(),
         target=example_target(),
+        calibration=calibration,
+        evaluation=evaluation,
         package=example_package(),
         budget=Budget(package_bytes=2**20),
         results=results or example_results(),

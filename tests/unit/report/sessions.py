@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 from edgesdk.validate.gates import Gates
-from edgesdk.values.report import Report
+from edgesdk.values.report import DataSummary, Report
 from edgesdk.values.results import Results
 from tests.unit.report.example import (
+    GATES,
+    SHA,
     example_artifact,
     example_latency,
     example_report,
@@ -16,6 +18,7 @@ from tests.unit.report.example import (
 )
 
 HOSTILE = "<script>alert('x')</script>\x1b[31m[bold red]\"&\u202e"
+LONG_NAME = "model/block_1/conv/Relu6;model/block_1/bn/FusedBatchNormV3;model/block_1/conv/Conv2D1"
 
 
 def virtual_results() -> Results:
@@ -61,6 +64,21 @@ def hostile_report() -> Report:
     )
 
 
+def larger_report() -> Report:
+    """INT8 gained nothing, its tensors have the names that TFLite gives fused ones."""
+    artifact = example_artifact()
+    files = tuple(
+        dataclasses.replace(file, size_bytes=350_000) if file.role == "model" else file
+        for file in artifact.files
+    )
+    errors = tuple(dataclasses.replace(error, name=LONG_NAME) for error in artifact.tensor_errors)
+    return example_report(
+        artifact=dataclasses.replace(artifact, files=files, tensor_errors=errors),
+        calibration=DataSummary("few.npz", 5, SHA),
+        evaluation=None,
+    )
+
+
 REPORTS = {
     "everything passed": example_report(),
     "virtual device": example_report(results=virtual_results()),
@@ -76,5 +94,10 @@ REPORTS = {
             runs=(example_run("int8", 1, 1, samples_ns=(5, 5, 5), block_sizes=(3,)),)
         )
     ),
+    "an asked gate was not measured": example_report(
+        gates=dataclasses.replace(GATES, asked=("accuracy_drop", "p95")),
+        results=example_results(predictions=None),
+    ),
+    "INT8 is larger": larger_report(),
     "hostile names": hostile_report(),
 }

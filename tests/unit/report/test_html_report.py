@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from edgesdk.report.html import render_html
-from tests.unit.report.sessions import HOSTILE, REPORTS
+from tests.unit.report.example import OTHER_SHA, SHA
+from tests.unit.report.sessions import HOSTILE, LONG_NAME, REPORTS
 
 VOID = {"meta", "br"}
 
@@ -102,7 +103,7 @@ def test_the_three_numbers_have_intervals_and_n() -> None:
 
 def test_the_verdict_is_the_first_thing_said_after_the_title() -> None:
     text = words("a gate failed")
-    assert "resnet8 in INT8 on Raspberry Pi 5 fail The gate failed" in text
+    assert "resnet8 in INT8 on bench-pi Converted for Raspberry Pi 5 fail The gate failed" in text
 
 
 def test_a_virtual_device_is_unmistakable() -> None:
@@ -123,6 +124,41 @@ def test_nothing_measured_is_shown_as_such() -> None:
         "Not measured: the golden vectors were not run.",
     ):
         assert fact in text
+
+
+def test_a_gate_that_was_asked_for_and_not_measured_says_so() -> None:
+    page = render_html(REPORTS["an asked gate was not measured"])
+    assert '<div class="verdict not-measured"><strong>not measured</strong>' in page
+    assert "no data were run on the device; this gate was asked for" in page
+    assert "this gate was asked for" not in words("nothing measured")
+
+
+def test_both_data_sets_are_told_apart_by_name_count_and_digest() -> None:
+    text = words("everything passed")
+    for fact in (
+        f"Calibration data keywords.npz#calibration, 200 samples Calibration SHA-256 {SHA}",
+        f"Evaluation data keywords.npz#test, 2,000 samples Evaluation SHA-256 {OTHER_SHA}",
+    ):
+        assert fact in text
+    assert "Evaluation data" not in words("INT8 is larger")
+
+
+def test_what_was_read_once_has_no_n() -> None:
+    text = words("everything passed")
+    assert text.count("one reading") == 2
+    assert "n = 1 " not in text
+    assert "no interval, n = 320" in text
+
+
+def test_a_larger_file_is_not_said_to_have_shrunk() -> None:
+    assert "went from 314 KiB to 342 KiB: 1.1 times larger." in words("INT8 is larger")
+
+
+def test_a_long_tensor_name_is_shortened_and_kept_in_full_as_a_title() -> None:
+    found = outline("INT8 is larger")
+    assert LONG_NAME not in found.text
+    assert ("title", LONG_NAME) in found.attributes
+    assert ("title", "stage0/conv") not in outline("everything passed").attributes
 
 
 def test_a_latency_that_never_settled_is_invalid_and_struck() -> None:

@@ -90,6 +90,10 @@ def change(path: str, value: object) -> Callable[[Any], None]:
         ("verdicts.0.measured", 0, "$.verdicts[0].measured"),
         ("accuracy.mcnemar_p", 2, "$.accuracy"),
         ("package.size_bytes", -1, "$.package.size_bytes"),
+        ("verdicts.0.asked", "yes", "$.verdicts[0].asked"),
+        ("calibration", None, "$.calibration"),
+        ("calibration.samples", 0, "$.calibration.samples"),
+        ("evaluation", "test.npz", "$.evaluation"),
     ],
 )
 def test_it_refuses(path: str, value: object, place: str) -> None:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import io
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from edgesdk.report.terminal import render_terminal
+from edgesdk.report.terminal import render_findings, render_terminal
+from edgesdk.validate.build import find
+from edgesdk.validate.gates import Gates
 from edgesdk.values.report import Report
+from tests.unit.report.example import example_results, example_target
 from tests.unit.report.sessions import REPORTS
 
 
 def shown(report: Report, width: int = 80, colour: bool = False) -> str:
+    return printed(render_terminal(report), width, colour)
+
+
+def printed(rendered: RenderableType, width: int = 80, colour: bool = False) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=colour)
-    console.print(render_terminal(report))
+    console.print(rendered)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -67,6 +74,33 @@ def test_nothing_measured_is_shown_as_such() -> None:
 def test_without_labels_agreement_takes_accuracys_place() -> None:
     text = unwrapped(REPORTS["no labels"])
     assert "Accuracy lost not measured" in text and "same class as float 99.10 %" in text
+
+
+def test_the_target_stands_below_the_title() -> None:
+    first, second, *_ = shown(REPORTS["a gate failed"]).splitlines()
+    assert first.split() == ["FAIL", "resnet8", "in", "INT8", "on", "bench-pi"]
+    assert second.rstrip() == "Converted for Raspberry Pi 5"
+
+
+def test_a_gate_that_was_asked_for_and_not_measured_says_so() -> None:
+    text = unwrapped(REPORTS["an asked gate was not measured"])
+    assert text.startswith("NOT MEASURED")
+    assert "1 of 5 gates was asked for but not measured: accuracy lost to INT8." in text
+    assert "this gate was asked for, so the whole does not pass" in text
+
+
+def test_a_larger_file_is_not_called_smaller() -> None:
+    assert "314 KiB float, 342 KiB INT8 (1.1 times larger)" in unwrapped(REPORTS["INT8 is larger"])
+
+
+@pytest.mark.parametrize(
+    ("left_out", "kept", "gone"),
+    [("predictions", "INT8 latency", "Accuracy"), ("runs", "Accuracy lost", "latency")],
+)
+def test_findings_leave_out_what_was_not_tried(left_out: str, kept: str, gone: str) -> None:
+    results = example_results(**{left_out: None if left_out == "predictions" else ()})
+    text = printed(render_findings(find(results, example_target(), Gates())))
+    assert kept in text and gone not in text
 
 
 def test_doubt_is_shown_beside_the_verdict() -> None:

@@ -14,13 +14,15 @@ from edgesdk.report.wording import (
     interval_text,
     latency_problem,
     p_text,
+    shortened,
+    size_change,
     summary,
     value_text,
 )
 from edgesdk.text import plain
 from edgesdk.validate.gates import Gates
 from edgesdk.values.verdict import Estimate, Interval, Unit, with_symbol, written
-from tests.unit.report.example import example_report, example_results
+from tests.unit.report.example import GATES, example_report, example_results
 from tests.unit.report.sessions import REPORTS
 
 
@@ -122,7 +124,25 @@ def test_ordinary_text_of_any_language_stays() -> None:
         (
             Gates(max_accuracy_drop_points=1.0),
             example_results(),
-            "The gate passed. 1 verdict lies within uncertainty: measuring again could turn it.",
+            "The gate passed, but it is too close to call: measuring again could turn it.",
+        ),
+        (
+            GATES,
+            example_results(),
+            "All 5 gates passed, but 1 of them is too close to call: measuring again could turn"
+            " it.",
+        ),
+        (
+            Gates(max_p95_ns=1, max_accuracy_drop_points=1.0),
+            example_results(),
+            "1 of 2 gates failed: INT8 latency, 95th percentile."
+            " 1 of the verdicts is too close to call: measuring again could turn it.",
+        ),
+        (
+            dataclasses.replace(GATES, asked=("accuracy_drop",)),
+            example_results(predictions=None, parity=None),
+            "1 of 5 gates was asked for but not measured: accuracy lost to INT8."
+            " 1 of 5 gates was not measured: output values off the golden vectors.",
         ),
     ],
 )
@@ -138,10 +158,33 @@ def test_the_outcome_in_words(gates: Gates, results: object, text: str) -> None:
         ("a gate failed", "fail"),
         ("never settled", "invalid"),
         ("no gates", "not measured"),
+        ("an asked gate was not measured", "not measured"),
     ],
 )
 def test_a_pass_that_leaves_gates_unmeasured_is_one_in_part(name: str, word: str) -> None:
     assert headline(REPORTS[name]) == word
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        (370, 100, "3.7 times smaller"),
+        (100, 112, "1.1 times larger"),
+        (100, 1000, "10.0 times larger"),
+        (100, 100, "about the same size"),
+        (100, 101, "about the same size"),
+        (101, 100, "about the same size"),
+    ],
+)
+def test_a_change_of_size_in_words(before: int, after: int, text: str) -> None:
+    assert size_change(before, after) == text
+
+
+@given(st.text(), st.integers(3, 80))
+def test_a_shortened_name_keeps_both_ends(name: str, most: int) -> None:
+    short = shortened(name, most)
+    assert len(short) == min(len(name), most)
+    assert short == name or (name.startswith(short[:1]) and name.endswith(short[-1:]))
 
 
 def test_a_latency_is_withheld_if_it_never_settled_or_rests_on_too_few_runs() -> None:

@@ -10,14 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgesdk.data.samples import Samples
 from edgesdk.errors import MalformedFile
 from edgesdk.serial import from_dict, to_dict
-from edgesdk.validate.build import build_report, find_caveats
+from edgesdk.validate.build import build_report, find_caveats, summarize_data
 from edgesdk.validate.gates import Gates
+from edgesdk.validate.summaries import speedup
 from edgesdk.values.package import Budget
-from edgesdk.values.report import Report
+from edgesdk.values.report import DataSummary, Report
 from edgesdk.values.results import ModelRun, Predictions, Results, Role
 from tests.unit.report.example import (
+    CALIBRATION,
+    GATES,
+    SHA,
     example_artifact,
     example_package,
     example_report,
@@ -53,6 +58,8 @@ def test_the_time_is_written_as_utc() -> None:
     report = build_report(
         artifact=example_artifact(),
         target=example_target(),
+        calibration=CALIBRATION,
+        evaluation=None,
         package=example_package(),
         budget=Budget(),
         results=example_results(),
@@ -115,6 +122,96 @@ def test_models_run_in_two_settings_are_a_caveat() -> None:
     single = dataclasses.replace(fast, opened=dataclasses.replace(fast.opened, threads=1))
     found = caveats(example_results(runs=(slow, single)))
     assert "xnnpack kernels, 4 threads, INT8 with" in found and "1 thread." in found
+
+
+def timed(float_ns: tuple[int, ...], int8_ns: tuple[int, ...], sizes: tuple[int, ...]) -> Results:
+    return example_results(
+        runs=(
+            example_run("float", 1, 1, samples_ns=float_ns, block_sizes=sizes),
+            example_run("int8", 1, 1, samples_ns=int8_ns, block_sizes=sizes),
+        )
+    )
+
+
+def test_int8_that_is_slower_is_a_caveat() -> None:
+    slow, fast = example_results().runs
+    swapped = (
+        dataclasses.replace(slow, latency=fast.latency),
+        dataclasses.replace(fast, latency=slow.latency),
+    )
+    found = caveats(example_results(runs=swapped))
+    assert found == "INT8 is slower than float here: 0.368 times as fast (0.366 to 0.369)."
+
+
+def test_int8_that_is_slower_in_too_few_turns_for_an_interval_is_a_caveat() -> None:
+    found = caveats(timed((100,), (125,), (1,)))
+    assert found == "INT8 is slower than float here: 0.80 times as fast."
+
+
+def test_int8_that_may_be_as_fast_is_none() -> None:
+    even = tuple(100 + 2 * (i % 2) for i in range(10))
+    odd = tuple(101 + 2 * ((i + 1) % 2) for i in range(10))
+    results = timed(even, odd, (1,) * 10)
+    ratio = speedup(results)
+    assert ratio is not None and ratio.interval is not None
+    assert ratio.interval.low < 1 <= ratio.interval.high
+    assert "slower" not in caveats(results)
+
+
+@pytest.mark.parametrize(("load", "warned"), [(4.1, True), (4.0, False), (None, False)])
+def test_more_load_than_cpus_at_any_moment_is_a_caveat(load: float | None, warned: bool) -> None:
+    slow, fast = example_results().runs
+    *others, last = fast.latency.conditions
+    conditions = (*others, dataclasses.replace(last, load_average=load))
+    busy = dataclasses.replace(
+        fast, latency=dataclasses.replace(fast.latency, conditions=conditions)
+    )
+    wanted = "The latencies competed with other work: the load average reached 4.1 on 4 CPUs."
+    assert caveats(example_results(runs=(slow, busy))) == (wanted if warned else "")
+
+
+@pytest.mark.parametrize(("int8_bytes", "warned"), [(321_088, True), (321_087, False)])
+def test_an_int8_file_that_is_not_smaller_is_a_caveat(int8_bytes: int, warned: bool) -> None:
+    artifact = example_artifact()
+    model, *others = artifact.files
+    model = dataclasses.replace(model, size_bytes=int8_bytes)
+    report = example_report(artifact=dataclasses.replace(artifact, files=(model, *others)))
+    wanted = "The INT8 file is not smaller than the float one: 314 KiB against 314 KiB."
+    assert report.caveats == ((wanted,) if warned else ())
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"), [(1, "on 1 sample:"), (19, "on 19 samples:"), (20, "")]
+)
+def test_few_calibration_samples_are_a_caveat(samples: int, said: str) -> None:
+    report = example_report(calibration=DataSummary("few.npz", samples, SHA))
+    assert [caveat for caveat in report.caveats if "Calibrated" in caveat] == (
+        [f"Calibrated {said} fewer than 20 may miss values that the device will meet."]
+        if said
+        else []
+    )
+
+
+def test_evaluation_on_the_calibration_data_is_a_caveat() -> None:
+    (found,) = example_report(evaluation=DataSummary("copy.npz", 200, SHA)).caveats
+    assert "The evaluation data are the calibration data" in found
+
+
+def test_the_report_names_both_data_sets() -> None:
+    samples = Samples("mine.npz#test", 3, SHA, None, lambda: iter(()))
+    report = example_report(evaluation=summarize_data(samples))
+    assert report.calibration == CALIBRATION
+    assert report.evaluation == DataSummary("mine.npz#test", 3, SHA)
+    assert example_report(evaluation=None).evaluation is None
+
+
+def test_a_gate_that_was_asked_for_and_not_measured_keeps_the_report_from_passing() -> None:
+    results = example_results(predictions=None)
+    asked = dataclasses.replace(GATES, asked=("accuracy_drop",))
+    report = example_report(gates=asked, results=results)
+    assert (report.outcome, report.exit_code) == ("not measured", 6)
+    default = example_report(gates=GATES, results=results)
+    assert (default.outcome, default.exit_code) == ("pass", 0)
 
 
 def test_the_caller_adds_what_only_it_knows() -> None:

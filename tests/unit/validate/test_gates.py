@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from edgesdk.errors import ExitCode, UsageError
+from edgesdk.flows.package import travelling
 from edgesdk.targets.types import GateBounds
 from edgesdk.validate.gates import Gates, exit_code, judge, outcome, resolve_gates
 from edgesdk.values.package import Budget
@@ -38,7 +39,41 @@ def test_a_later_layer_wins_field_by_field() -> None:
         GateBounds(max_p95="20 ms", max_peak_ram="64 MiB"),
         GateBounds(max_accuracy_drop_points=0.0),
     )
-    assert gates == Gates(0.0, 20_000_000, 64 * 2**20, None, None)
+    assert gates.bounds() == {
+        "max_accuracy_drop_points": 0.0,
+        "max_p95_ns": 20_000_000,
+        "max_peak_ram_bytes": 64 * 2**20,
+    }
+
+
+def test_what_the_first_layer_sets_alone_was_not_asked_for() -> None:
+    target = GateBounds(max_accuracy_drop_points=2.0, max_p95="10 ms")
+    assert resolve_gates(target).asked == ()
+    asked = resolve_gates(
+        target, GateBounds(max_p95="20 ms"), GateBounds(max_parity_mismatch_percent=0.0)
+    ).asked
+    assert asked == ("p95", "parity")
+
+
+@pytest.mark.parametrize(
+    ("layer", "gate"),
+    [
+        (GateBounds(max_accuracy_drop_points=1.0), "accuracy_drop"),
+        (GateBounds(max_p95="1 ms"), "p95"),
+        (GateBounds(max_peak_ram="1 MiB"), "peak_ram"),
+        (GateBounds(max_parity_mismatch_percent=1.0), "parity"),
+    ],
+)
+def test_a_verdict_tells_whether_it_was_asked_for(layer: GateBounds, gate: str) -> None:
+    (asked,) = judge(example_results(), resolve_gates(GateBounds(), layer))
+    (default,) = judge(example_results(), resolve_gates(layer))
+    assert (asked.gate, asked.asked) == (gate, True)
+    assert (default.gate, default.asked) == (gate, False)
+
+
+def test_a_package_carries_bounds_only() -> None:
+    gates = resolve_gates(GateBounds(), GateBounds(max_accuracy_drop_points=1))
+    assert travelling(gates) == {"max_accuracy_drop_points": 1.0}
 
 
 def test_the_budget_sets_package_size_and_peak_ram() -> None:
@@ -206,3 +241,26 @@ def test_the_gravest_verdict_decides(statuses: list[Status], word: Status, code:
     verdicts = [Verdict("p95", "", "ns", 1, None, status) for status in statuses]
     assert outcome(verdicts) == word
     assert exit_code(verdicts) == code
+
+
+@pytest.mark.parametrize(
+    ("others", "word", "code"),
+    [
+        ([], "not measured", ExitCode.INVALID_MEASUREMENT),
+        (["pass", "not measured"], "not measured", ExitCode.INVALID_MEASUREMENT),
+        (["invalid"], "invalid", ExitCode.INVALID_MEASUREMENT),
+        (["invalid", "fail"], "fail", ExitCode.GATE_FAILED),
+    ],
+)
+def test_an_asked_gate_that_was_not_measured_is_graver_than_a_pass(
+    others: list[Status], word: Status, code: ExitCode
+) -> None:
+    asked = Verdict("parity", "", "percent", 1, None, "not measured", asked=True)
+    verdicts = [*(Verdict("p95", "", "ns", 1, None, status) for status in others), asked]
+    assert outcome(verdicts) == word
+    assert exit_code(verdicts) == code
+
+
+def test_an_asked_gate_that_was_measured_passes() -> None:
+    verdicts = [Verdict("p95", "", "ns", 1, None, "pass", asked=True)]
+    assert (outcome(verdicts), exit_code(verdicts)) == ("pass", ExitCode.PASSED)

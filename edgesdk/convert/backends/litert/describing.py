@@ -15,6 +15,7 @@ from edgesdk.convert.backends.litert import flatbuffer as tflite
 from edgesdk.convert.backends.litert.detours import has_int8_form
 from edgesdk.convert.backends.litert.quantizing import KEPT_FLOAT
 from edgesdk.convert.footprint import Step, largest_live_bytes
+from edgesdk.convert.keeping import KEPT
 from edgesdk.values.artifact import OperatorPrecision, TensorSize
 
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
@@ -58,7 +59,7 @@ def _precision(model: Any, operator: Any) -> str:
 def _reason(model: Any, operator: Any, name: str, precision: str) -> str:
     kept = (tflite.metadata(model, KEPT_FLOAT) or b"").decode().split("\n")
     if name in kept:
-        return "the recipe keeps it in float"
+        return KEPT
     if not precision.startswith("float"):
         return f"it computes on {precision}, which is not quantized"
     if not has_int8_form(tflite.operator_code(model, operator)):

@@ -34,6 +34,7 @@ from edgesdk.convert.backends.litert.detours import (
 from edgesdk.convert.backends.litert.fixups import name_tensors
 from edgesdk.convert.backends.litert.ranges import statistics
 from edgesdk.convert.backends.litert.versioning import write_versions
+from edgesdk.convert.keeping import kept_in_float
 from edgesdk.errors import ConversionError
 from edgesdk.targets.types import Scheme
 from edgesdk.values.plan import ConversionPlan
@@ -65,7 +66,7 @@ def quantized(content: bytes, ranges: Mapping[str, Range], plan: ConversionPlan)
     """
     _require_supported(plan.scheme)
     model, original = tflite.read_model(content), tflite.read_model(content)
-    kept = _kept_in_float(model, plan.keep_float)
+    kept = kept_in_float(_names(model), plan.keep_float)
     ranged = statistics(model, ranges, plan.scheme)
     marker, copies = separate_outputs(model)
     recipe = _recipe(plan, _scopes(model, [*kept, *copies] if plan.io == "float32" else kept))
@@ -104,15 +105,9 @@ def _require_supported(scheme: Scheme) -> None:
         )
 
 
-def _kept_in_float(model: Any, patterns: tuple[str, ...]) -> list[str]:
+def _names(model: Any) -> list[str]:
     graph = model.subgraphs[0]
-    names = [tflite.operator_name(graph, operator) for operator in graph.operators]
-    for pattern in patterns:
-        if not any(re.fullmatch(pattern, name) for name in names):
-            raise ConversionError(
-                f"keep_float {pattern!r} matches no operator", details=[", ".join(names[:20])]
-            )
-    return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
+    return [tflite.operator_name(graph, operator) for operator in graph.operators]
 
 
 def _recipe(plan: ConversionPlan, in_float: Iterable[tuple[str, Any]]) -> RecipeManager:

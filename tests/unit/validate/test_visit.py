@@ -1,0 +1,113 @@
+"""Facts about a visit: which models are loaded, in which order, and on what they predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from device_agent.protocol import Bench, Benched, CheckParity, Opened, OpenModel, Parity
+from edgesdk.data.samples import Samples
+from edgesdk.progress import Progress, Silent
+from edgesdk.validate.visit import Reference, validate
+from edgesdk.values.results import Results
+from edgesdk.values.timing import Timing
+from tests.unit.report.example import SHA, example_results
+
+EXAMPLE = example_results()
+FLOAT = Path("float.tflite")
+
+
+class Visited:
+    """A device that writes down what it is asked and answers from the example session."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def stage(self, path: Path, progress: Progress) -> str:
+        self.asked.append(f"stage {path}")
+        return "staged"
+
+    def open_model(self, request: OpenModel) -> Opened:
+        self.asked.append(f"open {request.key}")
+        run = EXAMPLE.runs[0 if request.key == "float" else 1]
+        return run.opened
+
+    def predict(
+        self,
+        keys: Sequence[str],
+        samples: Iterable[Mapping[str, Any]],
+        count: int,
+        output: int,
+        progress: Progress,
+    ) -> Mapping[str, tuple[int, ...]]:
+        self.asked.append(f"predict {count} with {' and '.join(keys)}")
+        return dict.fromkeys(keys, (1,) * count)
+
+    def check_parity(self, request: CheckParity) -> Parity:
+        self.asked.append("parity")
+        assert EXAMPLE.parity is not None
+        return EXAMPLE.parity
+
+    def bench(self, request: Bench, progress: Progress) -> Benched:
+        self.asked.append(f"bench {' and '.join(request.keys)}")
+        return Benched(tuple(EXAMPLE.runs[key == "int8"].latency for key in request.keys))
+
+
+def samples(labels: tuple[int, ...] | None = (1, 0)) -> Samples:
+    stored = None if labels is None else np.array(labels, np.int64)
+    return Samples("two.npz", 2, SHA, stored, lambda: iter(()))
+
+
+def visit(reference: Reference | None, timing: Timing | None) -> tuple[list[str], Results]:
+    agent = Visited()
+    results = validate(
+        agent,
+        EXAMPLE.device,
+        EXAMPLE.installed,
+        reference=reference,
+        timing=timing,
+        progress=Silent(),
+    )
+    return agent.asked, results
+
+
+@pytest.mark.parametrize(
+    ("reference", "timing", "asked"),
+    [
+        (None, None, ["open int8", "parity"]),
+        (None, Timing(), ["open int8", "parity", "bench int8"]),
+        (
+            Reference(FLOAT, None),
+            Timing(),
+            ["stage float.tflite", "open float", "open int8", "parity", "bench float and int8"],
+        ),
+        (
+            Reference(FLOAT, samples()),
+            None,
+            [
+                *("stage float.tflite", "open float", "open int8"),
+                *("predict 2 with float and int8", "parity"),
+            ],
+        ),
+    ],
+    ids=["parity alone", "INT8 timed", "both timed", "both on data"],
+)
+def test_a_visit_does_what_was_asked(
+    reference: Reference | None, timing: Timing | None, asked: list[str]
+) -> None:
+    assert visit(reference, timing)[0] == asked
+
+
+def test_labels_come_from_the_data() -> None:
+    _, results = visit(Reference(FLOAT, samples()), None)
+    assert results.predictions is not None and results.predictions.labels == (1, 0)
+    _, results = visit(Reference(FLOAT, samples(None)), None)
+    assert results.predictions is not None and results.predictions.labels is None
+
+
+def test_without_data_nothing_is_predicted() -> None:
+    assert visit(Reference(FLOAT, None), None)[1].predictions is None
