@@ -1,4 +1,4 @@
-"""The Python API: every command as a function of the same name, and the stages they are made of.
+"""The Python API: every command as a function, and the values they take.
     from edgesdk import api
 
     api.convert("digits.onnx", "raspberry-pi-5", "digits.npz#calibration", "out/artifact")

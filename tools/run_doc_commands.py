@@ -35,6 +35,8 @@ def blocks(text: str) -> Iterator[Block]:
 def run(path: Path) -> int:
     """Run a file's blocks; the first failing command's exit code, or 0."""
     found = list(blocks(path.read_text()))
+    if not found:
+        print(f"{path}: has no command to run")
     for block in found:
         if block.reason:
             print(f"{path}: not run ({block.reason}): {block.code.strip().splitlines()[0]} ...")

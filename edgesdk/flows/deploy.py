@@ -10,15 +10,15 @@ from edgesdk.convert.conversion import Conversion, convert
 from edgesdk.convert.planning import plan_conversion
 from edgesdk.data.samples import Samples, check_labels, open_samples
 from edgesdk.devices.inventory import Device
-from edgesdk.errors import IncompatibleTarget
+from edgesdk.errors import ArtifactError, IncompatibleTarget
 from edgesdk.flows.package import travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
 from edgesdk.flows.session import agent_on, find_device, require_ready
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import Model
 from edgesdk.package.budget import resolve_budget
-from edgesdk.package.building import build_package
-from edgesdk.progress import Progress, Silent
+from edgesdk.package.building import build_package, check_release, package_name
+from edgesdk.progress import Advance, Progress, Silent
 from edgesdk.serial import write_json
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import BudgetText, GateBounds, Target
@@ -67,25 +67,27 @@ def deploy(
             no error: it is in the report.
     """
     shown = progress or Silent()
+    called = release or Release()
+    folder = _folder(Path(output))
     enrolled = find_device(device)
     descriptor = _target_for(enrolled, target)
     opened = open_model(model, input_shapes)
-    samples = open_samples(calibration, opened.inputs)
-    evaluation = None if dataset is None else _evaluation(dataset, opened)
+    check_release(called, opened.name)
+    with shown.task("reading the data", 0) as advance:
+        samples = open_samples(calibration, opened.inputs, advance)
+        evaluation = None if dataset is None else _evaluation(dataset, opened, advance)
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
     plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
     with agent_on(enrolled) as agent:
         require_ready(enrolled, agent.environment, plan)
 
-    folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     conversion = convert(opened, plan, samples, folder / "artifact", shown)
-    called = release or Release()
     package = build_package(
         conversion.artifact,
         conversion.directory,
-        folder / f"{called.name or opened.name}.edgepkg",
+        folder / f"{package_name(called, opened.name)}.edgepkg",
         called,
         limits,
         travelling(bounds),
@@ -107,6 +109,12 @@ def deploy(
     return report
 
 
+def _folder(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise ArtifactError(f"{path} is a file, expected a directory to write the results to")
+    return path
+
+
 def _target_for(device: Device, wanted: str | None) -> Target:
     enrolled_as = load_target(device.target)
     target = load_target(wanted) if wanted else enrolled_as
@@ -119,8 +127,8 @@ def _target_for(device: Device, wanted: str | None) -> Target:
     return target
 
 
-def _evaluation(dataset: str, model: Model) -> Samples:
-    samples = open_samples(dataset, model.inputs)
+def _evaluation(dataset: str, model: Model, advance: Advance) -> Samples:
+    samples = open_samples(dataset, model.inputs, advance)
     check_labels(samples, model.outputs)
     return samples
 

@@ -7,6 +7,7 @@ manifest's canonical bytes are what a signature will cover.
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,13 +66,18 @@ def build_package(
     return Package(output, manifest, len(sealed))
 
 
+def package_name(release: Release, model_name: str) -> str:
+    """The release's name; without one the model's, with dashes for what a package may not have."""
+    return release.name or re.sub(r"[^A-Za-z0-9._-]+", "-", model_name).strip("-._") or "model"
+
+
 def check_release(release: Release, model_name: str) -> None:
     """Refuse a name, version or sequence number that no package may have.
 
     Raises:
         PackageError: says which, and what is allowed.
     """
-    name = release.name or model_name
+    name = package_name(release, model_name)
     if not archive.is_file_name(name):
         raise PackageError(
             f"found the package name {name!r}, expected letters, digits, dots, dashes and "
@@ -117,7 +123,7 @@ def _manifest(
     plan = artifact.plan
     return Manifest(
         format=FORMAT,
-        name=release.name or plan.model_name,
+        name=package_name(release, plan.model_name),
         version=release.version,
         sequence=release.sequence,
         compatibility=Compatibility(

@@ -13,7 +13,11 @@ from edgesdk.values.recipe import PortDType
 
 @dataclass(frozen=True, slots=True)
 class ConversionPlan:
-    """Everything that determines the artifact's bytes; its digest is the cache key."""
+    """Every choice that the artifact's bytes depend on; its digest is the cache key.
+
+    What is not chosen is this machine's CPU: the account of ONNX operators and the golden outputs
+    are made with the kernels it has.
+    """
 
     model_name: str
     model_format: str

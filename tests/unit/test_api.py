@@ -6,6 +6,8 @@ import inspect
 
 import pytest
 
+import device_agent
+import edgesdk
 from edgesdk import api
 from edgesdk.cli.main import app
 
@@ -27,3 +29,7 @@ def test_every_listed_name_is_there(name: str) -> None:
 def test_another_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = api.nothing
+
+
+def test_agent_and_workstation_carry_one_version() -> None:
+    assert edgesdk.__version__ == device_agent.VERSION

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesdk.errors import ExitCode, PackageError
-from edgesdk.package.building import build_package, read_package
+from edgesdk.package.building import build_package, package_name, read_package
 from edgesdk.values.artifact import Artifact
 from edgesdk.values.package import Budget, Package, Release
 from tests.unit.package.artifacts import CONTENTS, PLAN, make_artifact
@@ -305,3 +305,10 @@ def test_missing_folders_on_the_way_are_made(tmp_path: Path, artifact: Artifact)
     output = tmp_path / "new" / "folder" / "p.edgepkg"
     build_package(artifact, tmp_path / "artifact", output, Release(), Budget(), {})
     assert output.is_file()
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [("mob net", "mob-net"), ("a/b;c", "a-b-c"), ("größe", "gr-e"), ("...", "model")]
+)  # fmt: skip
+def test_a_model_name_that_no_package_may_have_is_mended(model: str, name: str) -> None:
+    assert package_name(Release(), model) == name
