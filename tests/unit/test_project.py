@@ -155,11 +155,11 @@ def test_without_a_name_no_file_is_fine(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('gates = {max_p95 = "fast"}', "expected a duration such as '10 ms' or '2 s' @ $.gates.max_p95"),
+        ('gates = {max_p95 = "fast"}', "found 'fast', expected a duration"),
         ("gates = {max_accuracy_drop_points = -1.0}", "@ $.gates.max_accuracy_drop_points"),
         ('budget = {package = "big"}', "@ $.budget.package"),
     ],
-)  # fmt: skip
+)
 def test_a_budget_or_gate_that_does_not_hold_is_named(path: Path, line: str, problem: str) -> None:
     path.write_text(line)
     with pytest.raises(ProjectError) as caught:

@@ -165,15 +165,6 @@ def test_a_name_that_is_not_allowed_is_refused(
     assert not (tmp_path / "p.edgepkg").exists()
 
 
-def test_a_model_whose_name_is_not_allowed_needs_another(
-    tmp_path: Path, artifact: Artifact
-) -> None:
-    spaced = replace(artifact, plan=replace(PLAN, model_name="my model"))
-    with pytest.raises(PackageError, match="found the package name 'my model'"):
-        build(tmp_path, spaced)
-    assert build(tmp_path, spaced, name="mine").manifest.name == "mine"
-
-
 def test_a_negative_sequence_is_refused(tmp_path: Path, artifact: Artifact) -> None:
     with pytest.raises(PackageError, match="found the sequence number -1, expected 0 or more"):
         build(tmp_path, artifact, sequence=-1)
@@ -308,7 +299,8 @@ def test_missing_folders_on_the_way_are_made(tmp_path: Path, artifact: Artifact)
 
 
 @pytest.mark.parametrize(
-    ("model", "name"), [("mob net", "mob-net"), ("a/b;c", "a-b-c"), ("größe", "gr-e"), ("...", "model")]
-)  # fmt: skip
+    ("model", "name"),
+    [("mob net", "mob-net"), ("a/b;c", "a-b-c"), ("größe", "gr-e"), ("...", "model")],
+)
 def test_a_model_name_that_no_package_may_have_is_mended(model: str, name: str) -> None:
     assert package_name(Release(), model) == name
