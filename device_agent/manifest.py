@@ -8,8 +8,9 @@ over the same bytes.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from device_agent.codec import canonical
 
@@ -115,3 +116,17 @@ def runs_on(machine: str, architectures: Tuple[str, ...]) -> bool:
         return _MACHINE_ALIASES.get(name.lower(), name.lower())
 
     return not architectures or plain(machine) in {plain(name) for name in architectures}
+
+
+def is_at_least(version: str, minimum: str) -> bool:
+    """Whether a version is the minimum or newer, by their release parts; "" is below all."""
+    return _numbers(version) >= _numbers(minimum)
+
+
+def _numbers(version: str) -> List[int]:
+    """The release part, without trailing zeros: "2.10.0rc1" is [2, 10]."""
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(part) for part in match.group().split(".")] if match else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return numbers

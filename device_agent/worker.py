@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import time
 import typing
-from typing import Any, Callable, Dict, List, Optional, Type
+from typing import Any, Callable, Dict, Optional, Type
 
 from device_agent import runtimes
 from device_agent.channel import Channel, Payload, guard_standard_streams
 from device_agent.environment import peak_rss_bytes, rss_bytes, usable_cpus
 from device_agent.failures import AgentFailure
+from device_agent.manifest import is_at_least
 from device_agent.protocol import ErrorCode, Progress, RuntimeVersion
 from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, RuntimeFailed
 from device_agent.timing import time_block, warm_up
@@ -173,17 +173,8 @@ def require_version(found: RuntimeVersion, minimum: str) -> None:
     Raises:
         AgentFailure: "no_runtime".
     """
-    if _numbers(found.version) < _numbers(minimum):
+    if not is_at_least(found.version, minimum):
         raise _no_runtime(f"found {found.package} {found.version}, expected {minimum} or newer")
-
-
-def _numbers(version: str) -> List[int]:
-    """The release part, without trailing zeros: "2.10.0rc1" is [2, 10]."""
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    numbers = [int(part) for part in match.group().split(".")] if match else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return numbers
 
 
 def _no_runtime(message: str) -> AgentFailure:

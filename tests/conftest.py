@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+# Tests import onnxruntime themselves, too; its telemetry must be off before that.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
 
@@ -31,6 +34,7 @@ UsePAM no
 StrictModes no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
+SetEnv HOME={directory}/home
 PermitRootLogin prohibit-password
 {settings}
 """
@@ -85,6 +89,7 @@ def _serve_sshd(directory: Path, settings: str) -> Iterator[Device]:
     user = _require_sshd()
     host_key = _make_key(directory / "host_key")
     client_key = _make_key(directory / "client_key")
+    (directory / "home").mkdir()
     (directory / "authorized_keys").write_text(client_key + "\n")
     port = _free_port()
     config = directory / "sshd_config"

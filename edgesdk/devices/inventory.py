@@ -102,7 +102,7 @@ class Device:
 
     Args:
         name: what the user calls it.
-        target: id of the catalogue entry that describes it.
+        target: id of the target it is, or the absolute path of its descriptor.
         host_key: the one key it may answer with, "ssh-ed25519 AAAA...".
         identity_file: private key to log in with; None asks ssh-agent, then ~/.ssh.
         python: the interpreter on the device, a name on its PATH or a path.

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent.protocol import Environment
@@ -42,7 +43,7 @@ def add_device(
 
     Args:
         address: "user@host" or "user@host:port".
-        target: id of the target it is.
+        target: id of the target it is, or the path of its descriptor.
         say: told that the device has no runtime for that target, which does not keep it out.
         replace: an enrolled device of that name, whatever differs.
 
@@ -62,17 +63,21 @@ def add_device(
         inventory.default_path(),
         name,
         parse_address(address),
-        target,
+        _kept(target),
         confirm=confirm,
         admit=admit,
         identity_file=identity_file,
         python=python,
         replace=replace,
     )
-    wanted = [runtime.name for runtime in kind.runtimes]
-    if lack := lack_of_runtime(visited.device, visited.environment, wanted):
+    if lack := lack_of_runtime(visited.device, visited.environment, kind.runtimes):
         say(f"warning: {lack.message}; {lack.hint}")
     return visited
+
+
+def _kept(target: str) -> str:
+    """The target as the inventory keeps it: a descriptor's path must hold from every folder."""
+    return str(Path(target).resolve()) if target.endswith(".toml") else target
 
 
 def list_devices() -> tuple[Device, ...]:
@@ -125,7 +130,8 @@ def emulate(
     """
     from edgesdk.devices.virtual import VirtualDevice  # needs an extra that others do not
 
-    kind = load_target(target or _generic_target()).id
+    kind = _kept(target) if target else _generic_target()
+    load_target(kind)
     path = inventory.default_path()
     if any(known.name == name and not known.virtual for known in inventory.load(path)):
         raise UsageError(f"{name} is enrolled as a real device", hint="choose another --name")

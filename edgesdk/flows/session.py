@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from device_agent.manifest import runs_on
+from device_agent.manifest import is_at_least, runs_on
 from device_agent.protocol import Environment, ErrorCode
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.ssh import connect
 from edgesdk.errors import AgentError
-from edgesdk.targets.types import RuntimeName
+from edgesdk.targets.types import Runtime, RuntimeName
 from edgesdk.values.plan import ConversionPlan
 
 _RUNTIME_PACKAGES: dict[RuntimeName, str] = {
@@ -35,10 +35,10 @@ def require_ready(device: Device, environment: Environment, plan: ConversionPlan
     """Refuse a device that cannot run what is about to be made for it, before it is made.
 
     Raises:
-        AgentError: another architecture, or no such runtime.
+        AgentError: another architecture, no such runtime, or too old a one.
     """
     require_architecture(device, environment, plan.target_id, plan.target_architecture)
-    if lack := lack_of_runtime(device, environment, (plan.runtime.name,)):
+    if lack := lack_of_runtime(device, environment, (plan.runtime,)):
         raise lack
 
 
@@ -62,17 +62,20 @@ def require_architecture(
 
 
 def lack_of_runtime(
-    device: Device, environment: Environment, wanted: Sequence[RuntimeName]
+    device: Device, environment: Environment, wanted: Sequence[Runtime]
 ) -> AgentError | None:
     """What to say of a device that has none of the wanted runtimes; None where it has one."""
-    if {found.runtime for found in environment.runtimes} & set(wanted):
-        return None
-    packages = [_RUNTIME_PACKAGES[name] for name in wanted]
+    for runtime in wanted:
+        for found in environment.runtimes:
+            if found.runtime == runtime.name and is_at_least(found.version, runtime.min_version):
+                return None
+    packages = [f"{_RUNTIME_PACKAGES[each.name]}>={each.min_version}" for each in wanted]
+    installs = " or ".join(f"pip install '{package}'" for package in packages)
     return AgentError(
         f"{device.python} on {device.name} (Python {environment.python}) has no "
         f"{' or '.join(packages)} to run converted models",
         code=ErrorCode.NO_RUNTIME,
-        hint=f"{' or '.join(f'pip install {package}' for package in packages)} on the device; "
+        hint=f"{installs} on the device; "
         "if it is in a virtual environment there, name its interpreter: "
         f"edgesdk device add {device.name} ... --python PATH --replace",
     )

@@ -133,11 +133,7 @@ def test_pushing_twice_writes_once(cli: Cli, device: VirtualDevice) -> None:
 
 def test_over_openssh(cli: Cli, sshd_device: Device) -> None:
     cli.enrol(replace(sshd_device, name="bench", target=TARGET, python=sys.executable))
-    try:
-        done = deploy(cli, "digits.onnx", "--json")
-    finally:
-        folder = Path.home() / ".edgesdk"
-        assert folder.is_dir()
+    done = deploy(cli, "digits.onnx", "--json")
     assert done.code == 0, done.err
     assert done.json["results"]["device"]["virtual"] is False
 
@@ -227,3 +223,18 @@ def test_completion_knows_the_commands(cli: Cli) -> None:
         text=True,
     )
     assert done.stdout.split() == ["deploy"]
+
+
+def test_a_target_of_ones_own_works_wherever_an_id_does(cli: Cli) -> None:
+    base = "_x86-cpu" if "x86" in TARGET else "_arm-cpu"
+    (cli.folder / "mine.toml").write_text(
+        f'extends = "{base}"\nname = "Mine"\nvendor = "Me"\nsoc = "Unknown"\n'
+        '[[compute_units]]\nid = "cpu"\nkind = "cpu"\ncore = "Unknown"\n'
+    )
+    inner = cli.argv(
+        *("deploy", DIGITS / "digits.tflite", "--device", "mine", "--calibration", CALIBRATION),
+        *("--dataset", TEST, "-o", "out", "--seconds", "0.2", "--json"),
+    )
+    done = cli("device", "emulate", "--name", "mine", "--target", "./mine.toml", "--", *inner)
+    assert done.code == 0, done.err
+    assert done.json["target"]["id"] == "mine"

@@ -78,7 +78,7 @@ def test_a_device_without_a_runtime_is_stored_with_a_warning(
         done = add(cli, bare, "--json")
     assert done.code == 0, done.err
     (warning,) = (line for line in done.err.splitlines() if line.startswith("warning: "))
-    for words in ("pip install onnxruntime", "pip install ai-edge-litert", "--python PATH"):
+    for words in ("pip install 'onnxruntime>=", "pip install 'ai-edge-litert>=", "--python PATH"):
         assert words in warning
     assert stored(cli) == [done.json]
 

@@ -6,7 +6,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from edgesdk.errors import ExitCode, PackageError
 from edgesdk.package.building import build_package, package_name, read_package
 from edgesdk.values.artifact import Artifact
 from edgesdk.values.package import Budget, Package, Release
-from tests.unit.package.artifacts import CONTENTS, PLAN, make_artifact
+from tests.unit.package.artifacts import CONTENTS, make_artifact
 
 ROOT = Path(__file__).parents[3]
 
