@@ -57,12 +57,14 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     as_json = "--json" in arguments
-    signal.signal(signal.SIGTERM, _terminate)
+    # typer would turn Ctrl-C into a bare exit code, with no word to the user.
+    signal.signal(signal.SIGINT, _end)
+    signal.signal(signal.SIGTERM, _end)
     try:
         with output.json_alone() if as_json else nullcontext():
             code = app(arguments, prog_name="edgesdk", standalone_mode=False)
-    except _Terminated:
-        return _show(Interrupted(signal.SIGTERM), as_json)
+    except _Ended as ended:
+        return _show(Interrupted(ended.signal_number), as_json)
     except EdgeSDKError as error:
         return _show(error, as_json)
     except OSError as error:
@@ -74,7 +76,7 @@ def run(arguments: list[str]) -> int:
             return int(ExitCode.USAGE)
         hint = "edgesdk COMMAND --help shows what it takes"
         return _show(UsageError(error.format_message(), hint=hint), as_json)
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:  # the end of input at a question
         return _show(Interrupted(signal.SIGINT), as_json)
     return code if isinstance(code, int) else int(ExitCode.PASSED)
 
@@ -84,9 +86,12 @@ def _show(error: EdgeSDKError, as_json: bool) -> int:
     return int(error.exit_code)
 
 
-class _Terminated(BaseException):
-    """SIGTERM came; everything that is open is closed on the way out, as for Ctrl-C."""
+class _Ended(BaseException):
+    """A signal came; everything that is open is closed on the way out."""
+
+    def __init__(self, signal_number: int) -> None:
+        self.signal_number = signal_number
 
 
-def _terminate(*_: object) -> None:
-    raise _Terminated
+def _end(signal_number: int, _: object) -> None:
+    raise _Ended(signal_number)

@@ -146,14 +146,24 @@ def emulate(
 
 
 def _run(command: Sequence[str]) -> int:
+    """The command's exit code, as a shell gives it.
+
+    Ctrl-C in a terminal reaches the command by itself, and it shall end as it likes; a polite kill
+    is passed on.
+    """
     try:
-        return subprocess.run(command, check=False).returncode
+        child = subprocess.Popen(command)
     except OSError as error:
         raise UsageError(f"{command[0]} cannot be started: {error.strerror}") from error
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    code = child.wait()
+    return code if code >= 0 else 128 - code
 
 
 def _serve(virtual: VirtualDevice, say: Callable[[str], None]) -> int:
     """Until Ctrl-C or a polite kill, which both end a server as they should."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     say("Ctrl-C stops it")
     with suppress(KeyboardInterrupt):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,6 +167,20 @@ def test_the_emulated_device_lives_as_long_as_the_command(cli: Cli) -> None:
     assert done.json["device"]["virtual"] is True
     assert cli("device", "ls", "--json").json == []
     assert cli("device", "emulate", "--", "false").code == 1
+    assert cli("device", "emulate", "--", "sh", "-c", "kill -TERM $$").code == 143
+    assert cli("device", "emulate", "--", "no-such-command").code == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_emulated_device_ends_when_told(cli: Cli, number: signal.Signals) -> None:
+    running = cli.start("device", "emulate", "--name", "demo")
+    assert running.stderr is not None
+    assert "answers at" in running.stderr.readline()
+    assert "Ctrl-C stops it" in running.stderr.readline()
+    running.send_signal(number)
+    running.communicate(timeout=20)
+    assert running.returncode == 0
+    assert cli("device", "ls", "--json").json == []
 
 
 def test_the_project_file_stands_in_for_flags(cli: Cli, device: VirtualDevice) -> None:
