@@ -77,7 +77,12 @@ class Compatibility:
 
 @dataclass(frozen=True)
 class Limits:
-    """Budgets in bytes that the device checks again; None where there is none."""
+    """Budgets in bytes; None where there is none.
+
+    Args:
+        installed_bytes: checked again by the device before it installs.
+        peak_ram_bytes: recorded; the workstation judges the memory that the device measured.
+    """
 
     installed_bytes: Optional[int]
     peak_ram_bytes: Optional[int]
@@ -85,7 +90,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about a package but the bytes of its files."""
+    """Everything about a package but the bytes of its files.
+
+    Args:
+        format: of the package; this reader knows `FORMAT` only.
+        name: letters, digits, dots, dashes, underscores.
+        version: for people.
+        sequence: for machines; a later package of the same name has a higher one. Recorded; that a
+            device refuses an earlier one is still to come.
+        gates: bounds in base units that the package was made under. Recorded; for the health check
+            still to come.
+        provenance: what it was made of and with: digests and versions.
+    """
 
     format: str
     name: str

@@ -55,8 +55,6 @@ SPARE_BYTES = 256 * 1024
 
 _PIECE_BYTES = 64 * 1024
 _POINTER_BYTES = 65
-Advance = Callable[[int], None]
-"""Called with the number of raw bytes that have just come."""
 
 
 class Store:
@@ -119,7 +117,7 @@ class Store:
             ) from error
         self._measuring_lock = lock
 
-    def install(self, reader: PackageReader, advance: Advance = lambda _: None) -> Installed:
+    def install(self, reader: PackageReader) -> Installed:
         """Verify, write and activate a package.
 
         Raises:
@@ -132,7 +130,7 @@ class Store:
         if already:
             _read_on(reader)
         else:
-            self._receive(reader, advance)
+            self._receive(reader)
         self._point_at(reader.package_id)
         return _installed(reader.package_id, reader.manifest, already)
 
@@ -229,13 +227,13 @@ class Store:
             sync_folder(os.path.dirname(self.root))
         make_folder(self._packages)
 
-    def _receive(self, reader: PackageReader, advance: Advance) -> None:
+    def _receive(self, reader: PackageReader) -> None:
         needed = _raw_bytes(reader.manifest)
         self._refuse_full_disk(needed)
         with storage_errors(self.root, needed):
             incoming = tempfile.mkdtemp(prefix="incoming-", dir=self._session)
             try:
-                _write_package(reader, incoming, advance)
+                _write_package(reader, incoming)
                 with self._locked():
                     self._move_in(incoming, reader.package_id)
             finally:
@@ -367,10 +365,10 @@ def _damaged(what: str, why: str) -> AgentFailure:
     )
 
 
-def _write_package(reader: PackageReader, folder: str, advance: Advance) -> None:
+def _write_package(reader: PackageReader, folder: str) -> None:
     for file, pieces in reader.files():
         path = os.path.join(folder, file.path)
-        write_file(path, _tee(pieces, lambda piece: advance(len(piece))))
+        write_file(path, pieces)
     write_file(os.path.join(folder, MANIFEST_NAME), [canonical(reader.manifest)])
     os.chmod(folder, 0o755)
     sync_folder(folder)
