@@ -34,7 +34,7 @@ UsePAM no
 StrictModes no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
-SetEnv HOME={directory}/home
+SetEnv HOME={directory}/sshd-home
 PermitRootLogin prohibit-password
 {settings}
 """
@@ -89,7 +89,7 @@ def _serve_sshd(directory: Path, settings: str) -> Iterator[Device]:
     user = _require_sshd()
     host_key = _make_key(directory / "host_key")
     client_key = _make_key(directory / "client_key")
-    (directory / "home").mkdir()
+    (directory / "sshd-home").mkdir(exist_ok=True)
     (directory / "authorized_keys").write_text(client_key + "\n")
     port = _free_port()
     config = directory / "sshd_config"
