@@ -163,10 +163,10 @@ def _run(command: Sequence[str]) -> int:
 
 def _serve(virtual: VirtualDevice, say: Callable[[str], None]) -> int:
     """Until Ctrl-C or a polite kill, which both end a server as they should."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    say("Ctrl-C stops it")
     with suppress(KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        say("Ctrl-C stops it")
         virtual.serve_forever()
     return 0
 
