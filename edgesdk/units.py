@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from edgesdk.errors import UsageError
 
@@ -38,7 +37,14 @@ def _parse(text: str, units: dict[str, int], expected: str) -> int:
     match = _QUANTITY.fullmatch(text)
     if match is None or match[2].upper() not in units:
         raise UsageError(f"found {text!r}, expected {expected}")
-    return round(Fraction(match[1]) * units[match[2].upper()])
+    whole, _, fraction = match[1].partition(".")
+    return _divided(int(whole + fraction) * units[match[2].upper()], 10 ** len(fraction))
+
+
+def _divided(number: int, divisor: int) -> int:
+    """Exact, rounded half to even, for numbers that a float could not hold."""
+    quotient, rest = divmod(number, divisor)
+    return quotient + (2 * rest > divisor or (2 * rest == divisor and quotient % 2 == 1))
 
 
 def format_bytes(count: int) -> str:
