@@ -257,6 +257,17 @@ def test_an_unknown_device(cli: Cli) -> None:
     nothing_written(cli)
 
 
+@pytest.mark.parametrize(
+    "flags", [["--name", "a/b"], ["--version", "1\n2"]], ids=["name", "version"]
+)
+def test_a_release_no_package_may_have_is_refused_before_any_work(
+    cli: Cli, device: VirtualDevice, flags: list[str]
+) -> None:
+    refused(deploy(cli, *flags), 3, "expected")
+    nothing_written(cli)
+    assert not (device.home / ".edgesdk").exists()
+
+
 def test_a_closed_port(cli: Cli, virtual_device: VirtualDevice) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

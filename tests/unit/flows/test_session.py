@@ -1,0 +1,42 @@
+"""Whether a device can run what is about to be made for it, told from what its agent read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from device_agent.protocol import Environment, RuntimeVersion
+from edgesdk.devices.inventory import Device
+from edgesdk.flows.session import lack_of_runtime
+from edgesdk.targets.types import Runtime
+from tests.unit.report.example import example_environment
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+DEVICE = Device("bench", "192.0.2.7", 22, "pi", "raspberry-pi-5", KEY)
+WANTED = (Runtime("onnxruntime", "1.18"),)
+
+
+def with_runtime(version: str) -> Environment:
+    found = RuntimeVersion("onnxruntime", "onnxruntime", version)
+    return replace(example_environment(), runtimes=(found,))
+
+
+@pytest.mark.parametrize("version", ["1.18", "1.18.0", "1.20.1", "2.0"])
+def test_a_runtime_that_is_new_enough_will_do(version: str) -> None:
+    assert lack_of_runtime(DEVICE, with_runtime(version), WANTED) is None
+
+
+@pytest.mark.parametrize("version", ["1.17.3", "1.9", "unknown"])
+def test_an_older_runtime_is_a_lack_with_the_line_that_mends_it(version: str) -> None:
+    lack = lack_of_runtime(DEVICE, with_runtime(version), WANTED)
+    assert lack is not None
+    assert "pip install 'onnxruntime>=1.18'" in lack.hint
+
+
+def test_another_runtime_does_not_make_up_for_it() -> None:
+    litert = RuntimeVersion("litert", "ai-edge-litert", "2.3.0")
+    environment = replace(example_environment(), runtimes=(litert,))
+    lack = lack_of_runtime(DEVICE, environment, WANTED)
+    assert lack is not None
+    assert "has no onnxruntime>=1.18" in lack.message
