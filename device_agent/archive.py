@@ -29,7 +29,7 @@ MANIFEST_MAX_BYTES = 4 * 1024 * 1024
 STORED_MAX_BYTES = 8**11 - 1
 """Largest size that the eleven octal digits of a header can say."""
 
-ROLES = ("model", "float", "golden")
+ROLES = ("model", "companion", "float", "golden")
 CODECS = ("none", "zlib")
 MANIFEST_NAME = "manifest.json"
 TRAILER = bytes(2 * BLOCK_BYTES)

@@ -15,8 +15,10 @@ import time
 from typing import List, Optional, Sequence, Tuple
 
 from device_agent import runtimes
+from device_agent.accelerators import read_accelerators
 from device_agent.durable import free_bytes
 from device_agent.protocol import Conditions, Environment
+from device_agent.system_files import read_text as _read
 
 _CPUFREQ = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
 _CPU_ZONE = re.compile(r"cpu|soc|pkg", re.IGNORECASE)
@@ -70,6 +72,7 @@ def read_environment(root: str) -> Environment:
         max_clock_hz=highest_khz(_read_all(_CPUFREQ + "cpuinfo_max_freq")),
         board=_board(),
         runtimes=runtimes.discover(),
+        accelerators=read_accelerators(),
     )
 
 
@@ -203,12 +206,3 @@ def _libc() -> str:
 
 def _read_all(pattern: str) -> List[str]:
     return [_read(path) for path in sorted(glob.glob(pattern))]
-
-
-def _read(path: str) -> str:
-    """A file's text, "" where it cannot be read: absent, forbidden, or a driver that fails."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return ""

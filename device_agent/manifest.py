@@ -17,6 +17,9 @@ from device_agent.codec import canonical
 _MACHINE_ALIASES = {"arm64": "aarch64", "amd64": "x86_64"}
 
 FORMAT = "edgepkg/1"
+RUNTIMES = ("litert", "onnxruntime", "edgetpu", "qnn", "tensorrt", "openvino")
+"""What `Compatibility.runtime` and the wire call the runtimes."""
+
 CHUNK_BYTES = 64 * 1024
 
 
@@ -40,7 +43,9 @@ class File:
     """One file of the package.
 
     Args:
-        role: "model", "float" or "golden"; each at most once.
+        role: "model", "companion", "float" or "golden"; each at most once. The companion is the one
+            other file that the model cannot be loaded without and that it finds beside it by name:
+            the weights of an OpenVINO model (.bin), the binary that a context model names.
         path: the file's name once installed; no directories.
         raw_bytes: size once installed.
         sha256: of the installed bytes.
@@ -65,7 +70,7 @@ class Compatibility:
     Args:
         target: the target id it was converted for (informative; boards of one kind share binaries).
         architectures: values of `platform.machine()` it runs on; empty when any.
-        runtime: "litert" or "onnxruntime".
+        runtime: one of `RUNTIMES`.
         runtime_min_version: lowest version of that runtime.
     """
 

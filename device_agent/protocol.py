@@ -41,17 +41,37 @@ class ErrorCode:
 
 @dataclass(frozen=True)
 class RuntimeVersion:
-    """A runtime the device's Python can import.
+    """A runtime the device has.
 
     Args:
-        runtime: "litert" or "onnxruntime".
-        package: the distribution it comes from, e.g. "ai-edge-litert".
-        version: of that distribution.
+        runtime: one of `manifest.RUNTIMES`.
+        package: the distribution it comes from, e.g. "ai-edge-litert"; "trtexec" where TensorRT is
+            there without the Python module that is needed to run anything.
+        version: of that distribution, or "unknown".
     """
 
     runtime: str
     package: str
     version: str
+
+
+@dataclass(frozen=True)
+class Accelerators:
+    """What the device has beside its CPU, by what its system says; "" where it says nothing.
+
+    Args:
+        soc: family, machine and id of the chip, as /sys/devices/soc0 gives them.
+        l4t: release of Jetson Linux, such as "36.4.3".
+        cuda: release of the CUDA toolkit.
+        tensorrt: release of the TensorRT library.
+        edge_tpus: attached Edge TPUs: "usb" or "pcie" for each.
+    """
+
+    soc: str = ""
+    l4t: str = ""
+    cuda: str = ""
+    tensorrt: str = ""
+    edge_tpus: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +96,7 @@ class Environment:
     max_clock_hz: Optional[int]
     board: Optional[str]
     runtimes: Tuple[RuntimeVersion, ...]
+    accelerators: Accelerators = Accelerators()
 
 
 @dataclass(frozen=True)
@@ -137,7 +158,7 @@ class Installed:
 
     Args:
         target: id of the target it was converted for.
-        runtime: "litert" or "onnxruntime".
+        runtime: one of `manifest.RUNTIMES`.
         runtime_min_version: lowest version of that runtime.
         installed_bytes: size of its files.
         already: it had been there before; nothing was written.
@@ -184,8 +205,9 @@ class OpenModel:
         key: name for later requests of this session, e.g. "int8".
         package_id: load this installed package's file with role `role` ...
         role: "model" or "float" ...
-        staged: ... or this staged file; exactly one of `package_id` and `staged` is set.
-        runtime: "litert" or "onnxruntime".
+        staged: ... or this staged file, which has no companion; exactly one of `package_id` and
+            `staged` is set.
+        runtime: one of `manifest.RUNTIMES`.
         runtime_min_version: refuse an older one.
         threads: intra-operator threads; 0 means one per CPU of the process, at most 4.
     """
@@ -204,8 +226,9 @@ class Opened:
     """The model is loaded.
 
     Args:
-        kernel_path: which kernels compute, e.g. "xnnpack", "builtin", "cpu".
-        load_ns: from file to ready, runtime import excluded.
+        kernel_path: which kernels compute: "xnnpack", "builtin", "edgetpu", "cpu", "htp", "gpu" or
+            "npu".
+        load_ns: from file to ready; the runtime's import, and the building of an engine, excluded.
         baseline_rss_bytes: resident memory with the runtime imported and no model loaded.
     """
 
@@ -346,7 +369,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a request is, in units of its own choosing."""
+    """How far a request is, in units of its own choosing; a total of 0 is one nobody knows."""
 
     done: int
     total: int

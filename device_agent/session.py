@@ -169,6 +169,7 @@ class Session:
             threads=request.threads,
             golden=golden,
             golden_inputs=golden_inputs,
+            engines=self._store().engines,
         )
         try:
             loaded, _ = self._ask(request.key, load, Loaded)

@@ -4,6 +4,7 @@
     ROOT/measuring.lock             held by the one session that measures, from then to its end
     ROOT/store/<package id>/        an installed package: manifest.json and its files
     ROOT/store/current              the current package's id
+    ROOT/engines/                   what a runtime built here of its models; may be removed any time
     ROOT/sessions/<random>/         what one session writes; its `lock` is held while it lives
 
 A package is written into the session's folder, made durable file by file, then moved into the store
@@ -63,12 +64,16 @@ class Store:
     Args:
         root: created where it does not exist; "~" stands for the home folder.
 
+    Attributes:
+        engines: folder for what a runtime builds here of its models; it may not exist yet.
+
     Raises:
         AgentFailure: "storage" or "disk_full": the folder cannot be used.
     """
 
     def __init__(self, root: str) -> None:
         self.root = os.path.realpath(os.path.expanduser(root))
+        self.engines = os.path.join(self.root, "engines")
         self._packages = os.path.join(self.root, "store")
         self._sessions = os.path.join(self.root, "sessions")
         self._measuring_lock = -1
@@ -186,17 +191,21 @@ class Store:
     def verified_path(self, package_id: str, role: str) -> str:
         """Path of an installed package's file, whose bytes have just been checked.
 
+        With the model its companion is checked, which lies beside it and is loaded with it.
+
         Raises:
             AgentFailure: "not_installed", "bad_request" where it has no such file, "storage" where
                 the file is damaged.
         """
-        file = self.manifest(package_id).file(role)
+        manifest, folder = self.manifest(package_id), self._folder(package_id)
+        file = manifest.file(role)
         if file is None:
             raise AgentFailure(ErrorCode.BAD_REQUEST, f"package {package_id} has no {role!r} file")
-        path = os.path.join(self._folder(package_id), file.path)
-        if not has_content(path, file):
-            raise _damaged(f"package {package_id}", f"{file.path} is not as its manifest says")
-        return path
+        companion = manifest.file("companion") if role == "model" else None
+        for each in filter(None, (file, companion)):
+            if not has_content(os.path.join(folder, each.path), each):
+                raise _damaged(f"package {package_id}", f"{each.path} is not as its manifest says")
+        return os.path.join(folder, file.path)
 
     def stage(self, name: str, size: int, sha256: str, read: Read) -> str:
         """Write a file for this session only and return its path.

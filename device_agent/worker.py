@@ -98,9 +98,10 @@ class Worker:
 
         require_version(runtime.version, request.runtime_min_version)
         threads = request.threads or min(usable_cpus(), MAX_THREADS_BY_DEFAULT)
+        path = runtime.build(request.path, request.engines, self._tell_building)
         baseline = rss_bytes()
         start = time.perf_counter_ns()
-        model = runtime.load(request.path, threads)
+        model = runtime.load(path, threads)
         load_ns = time.perf_counter_ns() - start
         golden = Golden(request.golden, request.golden_inputs) if request.golden else None
         self._job = Job(self._channel, model, ModelUnderTest(model, golden))
@@ -115,6 +116,10 @@ class Worker:
                 outputs=model.outputs,
             )
         )
+
+    def _tell_building(self, seconds: int, what: str) -> None:
+        # Also tells the host, which would give up on a silent agent, that this one is at work.
+        self._channel.send(Progress(seconds, 0, what))
 
 
 class Job:

@@ -17,8 +17,10 @@ class Load:
     """Import the runtime and load a model. Reply: `Loaded`.
 
     Args:
+        path: of the model; its companion, if it has one, lies beside it.
         golden: path of the golden vectors to use, if any.
         golden_inputs: the inputs that the golden vectors were made for, in the model's order.
+        engines: folder for what the runtime builds of the model before it can load it; "" is none.
     """
 
     path: str
@@ -27,6 +29,7 @@ class Load:
     threads: int
     golden: Optional[str]
     golden_inputs: Tuple[Port, ...]
+    engines: str = ""
 
 
 @dataclass(frozen=True)

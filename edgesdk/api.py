@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from edgesdk.flows.push import push as push
     from edgesdk.flows.report import report as report
     from edgesdk.models.opening import open_model as open_model
+    from edgesdk.project import load_preprocessing as load_preprocessing
     from edgesdk.project import load_project as load_project
+    from edgesdk.project import load_recipe as load_recipe
     from edgesdk.targets.loading import check_descriptor as check_descriptor
     from edgesdk.targets.loading import list_targets as list_targets
     from edgesdk.targets.loading import load_target as load_target
@@ -61,7 +63,9 @@ _HOMES = {
     "push": "edgesdk.flows.push",
     "report": "edgesdk.flows.report",
     "open_model": "edgesdk.models.opening",
+    "load_preprocessing": "edgesdk.project",
     "load_project": "edgesdk.project",
+    "load_recipe": "edgesdk.project",
     "check_descriptor": "edgesdk.targets.loading",
     "list_targets": "edgesdk.targets.loading",
     "load_target": "edgesdk.targets.loading",

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
+from edgesdk.data.preprocessing import Preprocessing
 from edgesdk.errors import MalformedFile, ProjectError
 from edgesdk.serial import from_dict, read_toml
 from edgesdk.targets.checks import policy_problems
 from edgesdk.targets.types import BudgetText, GateBounds
 from edgesdk.values.package import Release
 from edgesdk.values.recipe import Recipe
+
+T = TypeVar("T")
 
 PROJECT_FILE = "edgesdk.toml"
 
@@ -32,6 +36,7 @@ class Project:
         dataset: labelled data to measure accuracy with.
         output: the folder for results.
         input_shapes: fixed shapes for dynamic inputs.
+        preprocessing: what makes inputs of pictures.
     """
 
     model: str | None = None
@@ -41,6 +46,7 @@ class Project:
     dataset: str | None = None
     output: str | None = None
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
     recipe: Recipe = Recipe()
     package: Release = Release()
     budget: BudgetText = BudgetText()
@@ -68,13 +74,39 @@ def load_project(path: Path | None) -> Project:
     return _anchored(project, path.parent)
 
 
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe file, which holds what `[recipe]` of a project file does.
+
+    Raises:
+        ProjectError: it does not hold; every problem is listed.
+    """
+    return _table(Recipe, path)
+
+
+def load_preprocessing(path: Path) -> Preprocessing:
+    """Read a preprocessing file, which holds what `[preprocessing]` of a project file does.
+
+    Raises:
+        ProjectError: it does not hold; every problem is listed.
+    """
+    return _table(Preprocessing, path)
+
+
+def _table(kind: type[T], path: Path) -> T:
+    try:
+        return from_dict(kind, read_toml(path), origin=str(path))
+    except MalformedFile as error:
+        raise ProjectError(error.message, details=error.details, hint=error.hint) from error
+
+
 def _anchored(project: Project, folder: Path) -> Project:
     def at(value: str | None) -> str | None:
         return None if value is None else str(folder / value)
 
     def data_at(value: str | None) -> str | None:
-        is_file = value is not None and value.partition("#")[0].endswith(".npz")
-        return at(value) if is_file else value
+        if value is None or value.partition("#")[0].endswith(".npz") or ":" not in value:
+            return at(value)
+        return value
 
     target = project.target
     return replace(

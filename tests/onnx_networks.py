@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from onnx import helper, numpy_helper
 from edgesdk.convert.backends import onnxruntime as backend
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import Model
-from edgesdk.targets.types import Runtime, Scheme, TensorScheme
+from edgesdk.targets.types import Accelerator, Runtime, Scheme, TensorScheme
 from edgesdk.values.plan import ConversionPlan
 
 Array = npt.NDArray[Any]
@@ -111,11 +112,20 @@ def plan_for(model: Model, **changes: Any) -> ConversionPlan:
         "outputs": model.outputs,
         "target_id": "generic-x86-64",
         "target_architecture": "x86_64",
+        "working_format": "onnx",
+        "bridge": "",
         "backend": "onnxruntime",
+        "quantizer": None,
         "runtime": Runtime("onnxruntime", "1.18"),
+        "accelerator": Accelerator(),
+        "precision": "w8a8",
         "scheme": Scheme(PER_CHANNEL, ASYMMETRIC),
         "io": "float32",
         "keep_float": (),
+        "overrides": (),
+        "range_method": "minmax",
+        "encodings": False,
+        "rules_sha256": "",
         "calibration_sha256": "0" * 64,
         "calibration_samples": 8,
         "toolchain": {},
@@ -135,6 +145,15 @@ def random_samples(model: Model, count: int = 8, seed: int = 3) -> list[dict[str
     return [{s.name: one(s.shape, s.dtype) for s in model.inputs} for _ in range(count)]
 
 
+def sha256(samples: Sequence[Mapping[str, Array]]) -> str:
+    """Of names and values, in order; it decides whether a calibration is taken from the cache."""
+    total = hashlib.sha256()
+    for sample in samples:
+        for name, values in sample.items():
+            total.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
+    return total.hexdigest()
+
+
 class Converted:
     """A network after prepare and convert, with the plan and the samples it was made with."""
 
@@ -147,7 +166,7 @@ class Converted:
     ) -> None:
         self.model = open_model(source, input_shapes)
         self.samples = random_samples(self.model) if samples is None else list(samples)
-        self.plan = plan_for(self.model, **plan)
+        self.plan = plan_for(self.model, **{"calibration_sha256": sha256(self.samples), **plan})
         self.float_path = source.with_name("prepared.onnx")
         self.path = source.with_name("int8.onnx")
         self.advanced = 0

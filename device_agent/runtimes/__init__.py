@@ -1,7 +1,7 @@
-"""Runtime adapters: which runtimes this Python has, and how to load a model with one.
+"""Runtime adapters: which runtimes this device has, and how to load a model with one.
 
-Finding out imports nothing heavy; `prepare` imports the one runtime it is asked for. The adapters
-also work in-process on the workstation, which computes golden outputs with them.
+Finding out imports nothing heavy and starts nothing; `prepare` imports the one runtime it is asked
+for. The adapters also work in-process on the workstation, which computes golden outputs with them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import os
 import re
+import shutil
 import sys
 from typing import Iterator, NamedTuple, Optional, Tuple
 
@@ -21,6 +22,7 @@ from device_agent.runtimes.base import (
     Runtime,
     RuntimeFailed,
 )
+from device_agent.system_files import find_library, library_release
 
 __all__ = [
     "UNKNOWN_VERSION",
@@ -38,19 +40,46 @@ UNKNOWN_VERSION = "unknown"
 """Version of a runtime that is importable but was not installed as a distribution."""
 
 
+TRTEXEC_FOLDER = "/usr/src/tensorrt/bin"
+"""Where NVIDIA's packages put trtexec, which is seldom on PATH."""
+
+
 class _Known(NamedTuple):
-    """One way to get a runtime: its module, the distributions it comes in, our adapter for it."""
+    """One way to get a runtime.
+
+    Args:
+        module: what is imported first.
+        packages: the distributions it comes in.
+        adapter: ours for it.
+        also: a module that must be there beside it.
+        library: a shared library that must be there.
+        declared: `module` alone is not enough: one of `packages` must be installed as such.
+    """
 
     runtime: str
     module: str
     packages: Tuple[str, ...]
     adapter: str
+    also: str = ""
+    library: str = ""
+    declared: bool = False
 
+    @property
+    def words(self) -> str:
+        """What to install for it."""
+        return " with ".join(filter(None, (self.packages[0], self.library)))
+
+
+_LITERT = ("ai_edge_litert", ("ai-edge-litert", "ai-edge-litert-nightly"))
+_TFLITE = ("tflite_runtime", ("tflite-runtime", "tflite-runtime-nightly"))
+_LIBEDGETPU = "libedgetpu.so.1"
 
 # In order of preference where one runtime can be had in two ways.
 _KNOWN = (
-    _Known("litert", "ai_edge_litert", ("ai-edge-litert", "ai-edge-litert-nightly"), "litert"),
-    _Known("litert", "tflite_runtime", ("tflite-runtime", "tflite-runtime-nightly"), "litert"),
+    _Known("litert", *_LITERT, "litert"),
+    _Known("litert", *_TFLITE, "litert"),
+    _Known("edgetpu", *_LITERT, "edgetpu", library=_LIBEDGETPU),
+    _Known("edgetpu", *_TFLITE, "edgetpu", library=_LIBEDGETPU),
     _Known(
         "onnxruntime",
         "onnxruntime",
@@ -58,46 +87,90 @@ _KNOWN = (
             "onnxruntime",
             "onnxruntime-gpu",
             "onnxruntime-openvino",
-            "onnxruntime-qnn",
             "onnxruntime-directml",
             "ort-nightly",
+            # Last: its newer releases are a plug-in beside one of the others.
+            "onnxruntime-qnn",
         ),
         "onnxruntime",
     ),
+    _Known("qnn", "onnxruntime", ("onnxruntime-qnn",), "qnn", also="onnxruntime_qnn"),
+    _Known("qnn", "onnxruntime", ("onnxruntime-qnn",), "qnn", declared=True),
+    _Known(
+        "tensorrt",
+        "tensorrt",
+        ("tensorrt", "tensorrt-cu11", "tensorrt-cu12", "tensorrt-cu13"),
+        "tensorrt",
+    ),
+    _Known("openvino", "openvino", ("openvino", "openvino-nightly"), "openvino"),
 )
 
 
 def discover() -> Tuple[RuntimeVersion, ...]:
-    """The runtimes this Python can import, the preferred one of each kind first."""
-    return tuple(version for _, version in _present())
+    """The runtimes of this device, the preferred one of each kind first.
+
+    TensorRT that has no Python module is among them, as package "trtexec": it is there, and
+    `prepare` says what it lacks.
+    """
+    found = tuple(dict.fromkeys(version for _, version in _present()))
+    if "tensorrt" not in {version.runtime for version in found} and find_trtexec():
+        release = library_release("libnvinfer.so") or UNKNOWN_VERSION
+        found += (RuntimeVersion("tensorrt", "trtexec", release),)
+    return found
 
 
 def prepare(runtime: str) -> Runtime:
     """Import a runtime.
 
     Args:
-        runtime: "litert" or "onnxruntime".
+        runtime: one of `manifest.RUNTIMES`.
 
     Raises:
-        NoRuntime: it is not installed, or its import fails.
+        NoRuntime: it is not installed, its import fails, or the device lacks what it needs.
     """
     for known, version in _present():
         if known.runtime == runtime:
             return _import(known, version)
-    wanted = " or ".join(known.packages[0] for known in _KNOWN if known.runtime == runtime)
-    if not wanted:
+    ways = [known.words for known in _KNOWN if known.runtime == runtime]
+    if not ways:
         raise NoRuntime(f"found runtime {runtime!r}, expected one of: {', '.join(_names())}")
-    raise NoRuntime(f"{sys.executable} has no {wanted}")
+    wanted = " or ".join(dict.fromkeys(ways))
+    raise NoRuntime(f"{sys.executable} has no {wanted}{_near_miss(runtime)}")
 
 
-def load(runtime: str, path: str, threads: int, kernel: str = "") -> LoadedModel:
+def load(runtime: str, path: str, threads: int, kernel: str = "", engines: str = "") -> LoadedModel:
     """Import a runtime and load a model with it.
+
+    Args:
+        engines: folder for what the runtime builds of the model first, as `Runtime.build`.
 
     Raises:
         NoRuntime: as `prepare`.
-        RuntimeFailed: as `Runtime.load`.
+        RuntimeFailed: as `Runtime.build` and `Runtime.load`.
     """
-    return prepare(runtime).load(path, threads, kernel)
+    prepared = prepare(runtime)
+    built = prepared.build(path, engines, lambda seconds, what: None)
+    return prepared.load(built, threads, kernel)
+
+
+def find_trtexec() -> str:
+    """Path of TensorRT's own program, "" where there is none."""
+    return shutil.which("trtexec") or shutil.which("trtexec", path=TRTEXEC_FOLDER) or ""
+
+
+def _near_miss(runtime: str) -> str:
+    """What is there instead and could be taken for the runtime."""
+    if runtime == "tensorrt" and find_trtexec():
+        return (
+            f"; {find_trtexec()} is there, but engines are run through TensorRT's Python module: "
+            "install python3-libnvinfer, or name the Python that has it (/usr/bin/python3)"
+        )
+    if runtime == "edgetpu" and _has("pycoral") and not _has_submodule("pycoral", "utils.edgetpu"):
+        return (
+            "; the pycoral that is installed is an unrelated program for the Allen Coral Atlas, "
+            "not the Edge TPU's"
+        )
+    return ""
 
 
 def _names() -> Tuple[str, ...]:
@@ -106,9 +179,30 @@ def _names() -> Tuple[str, ...]:
 
 def _present() -> Iterator[Tuple[_Known, RuntimeVersion]]:
     for known in _KNOWN:
-        if importlib.util.find_spec(known.module) is not None:
-            package, version = _distribution(known.packages)
-            yield known, RuntimeVersion(known.runtime, package, version)
+        if not _has(known.module) or (known.also and not _has(known.also)):
+            continue
+        if known.library and not find_library(known.library):
+            continue
+        package, version = _distribution(known.packages)
+        if known.declared and version == UNKNOWN_VERSION:
+            continue
+        yield known, RuntimeVersion(known.runtime, package, version)
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _has_submodule(package: str, name: str) -> bool:
+    """Whether a package has a module, by its files: to ask Python would import the package."""
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    stem = os.path.join(*name.split("."))
+    return any(
+        os.path.exists(os.path.join(folder, stem) + ending)
+        for folder in folders
+        for ending in (".py", os.sep + "__init__.py")
+    )
 
 
 def _import(known: _Known, version: RuntimeVersion) -> Runtime:

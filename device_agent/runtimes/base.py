@@ -8,7 +8,7 @@ the model file as its runtime reports them (for LiteRT the tensors' own names, s
 from __future__ import annotations
 
 import typing
-from typing import List, Sequence, Tuple
+from typing import Callable, List, Sequence, Tuple
 
 from device_agent.manifest import Port
 from device_agent.protocol import RuntimeVersion
@@ -17,8 +17,12 @@ if typing.TYPE_CHECKING:
     import numpy as np
 
 
+Tell = Callable[[int, str], None]
+"""Called every second or so of a long preparation: the seconds so far, and what is being done."""
+
+
 class NoRuntime(Exception):
-    """This Python cannot import the runtime."""
+    """This Python cannot import the runtime, or the device lacks what it needs."""
 
 
 class RuntimeFailed(Exception):
@@ -34,8 +38,9 @@ class LoadedModel:
 
     Args:
         runtime: which runtime computes.
-        kernel_path: which of its kernels: "xnnpack" or "builtin" for LiteRT, "cpu" for ONNX
-            Runtime. It is found out from the loaded model, never assumed.
+        kernel_path: which of its kernels: "xnnpack" or "builtin" for LiteRT (and "edgetpu" with its
+            delegate), "cpu" or "htp" for ONNX Runtime, "cpu", "gpu" or "npu" for OpenVINO, "gpu"
+            for TensorRT. It is found out from the loaded model, never assumed.
         inputs: in the model's order; a dimension that the model leaves open reads as 1.
         outputs: in the model's order.
     """
@@ -93,13 +98,30 @@ class Runtime:
     def __init__(self, version: RuntimeVersion) -> None:
         self.version = version
 
+    def build(self, path: str, folder: str, tell: Tell) -> str:
+        """Make of a model file, on this device, the file that `load` takes; its path.
+
+        Most runtimes load the model file itself: theirs is the path they were given.
+
+        Args:
+            path: of the model file.
+            folder: where what was built is kept for the next time; made where it does not exist.
+            tell: hears how long it has taken so far.
+
+        Raises:
+            RuntimeFailed: the runtime refuses the model.
+            AgentFailure: "storage" or "disk_full".
+        """
+        return path
+
     def load(self, path: str, threads: int, kernel: str = "") -> LoadedModel:
         """Load a model file.
 
         Args:
-            path: of the file.
-            threads: threads within one operator, at least 1.
-            kernel: "" for the runtime's default; "builtin" keeps LiteRT from delegating.
+            path: of the file that `build` gave.
+            threads: threads within one operator, at least 1; for those that compute on the CPU.
+            kernel: "" for the runtime's default; "builtin" keeps LiteRT from delegating, "htp" and
+                "cpu" choose where QNN runs a model, "cpu", "gpu" and "npu" where OpenVINO does.
 
         Raises:
             RuntimeFailed: the runtime refuses the model, or has no such kernels.

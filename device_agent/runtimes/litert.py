@@ -13,7 +13,7 @@ from device_agent.runtimes.base import LoadedModel, Runtime, RuntimeFailed
 from device_agent.runtimes.tensors import dtype_name
 
 # What the interpreter raises on a broken model, a wrong input and a failing operator.
-_FAILURES = (RuntimeError, ValueError, TypeError, OSError)
+FAILURES = (RuntimeError, ValueError, TypeError, OSError)
 
 
 def prepare(module: str, version: RuntimeVersion) -> Runtime:
@@ -44,19 +44,19 @@ class LiteRT(Runtime):
                 experimental_op_resolver_type=kernels[kernel],
             )
             interpreter.allocate_tensors()
-        except _FAILURES as error:
+        except FAILURES as error:
             raise RuntimeFailed(f"LiteRT refuses the model: {error}") from error
-        return LiteRTModel(self.version, interpreter)
+        return LiteRTModel(self.version, interpreter, _kernel_path(interpreter))
 
 
 class LiteRTModel(LoadedModel):
     """An interpreter with its tensors allocated."""
 
-    def __init__(self, runtime: RuntimeVersion, interpreter: Any) -> None:
+    def __init__(self, runtime: RuntimeVersion, interpreter: Any, kernel_path: str) -> None:
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         super().__init__(
             runtime,
-            _kernel_path(interpreter),
+            kernel_path,
             tuple(_port(details) for details in inputs),
             tuple(_port(details) for details in outputs),
         )
@@ -68,13 +68,13 @@ class LiteRTModel(LoadedModel):
         try:
             for index, array in zip(self._input_indices, arrays):
                 self._interpreter.set_tensor(index, array)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise RuntimeFailed(f"LiteRT refuses an input: {error}") from error
 
     def invoke(self) -> None:
         try:
             self._interpreter.invoke()
-        except _FAILURES as error:
+        except FAILURES as error:
             raise RuntimeFailed(f"LiteRT failed: {error}") from error
 
     def get_outputs(self) -> List[np.ndarray]:

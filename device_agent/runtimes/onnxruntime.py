@@ -48,7 +48,7 @@ class OnnxRuntime(Runtime):
     def __init__(self, version: RuntimeVersion, module: Any) -> None:
         super().__init__(version)
         self._module = module
-        self._failures = _failures(module)
+        self._failures = failures(module)
 
     def load(self, path: str, threads: int, kernel: str = "") -> LoadedModel:
         if kernel:
@@ -59,7 +59,7 @@ class OnnxRuntime(Runtime):
             )
         except self._failures as error:
             raise RuntimeFailed(f"ONNX Runtime refuses the model: {error}") from error
-        return OnnxModel(self.version, session, self._failures)
+        return OnnxModel(self.version, session, "cpu", self._failures)
 
     def _options(self, threads: int) -> Any:
         options = self._module.SessionOptions()
@@ -77,11 +77,15 @@ class OnnxModel(LoadedModel):
     """A session with its inputs and outputs bound to memory of its own."""
 
     def __init__(
-        self, runtime: RuntimeVersion, session: Any, failures: Tuple[type[Exception], ...]
+        self,
+        runtime: RuntimeVersion,
+        session: Any,
+        kernel_path: str,
+        failures: Tuple[type[Exception], ...],
     ) -> None:
         super().__init__(
             runtime,
-            "cpu",
+            kernel_path,
             tuple(_port(node) for node in session.get_inputs()),
             tuple(_port(node) for node in session.get_outputs()),
         )
@@ -111,7 +115,8 @@ class OnnxModel(LoadedModel):
         return [np.array(output) for output in self._binding.copy_outputs_to_cpu()]
 
 
-def _failures(module: Any) -> Tuple[type[Exception], ...]:
+def failures(module: Any) -> Tuple[type[Exception], ...]:
+    """What the imported onnxruntime raises."""
     # Its exceptions share no base but Exception.
     native = importlib.import_module(module.__name__ + ".capi.onnxruntime_pybind11_state")
     own = (value for value in vars(native).values() if isinstance(value, type))

@@ -13,7 +13,12 @@ from edgesdk import api
 from edgesdk.cli import options, output, render
 from edgesdk.cli.options import required
 
-Model = Annotated[str | None, typer.Argument(help="Float model, .onnx or .tflite.")]
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        help="Float model: .onnx, .tflite, .keras, .h5, .pt2, a SavedModel or module:factory."
+    ),
+]
 PackageFile = Annotated[Path, typer.Argument(help="An .edgepkg file.")]
 OptionalPackage = Annotated[
     Path | None, typer.Option("--package", help="Install this first; else what is installed.")
@@ -32,6 +37,12 @@ def convert(
     input_shape: options.InputShapes = None,
     io: options.Io = None,
     keep_float: options.KeepFloat = None,
+    recipe: options.RecipeFile = None,
+    precision: options.Precision = None,
+    range_method: options.RangeMethod = None,
+    quantizer: options.ChosenQuantizer = None,
+    encodings: options.Encodings = False,
+    preprocessing: options.PreprocessingFile = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -42,8 +53,18 @@ def convert(
         required(target or settings.target, "--target", "target"),
         required(calibration or settings.calibration, "--calibration", "calibration"),
         out or Path(required(settings.output, "--output", "output")) / "artifact",
-        recipe=options.recipe(settings.recipe, io, keep_float),
+        recipe=options.recipe(
+            settings.recipe,
+            recipe,
+            io,
+            keep_float,
+            precision,
+            range_method,
+            quantizer,
+            encodings,
+        ),
         input_shapes={**settings.input_shapes, **options.parse_shapes(input_shape)},
+        preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
         progress=output.ProgressBars(),
     )
     output.emit(conversion, as_json, render.conversion)
@@ -145,6 +166,7 @@ def evaluate(
     package: OptionalPackage = None,
     max_accuracy_drop: options.MaxAccuracyDrop = None,
     max_parity_mismatch: options.MaxParityMismatch = None,
+    preprocessing: options.PreprocessingFile = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -154,6 +176,7 @@ def evaluate(
         required(device or settings.device, "--device", "device"),
         required(dataset or settings.dataset, "--dataset", "dataset"),
         required(model or settings.model, "--model", "model"),
+        preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
         package=package,
         gates=(
             settings.gates,
@@ -178,6 +201,12 @@ def deploy(
     input_shape: options.InputShapes = None,
     io: options.Io = None,
     keep_float: options.KeepFloat = None,
+    recipe: options.RecipeFile = None,
+    precision: options.Precision = None,
+    range_method: options.RangeMethod = None,
+    quantizer: options.ChosenQuantizer = None,
+    encodings: options.Encodings = False,
+    preprocessing: options.PreprocessingFile = None,
     name: options.PackageName = None,
     version: options.PackageVersion = None,
     sequence: options.Sequence = None,
@@ -203,8 +232,18 @@ def deploy(
         out or Path(required(settings.output, "--output", "output")),
         dataset=dataset or settings.dataset,
         target=target or settings.target,
-        recipe=options.recipe(settings.recipe, io, keep_float),
+        recipe=options.recipe(
+            settings.recipe,
+            recipe,
+            io,
+            keep_float,
+            precision,
+            range_method,
+            quantizer,
+            encodings,
+        ),
         input_shapes={**settings.input_shapes, **options.parse_shapes(input_shape)},
+        preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
         release=options.release(settings.package, name, version, sequence, include_float),
         budget=(
             settings.budget,

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgesdk import api
+from edgesdk.calibration.types import Method
 from edgesdk.errors import UsageError
-from edgesdk.values.recipe import PortDType
+from edgesdk.targets.types import Precision as PrecisionName
+from edgesdk.values.recipe import PortDType, Quantizer
 
 if TYPE_CHECKING:
+    from edgesdk.data.preprocessing import Preprocessing
     from edgesdk.values.package import Release
     from edgesdk.values.recipe import Recipe
     from edgesdk.values.timing import Timing
@@ -23,10 +26,31 @@ Target = Annotated[
 Device = Annotated[str | None, typer.Option("--device", "-d", help="Name of an enrolled device.")]
 Calibration = Annotated[
     str | None,
-    typer.Option(help="Calibration data: FILE.npz, FILE.npz#SPLIT or module:function."),
+    typer.Option(
+        help="Calibration data: FILE.npz, FILE.npz#SPLIT, a folder of pictures or module:function."
+    ),
 ]
 Dataset = Annotated[
     str | None, typer.Option(help="Evaluation data, labelled: as for --calibration.")
+]
+PreprocessingFile = Annotated[
+    Path | None,
+    typer.Option("--preprocessing", help="What makes inputs of pictures, a .toml file."),
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="Precisions and overrides, a .toml file.")
+]
+Precision = Annotated[
+    PrecisionName | None, typer.Option(help="Bits of weights and activations; the target's usual.")
+]
+RangeMethod = Annotated[
+    Method | None, typer.Option(help="How ranges are made from the calibration data.")
+]
+ChosenQuantizer = Annotated[
+    Quantizer | None, typer.Option("--quantizer", help="Where the target has a choice of them.")
+]
+Encodings = Annotated[
+    bool, typer.Option("--encodings", help="Write the encodings as JSON, where there are any.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where the result goes.")]
 InputShapes = Annotated[
@@ -35,7 +59,7 @@ InputShapes = Annotated[
 ]
 Io = Annotated[
     PortDType | None,
-    typer.Option("--io", help="Inputs and outputs of the INT8 model: int8 or float32."),
+    typer.Option("--io", help="Inputs and outputs of the INT8 model."),
 ]
 KeepFloat = Annotated[
     list[str] | None,
@@ -97,12 +121,32 @@ def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def recipe(project: Recipe, io: PortDType | None, keep_float: list[str] | None) -> Recipe:
-    """The project's recipe with the flags on top."""
+def recipe(
+    project: Recipe,
+    file: Path | None,
+    io: PortDType | None,
+    keep_float: list[str] | None,
+    precision: PrecisionName | None,
+    range_method: Method | None,
+    quantizer: Quantizer | None,
+    encodings: bool,
+) -> Recipe:
+    """The recipe file, or the project's recipe without one, with the flags on top."""
+    below = project if file is None else api.load_recipe(file)
     return api.Recipe(
-        io=io or project.io,
-        keep_float=tuple(keep_float or project.keep_float),
+        io=io or below.io,
+        keep_float=tuple(keep_float or below.keep_float),
+        precision=precision or below.precision,
+        range_method=range_method or below.range_method,
+        quantizer=quantizer or below.quantizer,
+        overrides=below.overrides,
+        encodings=encodings or below.encodings,
     )
+
+
+def preprocessing(project: Preprocessing | None, file: Path | None) -> Preprocessing | None:
+    """The preprocessing file, or the project's without one."""
+    return project if file is None else api.load_preprocessing(file)
 
 
 def timing(threads: int, seconds: float) -> Timing:

@@ -6,6 +6,7 @@ the cache key: a directory that already holds it, with every file's hash as reco
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +16,28 @@ import numpy as np
 
 from device_agent.manifest import Port
 from device_agent.runtimes.tensors import quantize
-from edgesdk.convert.toolchains import Backend, Description, Toolchain, toolchains
+from edgesdk.convert.placement import place
+from edgesdk.convert.toolchains import Backend, Compiled, Description, Toolchain, toolchains
 from edgesdk.data.samples import Sample, Samples
 from edgesdk.errors import ArtifactError, ConversionError, MalformedFile
 from edgesdk.files import new_directory, sha256_file
+from edgesdk.models.reading import read_graph
 from edgesdk.models.types import Model
 from edgesdk.progress import Progress
 from edgesdk.serial import read_json, write_json
-from edgesdk.values.artifact import Artifact, ArtifactFile, GoldenVectors, Role
+from edgesdk.targets.types import Target
+from edgesdk.values.artifact import Artifact, ArtifactFile, Compilation, GoldenVectors, Role
+from edgesdk.values.forecast import Placement
 from edgesdk.values.plan import ConversionPlan
 
 SCHEMA: Final = 1
 ARTIFACT_FILE = "artifact.json"
 GOLDEN_FILE = "golden.npz"
-_STEMS = ("float", "model")
+FLOAT_FILE = "float.reference"
+"""Not named as its format is: who looks for the model in the folder finds one, not two."""
+ENCODINGS_FILE = "encodings.json"
+_MODEL_STEM = "model"
+_REDUCED = frozenset({"int8", "int16", "float16"})
 COMPARED_SAMPLES = 8
 """Samples over which INT8 and float activations are compared, and the most golden vectors."""
 GOLDEN_SHARE = 0.1
@@ -45,9 +54,17 @@ class Conversion:
 
 
 def convert(
-    model: Model, plan: ConversionPlan, calibration: Samples, directory: Path, progress: Progress
+    model: Model,
+    plan: ConversionPlan,
+    target: Target,
+    calibration: Samples,
+    directory: Path,
+    progress: Progress,
 ) -> Conversion:
     """Convert `model` as planned into `directory`.
+
+    Args:
+        target: the one that was planned for; its rules place the operators.
 
     Raises:
         ConversionError: the toolchain failed, or nothing became INT8.
@@ -57,10 +74,10 @@ def convert(
     if existing is not None:
         return Conversion(existing, directory, cached=True)
     _require_replaceable(directory)
-    backend = _toolchain(plan.backend).load_backend()
+    toolchain = _toolchain(plan.backend)
     try:
         with new_directory(directory) as work:
-            artifact = _build(model, plan, calibration, backend, work, progress)
+            artifact = _build(model, plan, target, calibration, toolchain, work, progress)
             write_json(work / ARTIFACT_FILE, artifact)
     except OSError as error:
         place = error.filename or directory
@@ -115,7 +132,8 @@ def _require_replaceable(directory: Path) -> None:
 
 
 def _is_of_an_artifact(name: str) -> bool:
-    return name in (ARTIFACT_FILE, GOLDEN_FILE) or Path(name).stem in _STEMS
+    known = (ARTIFACT_FILE, GOLDEN_FILE, FLOAT_FILE, ENCODINGS_FILE)
+    return name in known or re.match(rf"{_MODEL_STEM}[._]", name) is not None
 
 
 def _toolchain(name: str) -> Toolchain:
@@ -125,33 +143,34 @@ def _toolchain(name: str) -> Toolchain:
 def _build(
     model: Model,
     plan: ConversionPlan,
+    target: Target,
     calibration: Samples,
-    backend: Backend,
+    toolchain: Toolchain,
     work: Path,
     progress: Progress,
 ) -> Artifact:
-    suffix = model.path.suffix
-    float_path, int8_path = (work / f"{stem}{suffix}" for stem in _STEMS)
+    backend = toolchain.load_backend()
+    float_path, quantized_path = (
+        work / FLOAT_FILE,
+        work / f"{_MODEL_STEM}.{toolchain.suffix or toolchain.reads}",
+    )
     backend.prepare(model.path, plan, float_path)
     with progress.task("calibrating and converting", calibration.count) as advance:
-        backend.convert(float_path, plan, calibration.stream, int8_path, advance)
-    description = backend.describe(int8_path)
-    _require_int8(description, model)
+        backend.convert(float_path, plan, calibration.stream, quantized_path, advance)
+    description = backend.describe(quantized_path)
+    _require_reduced(description, plan, model)
+    compiled = _compiled(toolchain, quantized_path, plan, work, progress)
     compared = calibration.head(COMPARED_SAMPLES)
     with progress.task("comparing with the float model", 1) as advance:
-        errors = backend.compare(float_path, int8_path, compared)
+        errors = backend.compare(float_path, quantized_path, compared)
         advance(1)
     golden_path = work / GOLDEN_FILE
-    golden = _write_golden(backend, description, compared, int8_path, golden_path, plan)
+    golden = _write_golden(backend, description, compared, quantized_path, golden_path, plan)
     return Artifact(
         schema=SCHEMA,
         plan=plan,
         plan_digest=plan.digest,
-        files=(
-            _file("model", int8_path),
-            _file("float", float_path),
-            _file("golden", golden_path),
-        ),
+        files=_files(work, quantized_path, compiled),
         inputs=description.inputs,
         outputs=description.outputs,
         operators=description.operators,
@@ -159,18 +178,59 @@ def _build(
         tensor_sizes=description.tensor_sizes,
         working_set_bytes=description.working_set_bytes,
         golden=golden,
+        compilation=compiled.account,
+        forecast=_forecast(quantized_path, target),
     )
 
 
-def _require_int8(description: Description, model: Model) -> None:
-    if not any(operator.precision == "int8" for operator in description.operators):
-        raise ConversionError(
-            f"none of the {len(description.operators)} operators of {model.path.name} became INT8",
-            details=[
-                f"{operator.type} {operator.name}: {operator.reason}"
-                for operator in description.operators[:10]
-            ],
-        )
+def _compiled(
+    toolchain: Toolchain, quantized: Path, plan: ConversionPlan, work: Path, progress: Progress
+) -> Compiled:
+    compiler = toolchain.load_compiler()
+    if compiler is None:
+        return Compiled(Compilation("not needed"))
+    with progress.task("compiling for the accelerator", 1) as advance:
+        compiled = compiler.compile(quantized, plan, work)
+        advance(1)
+    return compiled
+
+
+def _files(work: Path, quantized: Path, compiled: Compiled) -> tuple[ArtifactFile, ...]:
+    roles: dict[Role, Path | None] = {
+        "model": compiled.model or quantized,
+        "companion": compiled.companion or _beside(quantized, ".bin"),
+        "float": work / FLOAT_FILE,
+        "golden": work / GOLDEN_FILE,
+        "quantized": quantized if compiled.model else None,
+        "encodings": _beside(work / ENCODINGS_FILE, ""),
+    }
+    return tuple(_file(role, path) for role, path in roles.items() if path is not None)
+
+
+def _beside(path: Path, suffix: str) -> Path | None:
+    """That file, where there is one; a model of two files has its weights in the second."""
+    other = path.with_suffix(suffix) if suffix else path
+    return other if other.is_file() else None
+
+
+def _forecast(quantized: Path, target: Target) -> tuple[Placement, ...]:
+    return place(read_graph(quantized), target) if target.operators else ()
+
+
+def _require_reduced(description: Description, plan: ConversionPlan, model: Model) -> None:
+    """A conversion that leaves everything as it was is none."""
+    stored_in_half = any(size.dtype == "float16" for size in description.tensor_sizes)
+    computed = {operator.precision for operator in description.operators}
+    if computed & _REDUCED or (plan.precision == "fp16" and stored_in_half):
+        return
+    raise ConversionError(
+        f"none of the {len(description.operators)} operators of {model.path.name} became "
+        f"{plan.precision}",
+        details=[
+            f"{operator.type} {operator.name}: {operator.reason}"
+            for operator in description.operators[:10]
+        ],
+    )
 
 
 def _file(role: Role, path: Path) -> ArtifactFile:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
-from edgesdk.convert.toolchains import Toolchain, toolchains
+from edgesdk.convert.toolchains import Toolchain, is_installed, toolchains
 from edgesdk.data.samples import Samples
-from edgesdk.errors import IncompatibleTarget, ModelError, UsageError
+from edgesdk.errors import IncompatibleTarget, ModelError, ToolchainMissing, UsageError
 from edgesdk.models.types import Model
-from edgesdk.targets.types import Runtime, Target
+from edgesdk.serial import digest
+from edgesdk.targets.types import Precision, Runtime, Scheme, Target
 from edgesdk.values.plan import ConversionPlan
-from edgesdk.values.recipe import PortDType, Recipe
+from edgesdk.values.recipe import PortDType, Quantizer, Recipe
+
+_BITS: Mapping[Precision, tuple[Literal[4, 8, 16], Literal[4, 8, 16]]] = {
+    "w8a8": (8, 8),
+    "w8a16": (8, 16),
+    "w4a8": (4, 8),
+    "w4a16": (4, 16),
+}
+"""Bits of weights and activations; a scheme says nothing of fp16."""
 
 
 def plan_conversion(
@@ -35,6 +46,7 @@ def plan_conversion(
     toolchain, runtime = _choose(model, target, toolchains() if available is None else available)
     _require_float32(model)
     _require_patterns(recipe)
+    precision = _precision(recipe, target, toolchain)
     return ConversionPlan(
         model_name=model.name,
         model_format=model.format,
@@ -43,11 +55,20 @@ def plan_conversion(
         outputs=model.outputs,
         target_id=target.id,
         target_architecture=target.architecture,
+        working_format=toolchain.reads,
+        bridge="",
         backend=toolchain.name,
+        quantizer=_quantizer(recipe, toolchain),
         runtime=runtime,
-        scheme=target.quantization,
-        io=_io(recipe, toolchain),
+        accelerator=target.accelerator,
+        precision=precision,
+        scheme=_scheme(target.quantization, precision),
+        io=_io(recipe, toolchain, precision),
         keep_float=recipe.keep_float,
+        overrides=recipe.overrides,
+        range_method=recipe.range_method,
+        encodings=recipe.encodings,
+        rules_sha256=digest(target.operators),
         calibration_sha256=calibration.sha256,
         calibration_samples=calibration.count,
         toolchain=toolchain.versions(),
@@ -85,20 +106,61 @@ def _require_float32(model: Model) -> None:
 
 
 def _require_patterns(recipe: Recipe) -> None:
-    for pattern in recipe.keep_float:
+    named = [("keep_float", pattern) for pattern in recipe.keep_float]
+    named += [("an override's name", each.name) for each in recipe.overrides if each.name]
+    for what, pattern in named:
         try:
             re.compile(pattern)
         except re.error as error:
+            raise UsageError(f"{what} {pattern!r} is not a regular expression: {error}") from error
+    for override in recipe.overrides:
+        if override.name is None and override.type is None:
             raise UsageError(
-                f"keep_float {pattern!r} is not a regular expression: {error}"
-            ) from error
+                f"an override to {override.precision} names no operators, expected a name or type"
+            )
 
 
-def _io(recipe: Recipe, toolchain: Toolchain) -> PortDType:
-    io = recipe.io or toolchain.ios[0]
-    if io not in toolchain.ios:
+def _precision(recipe: Recipe, target: Target, toolchain: Toolchain) -> Precision:
+    wanted = recipe.precision or target.precisions[0]
+    offered = [each for each in target.precisions if each in toolchain.precisions]
+    for precision in (wanted, *(override.precision for override in recipe.overrides)):
+        if precision not in (*offered, "float32"):
+            raise UsageError(
+                f"found the precision {precision}, expected one that {target.id} offers with "
+                f"{toolchain.name}: {', '.join(offered)}"
+            )
+    return wanted
+
+
+def _scheme(scheme: Scheme, precision: Precision) -> Scheme:
+    weights, activations = _BITS.get(precision, (8, 8))
+    return Scheme(
+        replace(scheme.weights, bits=weights), replace(scheme.activations, bits=activations)
+    )
+
+
+def _quantizer(recipe: Recipe, toolchain: Toolchain) -> Quantizer | None:
+    if recipe.quantizer is None:
+        return next((name for name in toolchain.quantizers if is_installed(name)), None)
+    if recipe.quantizer not in toolchain.quantizers:
+        known = ", ".join(toolchain.quantizers) or "none to choose from"
         raise UsageError(
-            f"the {toolchain.name} toolchain makes models with {' or '.join(toolchain.ios)} "
+            f"found the quantizer {recipe.quantizer}, the {toolchain.name} toolchain has {known}"
+        )
+    if not is_installed(recipe.quantizer):
+        raise ToolchainMissing(
+            f"the recipe asks for the quantizer {recipe.quantizer}, which is not installed",
+            hint=f"install it with: pip install {recipe.quantizer}, or leave the choice open",
+        )
+    return recipe.quantizer
+
+
+def _io(recipe: Recipe, toolchain: Toolchain, precision: Precision) -> PortDType:
+    offered = toolchain.ios if precision == "w8a8" else ("float32",)
+    io = recipe.io or offered[0]
+    if io not in offered:
+        raise UsageError(
+            f"the {toolchain.name} toolchain makes {precision} models with {' or '.join(offered)} "
             f"inputs and outputs, found {io}"
         )
     return io

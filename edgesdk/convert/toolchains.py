@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy.typing as npt
 
 from device_agent.manifest import Port
 from edgesdk.errors import ToolchainMissing
-from edgesdk.values.artifact import OperatorPrecision, TensorError, TensorSize
+from edgesdk.targets.types import Precision, RuntimeName
+from edgesdk.values.artifact import Compilation, OperatorPrecision, TensorError, TensorSize
 from edgesdk.values.plan import ConversionPlan
-from edgesdk.values.recipe import PortDType
+from edgesdk.values.recipe import PortDType, Quantizer
 
 Array = npt.NDArray[Any]
 Sample = Mapping[str, Array]
@@ -79,6 +80,38 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Compiled:
+    """What a vendor's compiler left in the artifact's directory.
+
+    Args:
+        account: what it said.
+        model: the file that the device loads; None where that is the INT8 model itself.
+        companion: a second file that `model` names; it must lie beside it.
+    """
+
+    account: Compilation
+    model: Path | None = None
+    companion: Path | None = None
+
+
+class Compiler(Protocol):
+    """What a toolchain's compiler module provides, for devices that do not take INT8 files as such.
+
+    It runs what may crash or hang in a process of its own, under a deadline.
+    """
+
+    def compile(self, quantized: Path, plan: ConversionPlan, directory: Path) -> Compiled:
+        """Compile the INT8 model for the plan's accelerator; files in `directory` begin "model".
+
+        A compiler that is not installed is no error: the account says "not compiled", and why.
+
+        Raises:
+            ConversionError: the compiler refused the model, crashed, hung or wrote no result; its
+                own words are the details.
+        """
+
+
+@dataclass(frozen=True, slots=True)
 class Toolchain:
     """A way to convert.
 
@@ -90,15 +123,25 @@ class Toolchain:
         module: where its backend lies.
         requirement: what to `pip install` for it.
         distributions: whose versions determine its output.
+        precisions: that it can make; a target may offer fewer.
+        compiler: module of the vendor's compiler; empty where the runtime takes INT8 files as such.
+        quantizers: distribution to use for quantizing, the best first, where there is a choice.
+        optional: distributions whose versions determine the output where they are installed.
+        suffix: of the INT8 model's file; that of the format it reads where empty.
     """
 
     name: str
-    reads: str
-    runtime: str
+    reads: Literal["onnx", "tflite"]
+    runtime: RuntimeName
     ios: tuple[PortDType, ...]
     module: str
     requirement: str
     distributions: tuple[str, ...]
+    precisions: tuple[Precision, ...] = ("w8a8",)
+    compiler: str = ""
+    quantizers: tuple[Quantizer, ...] = ()
+    optional: tuple[str, ...] = ()
+    suffix: str = ""
 
     def versions(self) -> dict[str, str]:
         """Installed versions of its distributions.
@@ -107,9 +150,10 @@ class Toolchain:
             ToolchainMissing: one of them is not installed.
         """
         try:
-            return {name: version(name) for name in self.distributions}
+            found = {name: version(name) for name in self.distributions}
         except PackageNotFoundError as error:
             raise self._missing(str(error.name)) from error
+        return found | {name: version(name) for name in self.optional if is_installed(name)}
 
     def load_backend(self) -> Backend:
         """Import the backend.
@@ -117,8 +161,19 @@ class Toolchain:
         Raises:
             ToolchainMissing: its toolkits are not installed.
         """
+        return cast(Backend, self._import(self.module))
+
+    def load_compiler(self) -> Compiler | None:
+        """Import the compiler; None where the toolchain has none.
+
+        Raises:
+            ToolchainMissing: its toolkits are not installed.
+        """
+        return cast(Compiler, self._import(self.compiler)) if self.compiler else None
+
+    def _import(self, module: str) -> object:
         try:
-            return cast(Backend, importlib.import_module(self.module))
+            return importlib.import_module(module)
         except ModuleNotFoundError as error:
             raise self._missing(str(error.name)) from error
 
@@ -127,6 +182,15 @@ class Toolchain:
             f"the {self.name} toolchain needs {what}, which is not installed",
             hint=f'install it with: pip install "{self.requirement}"',
         )
+
+
+def is_installed(distribution: str) -> bool:
+    """Whether a distribution is installed; nothing is imported."""
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 ONNXRUNTIME = Toolchain(
@@ -143,10 +207,61 @@ LITERT = Toolchain(
     name="litert",
     reads="tflite",
     runtime="litert",
-    ios=("int8", "float32"),
+    ios=("int8", "uint8", "float32"),
     module="edgesdk.convert.backends.litert",
     requirement="edgesdk[litert]",
     distributions=("edgesdk", "ai-edge-litert", "ai-edge-quantizer", "numpy"),
+    precisions=("w8a8", "w8a16", "fp16"),
+)
+
+EDGETPU = Toolchain(
+    name="edgetpu",
+    reads="tflite",
+    runtime="edgetpu",
+    ios=("int8", "uint8", "float32"),
+    module="edgesdk.convert.backends.edgetpu",
+    requirement="edgesdk[litert]",
+    distributions=("edgesdk", "ai-edge-litert", "ai-edge-quantizer", "numpy"),
+    compiler="edgesdk.convert.backends.edgetpu.compiling",
+)
+
+QUALCOMM = Toolchain(
+    name="qualcomm",
+    reads="onnx",
+    runtime="qnn",
+    ios=("float32",),
+    module="edgesdk.convert.backends.qualcomm",
+    requirement="edgesdk[qualcomm]",
+    distributions=("edgesdk", "onnx", "onnxruntime", "onnxruntime-qnn", "numpy"),
+    precisions=("w8a8", "w8a16"),
+    compiler="edgesdk.convert.backends.qualcomm.compiling",
+    quantizers=("aimet-onnx", "onnxruntime"),
+    optional=("aimet-onnx",),
+)
+
+TENSORRT = Toolchain(
+    name="tensorrt",
+    reads="onnx",
+    runtime="tensorrt",
+    ios=("float32",),
+    module="edgesdk.convert.backends.tensorrt",
+    requirement="edgesdk[onnx]",
+    distributions=("edgesdk", "onnx", "onnxruntime", "numpy"),
+    precisions=("w8a8", "fp16"),
+    compiler="edgesdk.convert.backends.tensorrt.compiling",
+    optional=("tensorrt-rtx-cu12",),
+)
+
+OPENVINO = Toolchain(
+    name="openvino",
+    reads="onnx",
+    runtime="openvino",
+    ios=("float32",),
+    module="edgesdk.convert.backends.openvino",
+    requirement="edgesdk[openvino]",
+    distributions=("edgesdk", "onnx", "openvino", "nncf", "numpy"),
+    precisions=("w8a8", "fp16"),
+    suffix="xml",
 )
 
 

@@ -1,7 +1,8 @@
 """Samples for calibration and evaluation, checked against the model and streamed one by one.
 
-A source is `FILE.npz`, `FILE.npz#SPLIT` (arrays named `SPLIT/<input>`) or `module:function`.
-Nothing is resized, scaled or cast: what does not fit is refused.
+A source is `FILE.npz`, `FILE.npz#SPLIT` (arrays named `SPLIT/<input>`), a folder of pictures,
+`module:function`, or any iterable of samples. Nothing is resized, scaled or cast but pictures, as
+their declared preprocessing says: what does not fit is refused.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesdk.data.images import image_samples
 from edgesdk.data.npz import NpzRows
+from edgesdk.data.preprocessing import Preprocessing
+from edgesdk.data.spool import spooled
 from edgesdk.errors import DataError
 from edgesdk.models.types import TensorSpec
 
 Sample = Mapping[str, npt.NDArray[Any]]
 LABEL = "label"
+Source = str | Iterable[Sample]
+"""Where samples come from; see `open_samples`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +58,39 @@ class Samples:
 
 
 def open_samples(
-    source: str, inputs: Sequence[TensorSpec], advance: Callable[[int], object] = lambda _: None
+    source: Source,
+    inputs: Sequence[TensorSpec],
+    advance: Callable[[int], object] = lambda _: None,
+    preprocessing: Preprocessing | None = None,
 ) -> Samples:
     """Open a source of samples and check every one of them.
 
     Args:
-        source: `FILE.npz`, `FILE.npz#SPLIT` or `module:function`. Arrays of an `.npz` have a
-            leading sample axis: (n, *input shape), or (n, *input shape without its batch axis) when
-            that is 1. A function returns an iterable of dictionaries of single samples, shaped
-            likewise.
+        source: `FILE.npz`, `FILE.npz#SPLIT`, a folder of pictures, `module:function`, or an
+            iterable of samples. Arrays of an `.npz` have a leading sample axis: (n, *input shape),
+            or (n, *input shape without its batch axis) when that is 1. A function returns an
+            iterable of dictionaries of single samples, shaped likewise. An iterator, which can be
+            read but once, is kept in a temporary file.
         inputs: the model's inputs.
         advance: called with 1 after each sample of the first pass, which checks them all.
+        preprocessing: what makes inputs of pictures.
 
     Raises:
         DataError: missing, empty, wrong names, shapes or dtypes, not finite, bad labels.
     """
+    if not isinstance(source, str):
+        return _checked("the given samples", _iterable_samples(source), inputs, advance)
     file, _, split = source.partition("#")
-    if file.endswith(".npz"):
+    if source and Path(source).is_dir():
+        raw = image_samples(Path(source), preprocessing, inputs, LABEL)
+    elif file.endswith(".npz"):
         raw = _npz_samples(Path(file), f"{split}/" if split else "", inputs)
     elif ":" in source:
         raw = _function_samples(source)
     else:
         raise DataError(
-            f"found {source!r}, expected data as FILE.npz, FILE.npz#SPLIT or module:function"
+            f"found {source!r}, expected data as FILE.npz, FILE.npz#SPLIT, a folder of pictures "
+            "or module:function"
         )
     return _checked(source, raw, inputs, advance)
 
@@ -173,6 +189,12 @@ def _function_samples(source: str) -> Callable[[], Iterator[Sample]]:
             raise DataError(f"{source} failed: {type(error).__name__}: {error}") from error
 
     return stream
+
+
+def _iterable_samples(source: Iterable[Sample]) -> Callable[[], Iterator[Sample]]:
+    if isinstance(source, Iterator):
+        return spooled(source)
+    return lambda: iter(source)
 
 
 def _checked(

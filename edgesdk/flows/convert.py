@@ -8,7 +8,8 @@ from pathlib import Path
 from edgesdk.convert.conversion import Conversion
 from edgesdk.convert.conversion import convert as carry_out
 from edgesdk.convert.planning import plan_conversion
-from edgesdk.data.samples import open_samples
+from edgesdk.data.preprocessing import Preprocessing
+from edgesdk.data.samples import Source, open_samples
 from edgesdk.models.opening import open_model
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
@@ -18,11 +19,12 @@ from edgesdk.values.recipe import Recipe
 def convert(
     model: Path | str,
     target: str,
-    calibration: str,
+    calibration: Source,
     output: Path | str,
     *,
     recipe: Recipe | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    preprocessing: Preprocessing | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
     """Convert a float model to INT8 for a target.
@@ -30,9 +32,11 @@ def convert(
     Args:
         model: an `.onnx` or `.tflite` file in float32.
         target: a target id, or the path of a descriptor.
-        calibration: `FILE.npz`, `FILE.npz#SPLIT` or `module:function`.
+        calibration: `FILE.npz`, `FILE.npz#SPLIT`, a folder of pictures, `module:function`, or an
+            iterable of samples.
         output: directory for the artifact; one that holds the same conversion is left as it is.
         input_shapes: fixed shapes for dynamic inputs.
+        preprocessing: what makes inputs of pictures.
 
     Raises:
         EdgeSDKError: the input does not hold, does not fit the target, or a toolchain failed.
@@ -41,6 +45,6 @@ def convert(
     opened = open_model(model, input_shapes)
     shown = progress or Silent()
     with shown.task("reading the calibration data", 0) as advance:
-        samples = open_samples(calibration, opened.inputs, advance)
+        samples = open_samples(calibration, opened.inputs, advance, preprocessing)
     plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
-    return carry_out(opened, plan, samples, Path(output), shown)
+    return carry_out(opened, plan, descriptor, samples, Path(output), shown)

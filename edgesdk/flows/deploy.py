@@ -8,17 +8,17 @@ from pathlib import Path
 
 from edgesdk.convert.conversion import Conversion, convert
 from edgesdk.convert.planning import plan_conversion
-from edgesdk.data.samples import Samples, check_labels, open_samples
+from edgesdk.data.preprocessing import Preprocessing
+from edgesdk.data.samples import Samples, Source, check_labels, open_samples
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import ArtifactError, IncompatibleTarget
 from edgesdk.flows.package import travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
 from edgesdk.flows.session import agent_on, find_device, require_ready
 from edgesdk.models.opening import open_model
-from edgesdk.models.types import Model
 from edgesdk.package.budget import resolve_budget
 from edgesdk.package.building import build_package, check_release, package_name
-from edgesdk.progress import Advance, Progress, Silent
+from edgesdk.progress import Progress, Silent
 from edgesdk.serial import write_json
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import BudgetText, GateBounds, Target
@@ -35,13 +35,14 @@ from edgesdk.values.timing import Timing
 def deploy(
     model: Path | str,
     device: str,
-    calibration: str,
+    calibration: Source,
     output: Path | str,
     *,
-    dataset: str | None = None,
+    dataset: Source | None = None,
     target: str | None = None,
     recipe: Recipe | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    preprocessing: Preprocessing | None = None,
     release: Release | None = None,
     budget: tuple[BudgetText, ...] = (),
     gates: tuple[GateBounds, ...] = (),
@@ -55,9 +56,11 @@ def deploy(
     Args:
         model: an `.onnx` or `.tflite` file in float32.
         device: an enrolled device.
-        calibration: `FILE.npz`, `FILE.npz#SPLIT` or `module:function`.
+        calibration: `FILE.npz`, `FILE.npz#SPLIT`, a folder of pictures, `module:function`, or an
+            iterable of samples.
         output: folder for the results.
         dataset: labelled data to measure accuracy with; without it accuracy is "not measured".
+        preprocessing: what makes inputs of pictures, for both.
         target: the one the device is enrolled as unless given.
         budget: on top of the target's, the last one winning.
         gates: likewise.
@@ -74,8 +77,11 @@ def deploy(
     opened = open_model(model, input_shapes)
     check_release(called, opened.name)
     with shown.task("reading the data", 0) as advance:
-        samples = open_samples(calibration, opened.inputs, advance)
-        evaluation = None if dataset is None else _evaluation(dataset, opened, advance)
+        samples = open_samples(calibration, opened.inputs, advance, preprocessing)
+        evaluation = None
+        if dataset is not None:
+            evaluation = open_samples(dataset, opened.inputs, advance, preprocessing)
+            check_labels(evaluation, opened.outputs)
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
     plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
@@ -83,7 +89,7 @@ def deploy(
         require_ready(enrolled, agent.environment, plan)
 
     folder.mkdir(parents=True, exist_ok=True)
-    conversion = convert(opened, plan, samples, folder / "artifact", shown)
+    conversion = convert(opened, plan, descriptor, samples, folder / "artifact", shown)
     package = build_package(
         conversion.artifact,
         conversion.directory,
@@ -125,12 +131,6 @@ def _target_for(device: Device, wanted: str | None) -> Target:
             hint=f"choose --target {enrolled_as.id}, or another device",
         )
     return target
-
-
-def _evaluation(dataset: str, model: Model, advance: Advance) -> Samples:
-    samples = open_samples(dataset, model.inputs, advance)
-    check_labels(samples, model.outputs)
-    return samples
 
 
 def _measure(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.protocol import Installed
-from edgesdk.convert.conversion import read_artifact
-from edgesdk.data.samples import LABEL, Samples, check_labels, open_samples
+from edgesdk.convert.conversion import ARTIFACT_FILE, read_artifact
+from edgesdk.data.preprocessing import Preprocessing
+from edgesdk.data.samples import LABEL, Samples, Source, check_labels, open_samples
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
-from edgesdk.errors import DataError
+from edgesdk.errors import DataError, UsageError
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
-from edgesdk.models.types import Model
+from edgesdk.models.types import TensorSpec
 from edgesdk.package.building import read_package
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
@@ -55,9 +57,10 @@ def bench(
 
 def evaluate(
     device: str,
-    dataset: str,
+    dataset: Source,
     model: Path | str,
     *,
+    preprocessing: Preprocessing | None = None,
     package: Path | str | None = None,
     gates: tuple[GateBounds, ...] = (),
     progress: Progress | None = None,
@@ -65,7 +68,9 @@ def evaluate(
     """Measure on a device how much accuracy a package loses against its float model.
 
     Args:
-        dataset: `FILE.npz`, `FILE.npz#SPLIT` or `module:function`, with labels.
+        dataset: `FILE.npz`, `FILE.npz#SPLIT`, a folder of pictures with one subfolder a class,
+            `module:function`, or an iterable of samples; with labels.
+        preprocessing: what makes inputs of pictures.
         model: the float model, or an artifact directory that holds it; it runs on the device,
             too, on the same samples.
         package: as for `bench`.
@@ -76,18 +81,25 @@ def evaluate(
         EdgeSDKError: the device cannot be reached.
     """
     float_model = _float_model(Path(model))
-    reference = Reference(float_model.path, _labelled(dataset, float_model))
+    reference = Reference(float_model.path, _labelled(dataset, float_model, preprocessing))
     enrolled = find_device(device)
     bounds = _bounds(enrolled, gates)
     bounds = dataclasses.replace(bounds, max_p95_ns=None, max_peak_ram_bytes=None)
     return _measure(enrolled, package, reference, bounds, None, progress or Silent())
 
 
-def _labelled(dataset: str, model: Model) -> Samples:
-    samples = open_samples(dataset, model.inputs)
+@dataclass(frozen=True, slots=True)
+class _FloatModel:
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def _labelled(dataset: Source, model: _FloatModel, preprocessing: Preprocessing | None) -> Samples:
+    samples = open_samples(dataset, model.inputs, preprocessing=preprocessing)
     if samples.labels is None:
         raise DataError(
-            f"found no labels in {dataset}, and accuracy cannot be measured without them",
+            f"found no labels in {samples.origin}, and accuracy cannot be measured without them",
             hint=f"save an integer array {LABEL!r} beside the inputs, one class index a sample",
         )
     check_labels(samples, model.outputs)
@@ -98,10 +110,18 @@ def _bounds(device: Device, gates: tuple[GateBounds, ...]) -> Gates:
     return resolve_gates(load_target(device.target).gates, *gates)
 
 
-def _float_model(path: Path) -> Model:
-    if path.is_dir():
-        return open_model(path / read_artifact(path).file("float").path)
-    return open_model(path)
+def _float_model(path: Path) -> _FloatModel:
+    if (path / ARTIFACT_FILE).is_file():
+        artifact = read_artifact(path)
+        plan = artifact.plan
+        return _FloatModel(path / artifact.file("float").path, plan.inputs, plan.outputs)
+    model = open_model(path)
+    if model.format not in ("onnx", "tflite"):
+        raise UsageError(
+            f"found the {model.format} model {path.name}, which no device runs as it is",
+            hint="give the artifact directory: it holds the float model as the device runs it",
+        )
+    return _FloatModel(path, model.inputs, model.outputs)
 
 
 def _measure(

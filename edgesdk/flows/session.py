@@ -18,6 +18,10 @@ from edgesdk.values.plan import ConversionPlan
 _RUNTIME_PACKAGES: dict[RuntimeName, str] = {
     "litert": "ai-edge-litert",
     "onnxruntime": "onnxruntime",
+    "edgetpu": "ai-edge-litert",
+    "qnn": "onnxruntime-qnn",
+    "tensorrt": "tensorrt",
+    "openvino": "openvino",
 }
 _GENERIC_TARGETS = {"x86_64": "generic-x86-64", "aarch64": "generic-arm64"}
 

@@ -51,7 +51,9 @@ def build_package(
             or has changed, or `output` is not writable.
     """
     check_release(release, artifact.plan.model_name)
-    roles: tuple[Role, ...] = ("model", "golden", *(("float",) if release.include_float else ()))
+    wanted: tuple[Role, ...] = ("model", "companion", "golden", "float")
+    left_out = () if release.include_float else ("float",)
+    roles = tuple(role for role in wanted if artifact.has(role) and role not in left_out)
     contents = dict(_pack(artifact, directory, role) for role in roles)
     manifest = _manifest(artifact, release, tuple(contents), budget, gates)
     check_budget(budget, artifact, manifest, archive.package_bytes(manifest))

@@ -17,7 +17,7 @@ from edgesdk.units import parse_bytes, parse_duration_ns
 
 Tree = Mapping[str, Any]
 
-_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(@[a-z0-9]+(\.[a-z0-9]+)*)?")
 _VERSION = re.compile(r"\d+(\.\d+)*")
 _TEXTS: Mapping[str, Callable[[str], int]] = {
     "$.budget.package": parse_bytes,
@@ -31,7 +31,10 @@ _TEXTS: Mapping[str, Callable[[str], int]] = {
 def id_problems(target_id: str) -> Iterator[str]:
     """The file's name, without its suffix, is the id."""
     if not _ID.fullmatch(target_id):
-        yield f"found {target_id!r}, expected lower-case letters, digits and hyphens @ file name"
+        yield (
+            f"found {target_id!r}, expected lower-case letters, digits and hyphens, "
+            "and @ before a release @ file name"
+        )
 
 
 def value_problems(tree: Tree) -> Iterator[str]:

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-RuntimeName = Literal["litert", "onnxruntime"]
+RuntimeName = Literal["litert", "onnxruntime", "edgetpu", "qnn", "tensorrt", "openvino"]
+"""What runs a model on the device; "edgetpu" is LiteRT with libedgetpu, "qnn" ONNX Runtime's."""
+
+Precision = Literal["w8a8", "w8a16", "fp16", "w4a8", "w4a16"]
+"""Bits of weights and activations, as the field spells them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +39,21 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """One text that a source gives, such as a version, and the key of its `Source`."""
+
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class ComputeUnit:
     """One place where operators can run; a CPU of unlike cores has one for each, fastest first.
 
     Args:
-        id: name used in placements, e.g. "cpu".
+        id: name used in placements, e.g. "cpu" or "edgetpu".
         kind: what it is.
-        core: the core's name, e.g. "Cortex-A76".
+        core: the core's name, e.g. "Cortex-A76" or "Hexagon v73".
         cores: how many.
         clock_hz: highest clock that every board of this id reaches as shipped.
         features: instruction-set features that matter to INT8, as /proc/cpuinfo spells them;
@@ -50,7 +62,7 @@ class ComputeUnit:
     """
 
     id: str
-    kind: Literal["cpu"]
+    kind: Literal["cpu", "gpu", "npu"]
     core: str
     cores: Figure | None = None
     clock_hz: Figure | None = None
@@ -70,7 +82,7 @@ class Runtime:
 class TensorScheme:
     """How one kind of tensor is quantized."""
 
-    bits: Literal[8]
+    bits: Literal[4, 8, 16]
     symmetric: bool
     granularity: Literal["per-tensor", "per-channel"]
 
@@ -81,6 +93,129 @@ class Scheme:
 
     weights: TensorScheme
     activations: TensorScheme
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What an operator must hold to run on a compute unit; one of the three bounds is set.
+
+    Args:
+        quantity: what is looked at, by its name in `edgesdk.convert.placement`, e.g. "rank",
+            "version" or "attribute.stride_w".
+        at_most: largest number allowed.
+        at_least: smallest number allowed.
+        one_of: texts allowed; numbers and truth values are compared as Python writes them.
+        reason: why an operator outside stays off the unit, in the vendor's words where it has any.
+        cure: what the user can do about it; empty where nothing.
+    """
+
+    quantity: str
+    at_most: float | None = None
+    at_least: float | None = None
+    one_of: tuple[str, ...] = ()
+    reason: str = ""
+    cure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRule:
+    """When operators of one type run on a compute unit.
+
+    Args:
+        dtypes: of the activations it computes on; those of the unit where empty.
+        limits: all of them must hold, besides those of the unit.
+    """
+
+    dtypes: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRules:
+    """What a compute unit runs, as data: the ground of the placement forecast.
+
+    Args:
+        format: whose operator types these are; a unit that runs a compiled form of ONNX or TFLite
+            models has the types of that format.
+        source: key of the source that says so.
+        types: operator type to its rule; a type that is not there stays off the unit.
+        dtypes: of the activations that operators compute on, after the conversion.
+        limits: for operators of every type.
+        contiguous: the compiler makes one piece: once an operator that follows a mapped one stays
+            off the unit, none behind it returns.
+        unsupported: why a type that is not there stays off the unit, in the vendor's words.
+        no_fallback: a model with an operator off this unit does not run at all.
+    """
+
+    format: Literal["onnx", "tflite"]
+    source: str
+    types: Mapping[str, OperatorRule]
+    dtypes: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    contiguous: bool = False
+    unsupported: str = "Operation not supported"
+    no_fallback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeTpu:
+    """What the Edge TPU compiler is asked for.
+
+    Args:
+        parameter_cache_bytes: on-chip memory for parameters.
+        min_runtime_version: of libedgetpu, for which is compiled; None leaves it to the compiler.
+    """
+
+    parameter_cache_bytes: Figure
+    min_runtime_version: Figure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Htp:
+    """A Hexagon Tensor Processor, as Qualcomm's compiler knows it.
+
+    Args:
+        soc_model: Qualcomm's number of the SoC.
+        arch: version of the Hexagon architecture, e.g. 73.
+    """
+
+    soc_model: Figure
+    arch: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRt:
+    """The TensorRT on a Jetson and the GPU it builds engines for.
+
+    Args:
+        jetpack: release, e.g. "6.2".
+        version: of TensorRT in it, e.g. "10.3".
+        compute_capability: of the GPU, e.g. "8.7".
+    """
+
+    jetpack: Fact
+    version: Fact
+    compute_capability: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """What a vendor's compiler must know of the device; None for what it does not have."""
+
+    edgetpu: EdgeTpu | None = None
+    htp: Htp | None = None
+    tensorrt: TensorRt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What must hold of a model before it is converted; None where nothing must.
+
+    Args:
+        min_accelerated_fraction: share of the operators that run off the CPU, 0 to 1.
+    """
+
+    min_accelerated_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +266,11 @@ class Target:
         id: the descriptor's file name without its suffix, e.g. "raspberry-pi-5".
         family: the folder it lies in, e.g. "arm-cpu".
         architecture: `platform.machine()` of its usual operating system.
+        compute_units: the one with the accelerator first, the CPU last.
         runtimes: in order of preference.
+        quantization: how w8a8 is stored; other precisions differ from it in bits only.
+        precisions: that its runtimes offer, the usual one first.
+        operators: compute unit to what it runs; a unit without rules runs everything.
         sources: every document its figures name.
     """
 
@@ -145,8 +284,12 @@ class Target:
     runtimes: tuple[Runtime, ...]
     quantization: Scheme
     agent: Agent
+    precisions: tuple[Precision, ...] = ("w8a8",)
+    accelerator: Accelerator = Accelerator()
+    operators: Mapping[str, OperatorRules] = field(default_factory=dict)
     memory: Memory = Memory()
     budget: BudgetText = BudgetText()
     gates: GateBounds = GateBounds()
+    contract: Contract = Contract()
     sources: Mapping[str, Source] = field(default_factory=dict)
     notes: str = ""

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from device_agent.manifest import Port
+from edgesdk.values.forecast import CacheUse, Placement
 from edgesdk.values.plan import ConversionPlan
 
-Role = Literal["model", "float", "golden"]
+Role = Literal["model", "companion", "float", "golden", "quantized", "encodings"]
+"""What a file is for.
+
+"model" is what the device loads, "companion" a second file that the model file names; "quantized"
+is the INT8 model that a vendor's compiler made "model" from, where it did; "float" is the
+reference. Golden vectors and encodings go by their names.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +27,9 @@ class OperatorPrecision:
         index: position in the graph.
         type: operator type as the format spells it.
         name: its name, or its first output's.
-        precision: "int8", "float32", or "-" for operators that compute nothing (reshapes, casts).
-        reason: why it is not INT8; empty when it is.
+        precision: "int8", "int16", "float16", "float32", or "-" for operators that compute nothing
+            (reshapes, casts); of int16, weights have 8 bits.
+        reason: why it is in float; empty when it is not.
     """
 
     index: int
@@ -84,6 +92,47 @@ class ArtifactFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Compilation:
+    """What the vendor's compiler said of the INT8 model, or why it was not asked.
+
+    Args:
+        status: "compiled": the model that ships is its result. "accepted": it took the model and
+            compiled it, and the device compiles again for itself. "not compiled": it is not here.
+            "not needed": the runtime takes the INT8 model as it is.
+        compiler: which; empty where none is needed.
+        version: of it; empty where it did not run.
+        reason: why the model is not compiled, and what to do; empty when it is.
+        placements: where it put each operator of the INT8 model; empty where it does not say.
+        cache: what it keeps on chip; None where it does not say.
+    """
+
+    status: Literal["compiled", "accepted", "not compiled", "not needed"]
+    compiler: str = ""
+    version: str = ""
+    reason: str = ""
+    placements: tuple[Placement, ...] = ()
+    cache: CacheUse | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """How the user's model was brought to the format that is quantized.
+
+    Args:
+        bridge: what did it, e.g. "onnx2tf".
+        max_abs_error: largest difference of an output from the source model's, run in its own
+            toolkit, over the probes; in the output's units.
+        max_relative_error: the same over the largest absolute output.
+        probes: how many samples that was read on.
+    """
+
+    bridge: str
+    max_abs_error: float
+    max_relative_error: float
+    probes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A converted model: `artifact.json` beside its files.
 
@@ -93,6 +142,10 @@ class Artifact:
         tensor_sizes: constants and activations, largest first.
         working_set_bytes: constants plus the largest sum of activations alive at once; a lower
             bound of memory, without the runtime's own.
+        lowering: None where the model came in the format that is quantized.
+        forecast: where the operators of the INT8 model go by the target's rules; empty where it has
+            no accelerator.
+        compilation: where they really go, as far as a compiler says.
     """
 
     schema: Literal[1]
@@ -106,7 +159,14 @@ class Artifact:
     tensor_sizes: tuple[TensorSize, ...]
     working_set_bytes: int
     golden: GoldenVectors
+    compilation: Compilation
+    lowering: Lowering | None = None
+    forecast: tuple[Placement, ...] = ()
 
     def file(self, role: Role) -> ArtifactFile:
         """The file with that role."""
         return next(file for file in self.files if file.role == role)
+
+    def has(self, role: Role) -> bool:
+        """There is a file with that role."""
+        return any(file.role == role for file in self.files)

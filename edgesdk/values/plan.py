@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgesdk.calibration.types import Method
 from edgesdk.models.types import TensorSpec
 from edgesdk.serial import digest
-from edgesdk.targets.types import Runtime, Scheme
-from edgesdk.values.recipe import PortDType
+from edgesdk.targets.types import Accelerator, Precision, Runtime, Scheme
+from edgesdk.values.recipe import Override, PortDType, Quantizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,17 @@ class ConversionPlan:
 
     What is not chosen is this machine's CPU: the account of ONNX operators and the golden outputs
     are made with the kernels it has.
+
+    Args:
+        working_format: what the model is brought to before it is quantized; its own format, where
+            nothing has to be done.
+        bridge: what brings it there; empty where nothing has to be done.
+        backend: name of the toolchain.
+        quantizer: which of the toolchain's; None where it has but one.
+        scheme: how tensors are stored, its bits those of `precision`.
+        accelerator: what the vendor's compiler is told of the device.
+        rules_sha256: of the target's operator rules, which the artifact's forecast rests on.
+        toolchain: distribution to version, of all that the result depends on.
     """
 
     model_name: str
@@ -26,11 +38,20 @@ class ConversionPlan:
     outputs: tuple[TensorSpec, ...]
     target_id: str
     target_architecture: str
+    working_format: str
+    bridge: str
     backend: str
+    quantizer: Quantizer | None
     runtime: Runtime
+    accelerator: Accelerator
+    precision: Precision
     scheme: Scheme
     io: PortDType
     keep_float: tuple[str, ...]
+    overrides: tuple[Override, ...]
+    range_method: Method
+    encodings: bool
+    rules_sha256: str
     calibration_sha256: str
     calibration_samples: int
     toolchain: Mapping[str, str]

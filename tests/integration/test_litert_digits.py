@@ -13,7 +13,7 @@ import pytest
 from edgesdk.convert.backends import litert
 from edgesdk.convert.toolchains import LITERT
 from edgesdk.models.opening import open_model
-from edgesdk.targets.types import Runtime, Scheme, TensorScheme
+from edgesdk.targets.types import Accelerator, Runtime, Scheme, TensorScheme
 from edgesdk.values.plan import ConversionPlan
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
@@ -32,11 +32,20 @@ def convert(directory: Path) -> Path:
         outputs=model.outputs,
         target_id="test",
         target_architecture="x86_64",
+        working_format="tflite",
+        bridge="",
         backend=LITERT.name,
+        quantizer=None,
         runtime=Runtime("litert", "2.0"),
+        accelerator=Accelerator(),
+        precision="w8a8",
         scheme=Scheme(TensorScheme(8, True, "per-channel"), TensorScheme(8, False, "per-tensor")),
         io="float32",
         keep_float=(),
+        overrides=(),
+        range_method="minmax",
+        encodings=False,
+        rules_sha256="",
         calibration_sha256="",
         calibration_samples=len(images),
         toolchain={},

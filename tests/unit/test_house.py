@@ -24,13 +24,14 @@ HEAVY = {
     "openvino",
     "tensorflow",
     "tensorrt",
+    "tensorrt_rtx",
     "tflite_runtime",
     "torch",
 }
 LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends")
 
 STAGES = {"convert", "devices", "package", "report", "validate"}
-LOWER = {"data", "errors", "files", "models", "progress", "serial", "targets", "text"} | {
+LOWER = {"calibration", "data", "errors", "files", "models", "progress", "serial", "targets", "text"} | {
     "units",
     "values",
 }
@@ -40,12 +41,14 @@ MAY_IMPORT = {
     "api": {"flows", "project", *LOWER},
     "flows": {"flows", "project", *STAGES, *LOWER},
     "project": LOWER,
+    "calibration": {"calibration", "errors", "files", "serial"},
     **{stage: {stage, *LOWER} for stage in STAGES},
     "testing": {"devices", "testing", *LOWER},
     "data": {"data", "errors", "models"},
-    "models": {"errors", "files", "models"},
+    "models": {"environments", "errors", "files", "models", "progress"},
+    "environments": {"errors", "files", "progress"},
     "targets": {"errors", "serial", "targets", "units"},
-    "values": {"errors", "models", "serial", "targets", "units", "values"},
+    "values": {"calibration", "errors", "models", "serial", "targets", "units", "values"},
     "serial": {"errors", "files"},
     "units": {"errors"},
     "files": set(),

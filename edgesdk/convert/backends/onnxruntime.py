@@ -1,4 +1,4 @@
-"""ONNX to QDQ INT8 ONNX with ONNX Runtime's static quantization, and the account of the result.
+"""ONNX to QDQ INT8 ONNX for ONNX Runtime's CPU provider, and the account of the result.
 
 Activations are unsigned: with signed ones ONNX Runtime on x86 converts only part of the graph to
 its own unsigned form and silently computes the rest in float (docs/adr/0004). What is reported as
@@ -10,22 +10,21 @@ from __future__ import annotations
 import device_agent.runtimes.onnxruntime  # noqa: F401 - turns the telemetry of onnxruntime off
 
 # isort: split
-import logging
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
-from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.calibrate import CalibrationDataReader
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from device_agent import runtimes
+from edgesdk.convert.backends.onnx_calibration import activations, calibrated_ranges
+from edgesdk.convert.backends.onnx_precisions import assigned
+from edgesdk.convert.backends.onnx_qdq import CPU, quantize, their_failures
 from edgesdk.convert.backends.onnx_rewrites import (
     before_activation,
     keep_in_float,
@@ -33,10 +32,10 @@ from edgesdk.convert.backends.onnx_rewrites import (
     rewritten,
 )
 from edgesdk.convert.footprint import Step, largest_live_bytes
-from edgesdk.convert.keeping import KEPT, kept_in_float
+from edgesdk.convert.keeping import KEPT
 from edgesdk.convert.sqnr import ErrorMeter
 from edgesdk.convert.toolchains import Array, Description, Sample
-from edgesdk.errors import ConversionError, EdgeSDKError
+from edgesdk.errors import ConversionError
 from edgesdk.models.formats.onnx import fix_shapes, graph_inputs, load
 from edgesdk.values.artifact import OperatorPrecision, TensorError, TensorSize
 from edgesdk.values.plan import ConversionPlan
@@ -52,9 +51,6 @@ _SELECTS = frozenset(
     {"MaxPool", "NhwcMaxPool", "ReduceMax", "ReduceMin", "Max", "Min", "Relu", "Clip", "Resize"}
 )
 """Operators that compute on INT8 as they are when their input is INT8."""
-
-_WARNINGS, _FATAL_ONLY = 2, 4
-"""Log severities of ONNX Runtime; the first is its default."""
 
 
 def prepare(source: Path, plan: ConversionPlan, output: Path) -> None:
@@ -77,32 +73,16 @@ def convert(
 ) -> None:
     """Quantize; see `edgesdk.convert.toolchains.Backend`.
 
-    Min/max calibration over all samples; weights per channel where the scheme says so.
+    The style is `onnx_qdq.CPU` with the plan's scheme and overrides.
     """
-    scheme = plan.scheme
-    with tempfile.TemporaryDirectory() as scratch, _their_failures():
+    with tempfile.TemporaryDirectory() as scratch, their_failures():
         clean = Path(scratch) / "clean.onnx"
         quant_pre_process(source, clean, skip_symbolic_shape=True)
-        onnx.save(rewritten(onnx.load(str(clean))), str(clean))
-        names = [node.name for node in onnx.load(str(clean)).graph.node]
-        kept = kept_in_float(names, plan.keep_float)
-        quantize_static(
-            clean,
-            output,
-            _Reader(samples(), advance),
-            quant_format=QuantFormat.QDQ,
-            per_channel=scheme.weights.granularity == "per-channel",
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=kept,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={
-                "ActivationSymmetric": scheme.activations.symmetric,
-                "WeightSymmetric": scheme.weights.symmetric,
-            },
-        )
-        quantized = onnx.load(str(output))
-        keep_in_float(quantized, kept)
+        model = rewritten(onnx.load(str(clean)))
+        settled = assigned(model, plan, CPU, activations(model))
+        ranges = calibrated_ranges(model, plan, samples, advance, settled.style, settled.kept)
+        quantized = quantize(model, ranges, settled.style, settled.kept)
+        keep_in_float(quantized, settled.kept)
         onnx.save(quantized, str(output))
         _require_edge(runtimes.load("onnxruntime", str(output), threads=1), plan)
 
@@ -112,38 +92,6 @@ def _require_edge(model: runtimes.LoadedModel, plan: ConversionPlan) -> None:
     planned = [(spec.name, spec.shape, spec.dtype) for spec in (*plan.inputs, *plan.outputs)]
     if found != planned:
         raise ConversionError(f"the converted model takes and gives {found}, expected {planned}")
-
-
-@contextmanager
-def _their_failures() -> Iterator[None]:
-    """What ONNX Runtime and ONNX raise becomes `ConversionError`; their own talk is kept back.
-
-    What they advise has been done, and what goes wrong is in the error.
-    """
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
-    try:
-        yield
-    except EdgeSDKError:
-        raise
-    except Exception as error:  # their exceptions share no base
-        raise ConversionError(f"ONNX Runtime does not quantize this model: {error}") from error
-    finally:
-        onnxruntime.set_default_logger_severity(_WARNINGS)
-        logging.disable(before)
-
-
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, samples: Iterator[Sample], advance: Callable[[int], None]) -> None:
-        self._samples = samples
-        self._advance = advance
-
-    def get_next(self) -> Sample | None:
-        sample = next(self._samples, None)
-        if sample is not None:
-            self._advance(1)
-        return sample
 
 
 def describe(path: Path) -> Description:

@@ -111,17 +111,22 @@ def fix_shapes(
             raise ModelError(
                 f"{path.name} has no input {name!r}, its inputs are {', '.join(inputs)}"
             )
-        _write_shape(inputs[name], shape, path)
+        write_shape(inputs[name], shape, path)
     for value in inputs.values():
         _require_static(value, path)
     if input_shapes:
         del fixed.graph.value_info[:]
         for value in fixed.graph.output:
             value.type.tensor_type.ClearField("shape")
-    return _inferred(fixed, path)
+    return inferred(fixed, path)
 
 
-def _inferred(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+def inferred(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """A copy with every shape that follows from those of the inputs.
+
+    Raises:
+        ModelError: shapes contradict one another.
+    """
     try:
         return onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
@@ -139,7 +144,12 @@ def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
     ]
 
 
-def _write_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...], path: Path) -> None:
+def write_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...], path: Path) -> None:
+    """Write a shape in, which must fit what the model says of it.
+
+    Raises:
+        ModelError: it does not.
+    """
     known = _dims(value) if value.type.tensor_type.HasField("shape") else list(shape)
     fits = len(known) == len(shape) and all(
         wanted > 0 and (not isinstance(dim, int) or dim == wanted or dim <= 0)

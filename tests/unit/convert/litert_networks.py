@@ -13,8 +13,9 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from edgesdk.convert.backends import litert
 from edgesdk.models.types import TensorSpec
-from edgesdk.targets.types import Runtime, Scheme, TensorScheme
+from edgesdk.targets.types import Accelerator, Precision, Runtime, Scheme, TensorScheme
 from edgesdk.values.plan import ConversionPlan
+from edgesdk.values.recipe import Override
 
 Array = npt.NDArray[Any]
 RANDOM = np.random.default_rng(7)
@@ -130,6 +131,8 @@ def plan_for(
     keep_float: tuple[str, ...] = (),
     weights: TensorScheme = WEIGHTS,
     activations: TensorScheme = ACTIVATIONS,
+    precision: Precision = "w8a8",
+    overrides: tuple[Override, ...] = (),
 ) -> ConversionPlan:
     """A plan with the shapes that are in the file."""
     graph = flatbuffer_utils.read_model(path).subgraphs[0]
@@ -153,11 +156,20 @@ def plan_for(
         outputs=specs(graph.outputs),
         target_id="test",
         target_architecture="x86_64",
+        working_format="tflite",
+        bridge="",
         backend="litert",
+        quantizer=None,
         runtime=Runtime("litert", "2.0"),
+        accelerator=Accelerator(),
+        precision=precision,
         scheme=Scheme(weights, activations),
         io=io,
         keep_float=keep_float,
+        overrides=overrides,
+        range_method="minmax",
+        encodings=False,
+        rules_sha256="",
         calibration_sha256="",
         calibration_samples=0,
         toolchain={},

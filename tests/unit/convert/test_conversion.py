@@ -25,6 +25,8 @@ from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.recipe import Recipe
 from tests.onnx_networks import Network, conv_network, random_samples, run
 
+TARGET = load_target("generic-x86-64")
+
 
 class Work:
     """A model, a plan and samples in a folder, and the directory the artifact goes to."""
@@ -38,13 +40,13 @@ class Work:
         np.savez(data, **arrays)
         self.samples: Samples = open_samples(str(data), self.model.inputs)
         self.plan: ConversionPlan = plan_conversion(
-            self.model, load_target("generic-x86-64"), self.samples, Recipe()
+            self.model, TARGET, self.samples, Recipe()
         )
         self.directory = folder / "artifact"
 
     def convert(self, **changes: Any) -> Conversion:
         plan = replace(self.plan, **changes)
-        return convert(self.model, plan, self.samples, self.directory, Silent())
+        return convert(self.model, plan, TARGET, self.samples, self.directory, Silent())
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def state(folder: Path) -> dict[str, tuple[int, int, str]]:
     }
 
 
-NAMES = {"artifact.json", "float.onnx", "golden.npz", "model.onnx"}
+NAMES = {"artifact.json", "float.reference", "golden.npz", "model.onnx"}
 
 
 # What is made
@@ -132,7 +134,7 @@ def test_progress_goes_through_every_sample(work: Work) -> None:
             return super().task(description, total)
 
     shown = Recorded()
-    convert(work.model, work.plan, work.samples, work.directory, shown)
+    convert(work.model, work.plan, TARGET, work.samples, work.directory, shown)
     assert [task[:2] for task in shown.tasks] == [
         ["calibrating and converting", 8],
         ["comparing with the float model", 1],
@@ -152,7 +154,7 @@ def test_a_second_conversion_does_nothing(work: Work, monkeypatch: pytest.Monkey
     assert state(work.folder) == before
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "float.onnx", "golden.npz"])
+@pytest.mark.parametrize("name", ["model.onnx", "float.reference", "golden.npz"])
 @pytest.mark.parametrize("how", ["changed", "gone"])
 def test_a_tampered_file_leads_to_another_conversion(work: Work, name: str, how: str) -> None:
     work.convert()
@@ -276,7 +278,7 @@ def test_a_network_of_which_nothing_becomes_int8_is_refused(tmp_path: Path) -> N
     net.node("Erf", [net.input("x", (1, 3))], "y")
     work = Work(tmp_path, net.write(tmp_path / "net.onnx", y=(1, 3)))
     with pytest.raises(
-        ConversionError, match=r"none of the 1 operators of net.onnx became INT8"
+        ConversionError, match=r"none of the 1 operators of net.onnx became w8a8"
     ) as e:
         work.convert()
     assert e.value.details == (
@@ -292,13 +294,13 @@ def test_data_that_change_between_the_passes_are_refused(work: Work) -> None:
 
     samples = replace(work.samples, stream=other)
     with pytest.raises(DataError, match="changed"):
-        convert(work.model, work.plan, samples, work.directory, Silent())
+        convert(work.model, work.plan, TARGET, samples, work.directory, Silent())
 
 
 # Reading
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "float.onnx", "golden.npz"])
+@pytest.mark.parametrize("name", ["model.onnx", "float.reference", "golden.npz"])
 def test_a_changed_file_is_refused_when_read(work: Work, name: str) -> None:
     work.convert()
     with (work.directory / name).open("ab") as stream:

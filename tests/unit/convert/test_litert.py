@@ -30,6 +30,7 @@ from edgesdk.errors import ConversionError, ModelError
 from edgesdk.models.types import TensorSpec
 from edgesdk.targets.types import TensorScheme
 from edgesdk.values.plan import ConversionPlan
+from edgesdk.values.recipe import Override
 
 
 @pytest.fixture
@@ -176,6 +177,53 @@ def test_keep_float_matches_names_in_full(path: Path) -> None:
 def test_keep_float_that_matches_nothing_is_refused(path: Path) -> None:
     with pytest.raises(ModelError, match=r"keep_float 'conv\.\*' matches no operator"):
         Converted(conv_network(path), keep_float=("conv.*",))
+
+
+def test_w8a16_computes_on_int16_and_is_closer_than_w8a8(path: Path) -> None:
+    narrow_db = Converted(unary_network(path, "TANH")).sqnr_db("y") or 0
+    wide = Converted(path, precision="w8a16", io="float32")
+    assert (wide.precision("CONV_2D"), wide.precision("TANH")) == ("int16", "int16")
+    assert wide.description.inputs[0].dtype == "float32"
+    assert (wide.sqnr_db("y") or 0) > narrow_db + 3
+
+
+def test_fp16_stores_weights_in_half_and_needs_no_ranges(path: Path) -> None:
+    half = Converted(conv_network(path), precision="fp16", io="float32")
+    (weights,) = [
+        s for s in half.description.tensor_sizes if len(s.shape) == 4 and s.kind != "activation"
+    ]
+    assert weights.dtype == "float16"
+    (conv_2d,) = [o for o in half.description.operators if o.type == "CONV_2D"]
+    assert conv_2d.precision == "float32"
+    assert conv_2d.reason == "its weights are stored in float16 and widened"
+    assert (half.sqnr_db("y") or 0) > 60
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (Override("float32", type="CONV_2D"), ("float32", "int8")),
+        (Override("w8a16", name="y"), ("int8", "int16")),
+        (Override("w8a16", type="TANH"), ("int8", "int16")),
+    ],
+)
+def test_an_override_gives_its_operators_another_precision(
+    path: Path, override: Override, expected: tuple[str, str]
+) -> None:
+    converted = Converted(unary_network(path, "TANH"), overrides=(override,))
+    assert (converted.precision("CONV_2D"), converted.precision("TANH")) == expected
+    assert (converted.sqnr_db("y") or 0) > 25
+
+
+def test_a_later_override_wins(path: Path) -> None:
+    overrides = (Override("float32", name=".*"), Override("w8a8", type="TANH"))
+    converted = Converted(unary_network(path, "TANH"), overrides=overrides)
+    assert (converted.precision("CONV_2D"), converted.precision("TANH")) == ("float32", "int8")
+
+
+def test_an_override_that_matches_nothing_is_refused(path: Path) -> None:
+    with pytest.raises(ModelError, match="the override to w8a16 of type 'Conv' matches no oper"):
+        Converted(conv_network(path), overrides=(Override("w8a16", type="Conv"),))
 
 
 STAND_INS = [

@@ -25,7 +25,8 @@ def use(kind: str, *inputs: str, output: str = "", ranks: Any = None, **more: An
     )
 
 
-I8, F32, I32 = "int8", "float32", "int32"
+I8, I16, F32, I32 = "int8", "int16", "float32", "int32"
+WIDE_BIAS = {"quantizedBiasType": 4}
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,29 @@ I8, F32, I32 = "int8", "float32", "int32"
         (use("CONV_2D", I8, I8, I32, grouped=True), 6, (2, 9, 0)),
         (use("CONV_2D", F32, I8, F32), 2, (1, 14, 0)),
         (use("CONV_2D", F32, I8, F32, weights_per_channel=True), 5, (2, 4, 0)),
+        (use("CONV_2D", I16, I8, I32), 1, (1, 5, 0)),
+        (use("CONV_2D", I16, I8, "int64", options=WIDE_BIAS), 8, (2, 15, 0)),
+        (use("FULLY_CONNECTED", I16, I8, "int64", options=WIDE_BIAS), 11, (2, 15, 0)),
+        (use("TRANSPOSE_CONV", I16, I8, I16, "", options=WIDE_BIAS), 5, (2, 15, 0)),
+        (use("BATCH_MATMUL", I16, I16), 3, (2, 4, 0)),
+        (use("ADD", I16, I16, rescale=1.0), 1, (1, 5, 0)),
+        (use("ADD", I16, I16, rescale=1.0, options={"potScaleInt16": 0}), 3, (2, 4, 0)),
+        (use("ADD", I16, I16), 5, (2, 13, 0)),
+        (use("SUB", I16, I16, options={"potScaleInt16": 0}), 5, (2, 4, 0)),
+        (use("MUL", I16, I16, rescale=1.0), 4, (2, 3, 0)),
+        (use("MUL", I16, I16), 7, (2, 13, 0)),
+        (use("MAXIMUM", I16, I16), 4, (2, 3, 0)),
+        (use("MAX_POOL_2D", I16), 3, (2, 3, 0)),
+        (use("SOFTMAX", I16), 3, (2, 3, 0)),
+        (use("LOGISTIC", I16), 3, (2, 3, 0)),
+        (use("MEAN", I16, I32), 3, (2, 4, 0)),
+        (use("EXP", I16), 2, (2, 12, 0)),
+        (use("LEAKY_RELU", I16), 2, (2, 3, 0)),
+        (use("TRANSPOSE", I16, I32), 5, (2, 4, 0)),
+        (use("CONCATENATION", I16, I16), 3, (2, 3, 0)),
+        (use("PAD", I16, I32), 3, (2, 4, 0)),
+        (use("QUANTIZE", F32, output=I16), 2, (1, 15, 0)),
+        (use("DEQUANTIZE", I16, output=F32), 3, (1, 15, 0)),
         (use("DEPTHWISE_CONV_2D", I8, I8, I32), 3, (1, 14, 0)),
         (use("DEPTHWISE_CONV_2D", F32, F32, options={"dilationHFactor": 2}), 2, (1, 12, 0)),
         (use("DEPTHWISE_CONV_2D", F32, F32, options={"dilationHFactor": 1}), 1, (1, 5, 0)),

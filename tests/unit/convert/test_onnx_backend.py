@@ -8,14 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from onnxruntime.quantization import QuantType
 
 from edgesdk.convert.backends import onnx_rewrites
 from edgesdk.convert.backends import onnxruntime as backend
@@ -93,8 +92,7 @@ def test_signed_activations_would_leave_convolutions_in_float(
 ) -> None:
     """The reason for unsigned ones: where a tensor has two readers, only some become INT8."""
     shutil.copy(DIGITS, path)
-    signed = SimpleNamespace(QUInt8=QuantType.QInt8, QInt8=QuantType.QInt8)
-    monkeypatch.setattr(backend, "QuantType", signed)
+    monkeypatch.setattr(backend, "CPU", replace(backend.CPU, activation_type="int8"))
     assert Converted(path).precisions()["Conv"] == {"float32"}
 
 
@@ -374,7 +372,7 @@ def test_data_that_fail_while_calibrating_are_not_the_toolchains_fault(
 
 
 def test_no_samples_are_an_error(path: Path) -> None:
-    with pytest.raises(ConversionError, match="does not quantize this model"):
+    with pytest.raises(ConversionError, match="no calibration samples, expected at least one"):
         Converted(conv_network(path), samples=[])
 
 

@@ -17,9 +17,17 @@ from edgesdk.errors import ExitCode, IncompatibleTarget, ModelError, ToolchainMi
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import Model, TensorSpec
 from edgesdk.targets.loading import load_target
-from edgesdk.targets.types import Runtime, Scheme, Target, TensorScheme
+from edgesdk.targets.types import (
+    Accelerator,
+    EdgeTpu,
+    Figure,
+    Runtime,
+    Scheme,
+    Target,
+    TensorScheme,
+)
 from edgesdk.values.plan import ConversionPlan
-from edgesdk.values.recipe import Recipe
+from edgesdk.values.recipe import Override, Recipe
 from tests.onnx_networks import conv_network
 
 TARGET = load_target("raspberry-pi-5")
@@ -143,7 +151,7 @@ def test_integer_inputs_are_fine(dtype: str) -> None:
 
 def test_an_edge_that_the_format_does_not_have_is_a_usage_error() -> None:
     with pytest.raises(
-        UsageError, match="makes models with float32 inputs and outputs, found int8"
+        UsageError, match="makes w8a8 models with float32 inputs and outputs, found int8"
     ):
         plan(recipe=Recipe(io="int8"))
 
@@ -151,6 +159,58 @@ def test_an_edge_that_the_format_does_not_have_is_a_usage_error() -> None:
 def test_a_pattern_that_is_no_regular_expression_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match=r"keep_float '\(' is not a regular expression"):
         plan(recipe=Recipe(keep_float=("(",)))
+
+
+# Precisions
+
+
+def test_the_targets_first_precision_is_the_usual_one() -> None:
+    assert plan(model("tflite")).precision == "w8a8"
+
+
+def test_a_precision_sets_the_bits_of_the_scheme_and_a_float_edge() -> None:
+    chosen = plan(model("tflite"), recipe=Recipe(precision="w8a16"))
+    assert (chosen.scheme.weights.bits, chosen.scheme.activations.bits) == (8, 16)
+    assert chosen.io == "float32"
+
+
+@pytest.mark.parametrize("precision", ["w4a8", "w4a16"])
+def test_sub_byte_weights_are_refused_where_the_target_has_none(precision: Any) -> None:
+    message = f"found the precision {precision}, expected one that raspberry-pi-5 offers with "
+    with pytest.raises(UsageError, match=message + "litert: w8a8, w8a16, fp16"):
+        plan(model("tflite"), recipe=Recipe(precision=precision))
+
+
+def test_a_precision_that_the_toolchain_lacks_is_refused() -> None:
+    with pytest.raises(UsageError, match="offers with onnxruntime: w8a8"):
+        plan(recipe=Recipe(precision="w8a16"))
+
+
+def test_an_overrides_precision_is_checked_likewise() -> None:
+    with pytest.raises(UsageError, match="found the precision w8a16"):
+        plan(recipe=Recipe(overrides=(Override("w8a16", type="Conv"),)))
+
+
+def test_an_int8_edge_goes_with_w8a8_only() -> None:
+    with pytest.raises(
+        UsageError, match="w8a16 models with float32 inputs and outputs, found int8"
+    ):
+        plan(model("tflite"), recipe=Recipe(precision="w8a16", io="int8"))
+
+
+def test_an_override_must_name_something() -> None:
+    with pytest.raises(UsageError, match="an override to float32 names no operators"):
+        plan(recipe=Recipe(overrides=(Override("float32"),)))
+
+
+def test_an_overrides_pattern_is_checked() -> None:
+    with pytest.raises(UsageError, match=r"an override's name '\(' is not a regular expression"):
+        plan(recipe=Recipe(overrides=(Override("float32", name="("),)))
+
+
+def test_a_quantizer_that_the_toolchain_lacks_is_refused() -> None:
+    with pytest.raises(UsageError, match="the onnxruntime toolchain has none to choose from"):
+        plan(recipe=Recipe(quantizer="aimet-onnx"))
 
 
 # The digest
@@ -163,11 +223,20 @@ OTHER: dict[str, Any] = {
     "outputs": (),
     "target_id": "rock-5b",
     "target_architecture": "x86_64",
+    "working_format": "tflite",
+    "bridge": "onnx2tf",
     "backend": "litert",
+    "quantizer": "aimet-onnx",
     "runtime": TFLITE,
+    "accelerator": Accelerator(edgetpu=EdgeTpu(Figure(1, "sheet"))),
+    "precision": "w8a16",
     "scheme": Scheme(TensorScheme(8, True, "per-tensor"), TARGET.quantization.activations),
     "io": "int8",
     "keep_float": ("a",),
+    "overrides": (Override("w8a16", type="Conv"),),
+    "range_method": "mse",
+    "encodings": True,
+    "rules_sha256": "f" * 64,
     "calibration_sha256": "e" * 64,
     "calibration_samples": 4,
     "toolchain": {"onnx": "0"},

@@ -219,7 +219,8 @@ def test_an_iterator_that_is_used_up_is_refused_in_the_second_pass(module: Modul
 @pytest.mark.parametrize("source", ["", "data", "data.npy", "folder/", "images.zip"])
 def test_an_unknown_kind_of_source_is_refused(source: str) -> None:
     assert refused(source).message == (
-        f"found {source!r}, expected data as FILE.npz, FILE.npz#SPLIT or module:function"
+        f"found {source!r}, expected data as FILE.npz, FILE.npz#SPLIT, a folder of pictures or "
+        "module:function"
     )
 
 

@@ -11,10 +11,11 @@ from edgesdk.convert.conversion import ARTIFACT_FILE
 from edgesdk.files import sha256_file
 from edgesdk.models.types import TensorSpec
 from edgesdk.serial import write_json
-from edgesdk.targets.types import Runtime, Scheme, TensorScheme
+from edgesdk.targets.types import Accelerator, Runtime, Scheme, TensorScheme
 from edgesdk.values.artifact import (
     Artifact,
     ArtifactFile,
+    Compilation,
     GoldenVectors,
     OperatorPrecision,
     TensorSize,
@@ -53,6 +54,7 @@ def make_artifact(directory: Path, **contents: bytes) -> Artifact:
         ),
         working_set_bytes=3508,
         golden=GoldenVectors(1, ("cpu",)),
+        compilation=Compilation("not needed"),
     )
     write_json(directory / ARTIFACT_FILE, artifact)
     return artifact
@@ -66,11 +68,20 @@ PLAN = ConversionPlan(
     outputs=(TensorSpec("y", (1, 2), "float32"),),
     target_id="raspberry-pi-5",
     target_architecture="aarch64",
+    working_format="onnx",
+    bridge="",
     backend="onnxruntime",
+    quantizer=None,
     runtime=Runtime("onnxruntime", "1.18"),
+    accelerator=Accelerator(),
+    precision="w8a8",
     scheme=Scheme(TensorScheme(8, True, "per-channel"), TensorScheme(8, False, "per-tensor")),
     io="float32",
     keep_float=(),
+    overrides=(),
+    range_method="minmax",
+    encodings=False,
+    rules_sha256="",
     calibration_sha256="c" * 64,
     calibration_samples=5,
     toolchain={"onnx": "1.23.2"},

@@ -20,6 +20,7 @@ from device_agent.protocol import (
 )
 from edgesdk.models.types import TensorSpec
 from edgesdk.targets.types import (
+    Accelerator,
     Agent,
     ComputeUnit,
     Runtime,
@@ -32,6 +33,7 @@ from edgesdk.validate.gates import Gates
 from edgesdk.values.artifact import (
     Artifact,
     ArtifactFile,
+    Compilation,
     GoldenVectors,
     OperatorPrecision,
     TensorError,
@@ -213,11 +215,20 @@ def example_artifact(name: str = "resnet8") -> Artifact:
         outputs=(TensorSpec("probabilities", (1, 10), "float32"),),
         target_id="raspberry-pi-5",
         target_architecture="aarch64",
+        working_format="tflite",
+        bridge="",
         backend="litert",
+        quantizer=None,
         runtime=Runtime("litert", "2.0"),
+        accelerator=Accelerator(),
+        precision="w8a8",
         scheme=example_scheme(),
         io="int8",
         keep_float=(),
+        overrides=(),
+        range_method="minmax",
+        encodings=False,
+        rules_sha256="",
         calibration_sha256=SHA,
         calibration_samples=200,
         toolchain={"edgesdk": "0.1.0", "ai-edge-litert": "2.3.0", "ai-edge-quantizer": "0.10.0"},
@@ -239,7 +250,7 @@ def example_artifact(name: str = "resnet8") -> Artifact:
         plan_digest=SHA,
         files=(
             ArtifactFile("model", "model.tflite", 98_304, SHA),
-            ArtifactFile("float", "float.tflite", 321_088, SHA),
+            ArtifactFile("float", "float.reference", 321_088, SHA),
             ArtifactFile("golden", "golden.npz", 402_100, SHA),
         ),
         inputs=(),
@@ -251,6 +262,7 @@ def example_artifact(name: str = "resnet8") -> Artifact:
         ),
         working_set_bytes=180_224,
         golden=GoldenVectors(32, ("xnnpack", "builtin")),
+        compilation=Compilation("not needed"),
     )
 
 

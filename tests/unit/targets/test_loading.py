@@ -243,7 +243,11 @@ def test_a_circle_of_bases_is_refused(tmp_path: Path) -> None:
             "found 'rumour', expected a key of [sources] (manual)"
             " @ $.compute_units[0].features_source",
         ),
-        ('kind = "cpu"', 'kind = "gpu"', "found 'gpu', expected cpu @ $.compute_units[0].kind"),
+        (
+            'kind = "cpu"',
+            'kind = "dsp"',
+            "found 'dsp', expected one of cpu, gpu, npu @ $.compute_units[0].kind",
+        ),
         (
             'kind = "datasheet"',
             'kind = "hearsay"',
@@ -304,7 +308,8 @@ def test_a_wrong_value_is_named_with_its_path(
         ),
         (
             '[[runtimes]]\nname = "tflite"\nmin_version = "2.0"',
-            "found 'tflite', expected one of litert, onnxruntime @ $.runtimes[0].name",
+            "found 'tflite', expected one of litert, onnxruntime, edgetpu, qnn, tensorrt, openvino "
+            "@ $.runtimes[0].name",
         ),
         (
             2 * '[[runtimes]]\nname = "litert"\nmin_version = "2.0"\n',
@@ -314,7 +319,10 @@ def test_a_wrong_value_is_named_with_its_path(
             '[[compute_units]]\nid = "cpu"\nkind = "cpu"\ncore = "Cortex-A7"',
             "'cpu' is there more than once @ $.compute_units",
         ),
-        ("[quantization.weights]\nbits = 4", "found 4, expected 8 @ $.quantization.weights.bits"),
+        (
+            "[quantization.weights]\nbits = 5",
+            "found 5, expected one of 4, 8, 16 @ $.quantization.weights.bits",
+        ),
     ],
 )
 def test_a_wrong_addition_is_named_with_its_path(

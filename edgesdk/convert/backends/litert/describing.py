@@ -45,7 +45,8 @@ def _described(model: Any, index: int, operator: Any) -> OperatorPrecision:
     if operator_type in CONVERSIONS | _MOVES_DATA:
         return OperatorPrecision(index, operator_type, name, "-")
     precision = _precision(model, operator)
-    reason = "" if precision == "int8" else _reason(model, operator, name, precision)
+    reduced = precision == "int8" or (precision == "int16" and _is_quantized(model, operator))
+    reason = "" if reduced else _reason(model, operator, name, precision)
     return OperatorPrecision(index, operator_type, name, precision, reason)
 
 
@@ -62,9 +63,26 @@ def _reason(model: Any, operator: Any, name: str, precision: str) -> str:
         return KEPT
     if not precision.startswith("float"):
         return f"it computes on {precision}, which is not quantized"
+    if any(tflite.operator_type(model, each) == "DEQUANTIZE" for each in _makers(model, operator)):
+        return "its weights are stored in float16 and widened"
     if not has_int8_form(tflite.operator_code(model, operator)):
         return f"{tflite.operator_type(model, operator)} has no INT8 form in this toolchain"
     return "the quantizer left it in float"
+
+
+def _is_quantized(model: Any, operator: Any) -> bool:
+    tensors = model.subgraphs[0].tensors
+    return any(tflite.scales(tensors[index]) for index in operator.outputs)
+
+
+def _makers(model: Any, operator: Any) -> Iterator[Any]:
+    """The operators that make its float inputs out of stored float16."""
+    graph = model.subgraphs[0]
+    for maker in graph.operators:
+        stored = [graph.tensors[index] for index in maker.inputs if index >= 0]
+        widens = any(tflite.dtype(tensor) == "float16" for tensor in stored)
+        if widens and set(maker.outputs) & set(operator.inputs):
+            yield maker
 
 
 def tensor_sizes(model: Any) -> tuple[TensorSize, ...]:

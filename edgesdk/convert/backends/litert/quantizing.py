@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from edgesdk.convert.backends.litert.detours import (
 from edgesdk.convert.backends.litert.fixups import name_tensors
 from edgesdk.convert.backends.litert.ranges import statistics
 from edgesdk.convert.backends.litert.versioning import write_versions
-from edgesdk.convert.keeping import kept_in_float
+from edgesdk.convert.keeping import overridden
 from edgesdk.errors import ConversionError
 from edgesdk.targets.types import Scheme
 from edgesdk.values.plan import ConversionPlan
@@ -66,10 +66,13 @@ def quantized(content: bytes, ranges: Mapping[str, Range], plan: ConversionPlan)
     """
     _require_supported(plan.scheme)
     model, original = tflite.read_model(content), tflite.read_model(content)
-    kept = kept_in_float(_names(model), plan.keep_float)
+    precisions = overridden(_operators(model), plan.keep_float, plan.overrides)
+    kept = [name for name, precision in precisions.items() if precision == "float32"]
     ranged = statistics(model, ranges, plan.scheme)
     marker, copies = separate_outputs(model)
-    recipe = _recipe(plan, _scopes(model, [*kept, *copies] if plan.io == "float32" else kept))
+    if plan.io == "float32":
+        precisions |= dict.fromkeys(copies, "float32")
+    recipe = _recipe(plan, _scopes(model, precisions))
     codes = take_stand_ins(model, plan.scheme.activations.symmetric)
     result = _rewritten(model, recipe, ranged)
     restore_operators(result, codes)
@@ -105,36 +108,69 @@ def _require_supported(scheme: Scheme) -> None:
         )
 
 
-def _names(model: Any) -> list[str]:
+def _operators(model: Any) -> list[tuple[str, str]]:
     graph = model.subgraphs[0]
-    return [tflite.operator_name(graph, operator) for operator in graph.operators]
+    return [
+        (tflite.operator_name(graph, operator), tflite.operator_type(model, operator))
+        for operator in graph.operators
+    ]
 
 
-def _recipe(plan: ConversionPlan, in_float: Iterable[tuple[str, Any]]) -> RecipeManager:
+def _recipe(plan: ConversionPlan, overrides: Iterable[tuple[str, Any, str]]) -> RecipeManager:
     recipe = RecipeManager()
     everything = qtyping.TFLOperationName
-    per_channel = plan.scheme.weights.granularity == "per-channel"
-    recipe.add_quantization_config(
-        ".*", everything.ALL_SUPPORTED, _config(plan.scheme, per_channel)
-    )
-    # The kernel has one scale for its weights; with one per channel it returns zeros.
-    recipe.add_quantization_config(
-        ".*", everything.BATCH_MATMUL, _config(plan.scheme, per_channel=False)
-    )
+    if plan.precision == "fp16":
+        recipe.add_quantization_config(
+            ".*", everything.ALL_SUPPORTED, _half(), AlgorithmName.FLOAT_CASTING
+        )
+    else:
+        recipe.add_quantization_config(
+            ".*", everything.ALL_SUPPORTED, _config(plan.scheme, plan.precision)
+        )
+        recipe.add_quantization_config(
+            ".*", everything.BATCH_MATMUL, _config(plan.scheme, plan.precision, one_scale=True)
+        )
     if plan.io == "float32":
         for edge in (everything.INPUT, everything.OUTPUT):
             recipe.add_quantization_config(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    for scope, operator in in_float:
-        recipe.add_quantization_config(scope, operator, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for scope, operator, precision in overrides:
+        if precision == "float32":
+            recipe.add_quantization_config(scope, operator, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        elif precision == "fp16":
+            recipe.add_quantization_config(scope, operator, _half(), AlgorithmName.FLOAT_CASTING)
+        else:
+            one_scale = operator == everything.BATCH_MATMUL
+            config = _config(plan.scheme, precision, one_scale)
+            recipe.add_quantization_config(scope, operator, config)
     return recipe
 
 
-def _config(scheme: Scheme, per_channel: bool) -> Any:
+def _half() -> Any:
+    """Weights stored in float16; what computes with them widens them first, or computes in it."""
+    return qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+        ),
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+
+
+def _config(scheme: Scheme, precision: str, one_scale: bool = False) -> Any:
+    """The quantizer's form of an integer precision.
+
+    Args:
+        one_scale: for the weights as a whole. The kernel of BATCH_MATMUL has no more; with one per
+            channel it returns zeros.
+    """
     granularity = qtyping.QuantGranularity
+    per_channel = scheme.weights.granularity == "per-channel" and not one_scale
+    wide = precision == "w8a16"
     return qtyping.OpQuantizationConfig(
         activation_tensor_config=qtyping.TensorQuantizationConfig(
-            num_bits=8,
-            symmetric=scheme.activations.symmetric,
+            num_bits=16 if wide else 8,
+            # LiteRT's 16-bit kernels have no zero points.
+            symmetric=scheme.activations.symmetric or wide,
             granularity=granularity.TENSORWISE,
         ),
         weight_tensor_config=qtyping.TensorQuantizationConfig(
@@ -147,14 +183,15 @@ def _config(scheme: Scheme, per_channel: bool) -> Any:
     )
 
 
-def _scopes(model: Any, names: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """What the quantizer calls the operators of these names, where it would quantize them."""
+def _scopes(model: Any, precisions: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
+    """What the quantizer calls these operators where it would quantize them, and the precision."""
     graph = model.subgraphs[0]
     for operator in graph.operators:
         known = quantizer_name(tflite.operator_code(model, operator))
-        if known is not None and tflite.operator_name(graph, operator) in names:
+        precision = precisions.get(tflite.operator_name(graph, operator))
+        if known is not None and precision is not None:
             outputs = [tflite.tensor_name(graph.tensors[index]) for index in operator.outputs]
-            yield f"^{re.escape(';'.join(outputs) + ';')}$", known
+            yield f"^{re.escape(';'.join(outputs) + ';')}$", known, precision
 
 
 @contextlib.contextmanager

@@ -3,8 +3,8 @@
 Facts, not code, from TensorFlow's versioning tables as of TensorFlow 2.23 (Apache-2.0,
 <https://github.com/tensorflow/tensorflow>, tensorflow/compiler/mlir/lite/tools/versioning/):
 `op_version.cc` says which version an operator needs for its dtypes, ranks and options,
-`runtime_version.cc` when that version was released. Left out are int16 and sub-byte activations and
-the hybrid kernels of recurrent layers, which no conversion of this project produces.
+`runtime_version.cc` when that version was released. Left out are sub-byte types and the hybrid
+kernels of recurrent layers, which no conversion of this project produces.
 """
 
 from __future__ import annotations
@@ -45,6 +45,21 @@ class Use:
         return self.inputs[:2] == ("int8", "int8") and self.outputs[0] == "int8"
 
     @property
+    def is_int16(self) -> bool:
+        """Input 0 and output 0 are int16."""
+        return self.inputs[:1] == ("int16",) and self.outputs[0] == "int16"
+
+    @property
+    def is_w8a16(self) -> bool:
+        """Int16 activations, int8 weights."""
+        return self.is_int16 and self.inputs[1:2] == ("int8",)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Input 0, input 1 and the output have one scale each."""
+        return self.rescale != 0.0
+
+    @property
     def is_hybrid(self) -> bool:
         """Float activations, int8 weights."""
         return self.inputs[:2] == ("float32", "int8") and self.outputs[0] == "float32"
@@ -82,41 +97,44 @@ def _dilated(use: Use) -> bool:
     return any(use.options.get(name, 1) != 1 for name in factors)
 
 
+def _wide_bias(use: Use) -> bool:
+    return use.is_w8a16 and bool(use.options.get("quantizedBiasType"))
+
+
+def _free_int16(use: Use) -> bool:
+    """Int16 whose scales need not be powers of two."""
+    return use.is_int16 and not use.options.get("potScaleInt16", 1)
+
+
+def _int16(use: Use) -> bool:
+    return use.is_int16
+
+
 _INT8 = _input(0, "int8")
+_INT16_INPUT = _input(0, "int16")
 _INT8_OR_UINT8 = _input(0, "int8", "uint8")
 
 _INT8_SINCE_2 = (
-    "AVERAGE_POOL_2D",
     "DEPTH_TO_SPACE",
-    "EXP",
     "GREATER",
-    "GREATER_EQUAL",
-    "LESS",
     "LESS_EQUAL",
-    "LOG",
-    "LOGISTIC",
     "LOG_SOFTMAX",
-    "MAX_POOL_2D",
-    "MEAN",
-    "MIRROR_PAD",
-    "REDUCE_MAX",
-    "REDUCE_MIN",
-    "REDUCE_PROD",
-    "RELU6",
-    "RSQRT",
-    "SOFTMAX",
     "SPACE_TO_DEPTH",
     "SPLIT_V",
-    "SQRT",
     "SQUARED_DIFFERENCE",
     "SUM",
-    "TANH",
-    "TOPK_V2",
 )
+
+_INT16_SINCE_3 = (
+    *("SOFTMAX", "MEAN", "MIRROR_PAD", "REDUCE_MAX", "REDUCE_MIN", "RELU6", "RSQRT"),
+    *("LESS", "GREATER_EQUAL"),
+)
+_INT16_SINCE_2 = ("EXP", "LOG", "REDUCE_PROD", "SQRT")
 
 # The first rule that holds gives the version; 1 when none does.
 _RULES: dict[str, tuple[tuple[int, Rule], ...]] = {
     "CONV_2D": (
+        (8, _wide_bias),
         (6, lambda use: use.grouped),
         (3, lambda use: use.is_int8),
         (5, lambda use: use.is_hybrid and use.weights_per_channel),
@@ -130,6 +148,7 @@ _RULES: dict[str, tuple[tuple[int, Rule], ...]] = {
     ),
     "FULLY_CONNECTED": (
         (12, lambda use: use.is_hybrid and use.weights_per_channel),
+        (11, _wide_bias),
         (6, lambda use: len(use.inputs) == 2),
         (5, _option("keepNumDims")),
         (4, lambda use: use.is_int8),
@@ -138,40 +157,57 @@ _RULES: dict[str, tuple[tuple[int, Rule], ...]] = {
         (2, _option("weightsFormat")),
     ),
     "TRANSPOSE_CONV": (
+        (5, _wide_bias),
         (4, _option("fusedActivationFunction")),
         (3, lambda use: len(use.inputs) == 4 and use.inputs[3] != ""),
         (2, _input(1, "int8")),
     ),
     "BATCH_MATMUL": (
+        (3, _INT16_INPUT),
         (2, _INT8),
         (4, lambda use: use.is_hybrid and bool(use.options.get("asymmetricQuantizeInputs"))),
     ),
     "EMBEDDING_LOOKUP": ((4, lambda use: use.weights_per_channel),),
     "SVDF": ((3, _INT8),),
     "FAKE_QUANT": ((2, _option("narrowRange")),),
-    "ADD": ((6, _input(0, "float16")), (4, _input(0, "int64")), (2, _INT8)),
-    "SUB": ((4, _input(0, "int64")), (3, _wide_broadcast), (2, _INT8)),
+    "ADD": (
+        (6, _input(0, "float16")),
+        (5, lambda use: use.inputs[0] == "int16" and not use.is_quantized),
+        (4, _input(0, "int64")),
+        (3, _free_int16),
+        (2, _INT8),
+    ),
+    "SUB": ((5, _free_int16), (4, _input(0, "int64")), (3, _wide_broadcast), (2, _INT8)),
     "MUL": (
         (8, _input(0, "float16")),
         (7, _input(0, "uint32")),
+        (7, lambda use: use.inputs[0] == "int16" and not use.is_quantized),
         (6, _input(0, "complex64")),
         (5, _input(0, "int64")),
+        (4, _INT16_INPUT),
         (3, lambda use: use.rescale >= 1.0),
         (2, _INT8),
     ),
     "DIV": ((2, _wide_broadcast),),
-    "MAXIMUM": ((3, _wide_broadcast), (2, _INT8)),
-    "MINIMUM": ((3, _wide_broadcast), (2, _INT8)),
+    "MAXIMUM": ((4, _int16), (3, _wide_broadcast), (2, _INT8)),
+    "MINIMUM": ((4, _int16), (3, _wide_broadcast), (2, _INT8)),
     "TRANSPOSE": (
         (8, _rank_above(6)),
         (6, _rank_above(5)),
+        (5, _INT16_INPUT),
         (4, _rank_above(4)),
         (3, _input(0, "bool")),
         (2, _INT8),
     ),
-    "SPLIT": ((3, _input(1, "int32")), (2, _input(1, "int8"))),
+    "SPLIT": ((4, _input(1, "int16")), (3, _input(1, "int32")), (2, _input(1, "int8"))),
     "SPARSE_TO_DENSE": ((3, _input(2, "int8", "uint8")), (2, _input(2, "int64"))),
-    "SLICE": ((6, _input(0, "uint32")), (5, _rank_above(4)), (3, _input(0, "string")), (2, _INT8)),
+    "SLICE": (
+        (6, _input(0, "uint32")),
+        (5, _rank_above(4)),
+        (4, _INT16_INPUT),
+        (3, _input(0, "string")),
+        (2, _INT8),
+    ),
     "STRIDED_SLICE": (
         (8, _option("offset")),
         (7, _input(0, "uint32")),
@@ -181,24 +217,39 @@ _RULES: dict[str, tuple[tuple[int, Rule], ...]] = {
         (3, _input(0, "bool")),
         (2, _INT8),
     ),
-    "UNPACK": ((2, _INT8_OR_UINT8), (3, _input(0, "bool")), (5, _input(0, "float16", "bfloat16"))),
-    "PACK": ((2, _INT8), (4, _input(0, "uint32"))),
+    "UNPACK": (
+        (2, _INT8_OR_UINT8),
+        (3, _input(0, "bool")),
+        (4, _int16),
+        (5, _input(0, "float16", "bfloat16")),
+    ),
+    "PACK": ((2, _INT8), (3, _int16), (4, _input(0, "uint32"))),
     "TILE": ((3, _INT8), (2, _input(0, "string"))),
     "SQUEEZE": ((2, _input(0, "string")),),
-    "SPACE_TO_BATCH_ND": ((3, lambda use: use.ranks[0] != 4), (2, _INT8)),
-    "BATCH_TO_SPACE_ND": ((3, lambda use: use.ranks[0] != 4), (2, _INT8)),
-    "PAD": ((5, _input(0, "bool")), (4, _rank_above(4)), (2, _INT8)),
-    "PADV2": ((5, _input(0, "bool")), (4, _rank_above(4)), (2, _INT8)),
-    "CONCATENATION": ((4, _input(0, "uint32")), (2, _INT8)),
+    "SPACE_TO_BATCH_ND": ((4, _INT16_INPUT), (3, lambda use: use.ranks[0] != 4), (2, _INT8)),
+    "BATCH_TO_SPACE_ND": ((4, _INT16_INPUT), (3, lambda use: use.ranks[0] != 4), (2, _INT8)),
+    "PAD": ((5, _input(0, "bool")), (4, _rank_above(4)), (3, _INT16_INPUT), (2, _INT8)),
+    "PADV2": ((5, _input(0, "bool")), (4, _rank_above(4)), (3, _INT16_INPUT), (2, _INT8)),
+    "CONCATENATION": ((4, _input(0, "uint32")), (3, _INT16_INPUT), (2, _INT8)),
     "GATHER": (
         (6, _input(1, "int16")),
         (5, _option("batchDims")),
+        (4, _INT16_INPUT),
         (3, _input(0, "bool")),
         (2, _INT8),
     ),
-    "GATHER_ND": ((5, _input(0, "bool")), (4, _input(1, "int16")), (2, _input(0, "string"))),
-    "RESIZE_BILINEAR": ((3, _option("halfPixelCenters")), (2, _INT8)),
-    "RESIZE_NEAREST_NEIGHBOR": ((3, _option("halfPixelCenters", "alignCorners")), (2, _INT8)),
+    "GATHER_ND": (
+        (5, _input(0, "bool")),
+        (4, _input(1, "int16")),
+        (3, _INT16_INPUT),
+        (2, _input(0, "string")),
+    ),
+    "RESIZE_BILINEAR": ((4, _INT16_INPUT), (3, _option("halfPixelCenters")), (2, _INT8)),
+    "RESIZE_NEAREST_NEIGHBOR": (
+        (4, _INT16_INPUT),
+        (3, _option("halfPixelCenters", "alignCorners")),
+        (2, _INT8),
+    ),
     "DEQUANTIZE": (
         (3, _input(0, "int16", "float16")),
         (5, lambda use: use.inputs[0] == "int8" and use.weights_per_channel),
@@ -217,13 +268,14 @@ _RULES: dict[str, tuple[tuple[int, Rule], ...]] = {
         (3, _input(1, "int8", "int16")),
         (2, _input(1, "bool", "string")),
     ),
-    "ABS": ((5, _input(0, "int32")), (2, _INT8_OR_UINT8)),
+    "ABS": ((5, _input(0, "int32")), (3, _INT16_INPUT), (2, _INT8_OR_UINT8)),
     "SIGN": ((2, _input(0, "int32")),),
     "FLOOR_DIV": ((3, _input(0, "int16", "int8")), (2, _input(0, "float32"))),
     "FLOOR_MOD": ((2, _input(0, "int16", "int8")),),
     "REVERSE_V2": ((3, _INT8), (2, _input(0, "bool"))),
-    "EQUAL": ((3, _input(0, "string")), (2, _INT8)),
-    "NOT_EQUAL": ((3, _input(0, "string")), (2, _INT8)),
+    "EQUAL": ((5, _INT16_INPUT), (3, _input(0, "string")), (2, _INT8)),
+    "NOT_EQUAL": ((4, _INT16_INPUT), (3, _input(0, "string")), (2, _INT8)),
+    "LEAKY_RELU": ((2, _INT16_INPUT),),
     "RANGE": ((2, _input(0, "int64")),),
     "ARG_MAX": ((3, _input(0, "bool")), (2, _INT8)),
     "ARG_MIN": ((3, _input(0, "bool")), (2, _INT8)),
@@ -235,13 +287,19 @@ _RULES: dict[str, tuple[tuple[int, Rule], ...]] = {
     "SELECT_V2": ((2, _input(0, "uint32")),),
     "DYNAMIC_UPDATE_SLICE": (
         (6, _input(0, "bfloat16")),
+        (4, _INT16_INPUT),
         (3, _input(0, "float16")),
         (2, _input(2, "int64")),
     ),
     "BROADCAST_TO": ((3, _input(0, "int8", "int16")), (2, lambda use: True)),
     "WHERE": ((1, _input(0, "bool")), (2, lambda use: True)),
     "L2_NORMALIZATION": ((2, _output("int8")),),
-    "RELU": ((2, _INT8_OR_UINT8),),
+    "RELU": ((3, _INT16_INPUT), (2, _INT8_OR_UINT8)),
+    "TOPK_V2": ((3, _INT16_INPUT), (2, _INT8)),
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), ((3, _int16), (2, _INT8))),
+    **dict.fromkeys(("LOGISTIC", "TANH"), ((3, _int16), (2, _INT8))),
+    **dict.fromkeys(_INT16_SINCE_3, ((3, _INT16_INPUT), (2, _INT8))),
+    **dict.fromkeys(_INT16_SINCE_2, ((2, _input(0, "int8", "int16")),)),
     "GELU": ((2, _INT8_OR_UINT8),),
     **dict.fromkeys(_INT8_SINCE_2, ((2, _INT8),)),
 }

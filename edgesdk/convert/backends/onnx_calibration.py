@@ -1,0 +1,203 @@
+"""Ranges of a float ONNX model's activations, from one pass over the samples.
+
+The model runs with the activations as outputs. While it runs on one sample in a thread of its own,
+what it gave for the one before is counted, so at most two samples' activations are in memory.
+"""
+
+from __future__ import annotations
+
+import device_agent.runtimes.onnxruntime  # noqa: F401 - turns the telemetry of onnxruntime off
+
+# isort: split
+import hashlib
+import itertools
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import onnx
+import onnxruntime
+
+from edgesdk.calibration import cache
+from edgesdk.calibration.estimators import needs_histogram
+from edgesdk.calibration.state import Seen
+from edgesdk.calibration.types import Range
+from edgesdk.convert.backends.onnx_qdq import FLOATS, Style
+from edgesdk.convert.toolchains import Array, Sample
+from edgesdk.errors import ConversionError
+from edgesdk.models.formats.onnx import graph_inputs
+from edgesdk.values.plan import ConversionPlan
+
+CHECKPOINT_S = 10.0
+"""At most so much of the work, and what saving takes twenty times over, is lost when killed."""
+_SAVING_SHARE = 20
+
+
+def calibrated_ranges(
+    model: onnx.ModelProto,
+    plan: ConversionPlan,
+    samples: Callable[[], Iterator[Sample]],
+    advance: Callable[[int], None],
+    style: Style,
+    kept: Collection[str],
+) -> dict[str, Range]:
+    """The range of every activation that `onnx_qdq.quantize` asks for.
+
+    A calibration of the same model on the same samples is taken from the cache, whatever the method
+    it was made for; one that has collected bounds only does not do for methods that need more.
+
+    Args:
+        model: float, with fixed shapes, every operator named.
+        plan: gives the method, the samples' digest and the toolkits' versions.
+        samples: starts one pass over the calibration samples.
+        advance: called with the number of samples that are done, as they are.
+        style: gives width and symmetry of the quantized form.
+        kept: names of the operators that stay in float.
+
+    Raises:
+        ConversionError: there are no samples, or an activation is not a number.
+    """
+    every = activations(model)
+    others = superseded(model, style, kept, every)
+    names = tuple(name for name in every if name not in others)
+    serialized = model.SerializeToString(deterministic=True)
+    key = cache.key(
+        hashlib.sha256(serialized).hexdigest(), plan.calibration_sha256, names, plan.toolchain
+    )
+    histograms = needs_histogram(plan.range_method)
+    seen = calibrate(model, samples, advance, names, histograms, cache.folder(), key)
+    types = dict.fromkeys(names, style.activation_type) | dict(style.overrides)
+    bits = {name: 16 if kind.endswith("16") else 8 for name, kind in types.items()}
+    ranges = seen.ranges(plan.range_method, bits, style.activation_symmetric)
+    return ranges | {name: ranges[result] for name, result in others.items()}
+
+
+def calibrate(
+    model: onnx.ModelProto,
+    samples: Callable[[], Iterator[Sample]],
+    advance: Callable[[int], None],
+    names: Sequence[str],
+    histograms: bool,
+    directory: Path | None,
+    key: str,
+) -> Seen:
+    """What is seen of the named activations, taken up where an earlier run under `key` ended.
+
+    Args:
+        names: of float activations; see `activations`.
+        histograms: collect them, too.
+        directory: of the cache; None for none.
+        key: of everything that the result depends on.
+
+    Raises:
+        ConversionError: there are no samples, or an activation is not a number.
+    """
+    seen = cache.load(directory, key, histograms) or Seen.nothing(names, histograms)
+    advance(seen.samples)
+    if seen.complete:
+        return seen
+    rest = itertools.islice(samples(), seen.samples, None)
+    due = time.monotonic() + CHECKPOINT_S
+    with closing(_stream(_session(model, names), rest, names)) as stream:
+        for values in stream:
+            seen.add(values)
+            advance(1)
+            if (now := time.monotonic()) >= due:
+                cache.save(directory, key, seen)
+                saved = time.monotonic()
+                due = saved + max(CHECKPOINT_S, _SAVING_SHARE * (saved - now))
+    if seen.samples == 0:
+        raise ConversionError("found no calibration samples, expected at least one")
+    seen.complete = True
+    cache.save(directory, key, seen)
+    return seen
+
+
+def activations(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of all float activations, in the graph's order."""
+    typed = onnx.shape_inference.infer_shapes(model)
+    values = (*graph_inputs(typed), *typed.graph.value_info, *typed.graph.output)
+    floats = {value.name for value in values if value.type.tensor_type.elem_type in FLOATS}
+    floats -= {tensor.name for tensor in model.graph.initializer}
+    touched = dict.fromkeys(
+        name for node in model.graph.node for name in (*node.input, *node.output)
+    )
+    return tuple(name for name in touched if name in floats)
+
+
+def superseded(
+    model: onnx.ModelProto, style: Style, kept: Collection[str], names: Collection[str]
+) -> dict[str, str]:
+    """Activation to the activation whose range it takes: what only Relu or Clip reads.
+
+    That is what ONNX Runtime's quantizer makes of them (`adjust_tensor_ranges` in
+    quantization/base_quantizer.py), so there is no need to look at them. Not in a row: the result
+    of the first of two takes the second one's range, what it reads its own.
+    """
+    types = {"Relu", "Clip"} & {*(style.op_types or ("Relu", "Clip"))}
+    results = {
+        node.output[0]: node.input[0]
+        for node in model.graph.node
+        if node.op_type in types and node.name not in kept and node.output[0] in names
+    }
+    reads = Counter(name for node in model.graph.node for name in node.input)
+    return {
+        read: result
+        for result, read in results.items()
+        if reads[read] == 1 and read in names and read not in results
+    }
+
+
+def _session(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
+    """The model with the named activations as outputs, its arithmetic as ONNX Runtime has it.
+
+    Layout optimization is left out: it computes convolutions in another order, so ranges would
+    differ from the toolkit's own in the last digit. One core is left for the counting.
+    """
+    exposing = onnx.ModelProto()
+    exposing.CopyFrom(model)
+    there = {value.name for value in (*model.graph.input, *model.graph.output)}
+    exposing.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for name in names if name not in there
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.intra_op_num_threads = max(1, _cores() - 1)
+    # Waiting threads would take the core that counts.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(
+        exposing.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _cores() -> int:
+    """That this process may use; macOS does not say."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _stream(
+    session: onnxruntime.InferenceSession, samples: Iterable[Sample], names: Sequence[str]
+) -> Generator[Mapping[str, Array], None, None]:
+    """The named activations on each sample; the next sample is already being run on."""
+    inputs = [port.name for port in session.get_inputs()]
+    outputs = [name for name in names if name not in inputs]
+
+    def run(sample: Sample) -> Mapping[str, Array]:
+        fed = {name: sample[name] for name in inputs}
+        return fed | dict(zip(outputs, session.run(outputs, fed), strict=True))
+
+    running: Future[Mapping[str, Array]] | None = None
+    with ThreadPoolExecutor(1) as runner:
+        for sample in samples:
+            following = runner.submit(run, sample)
+            if running is not None:
+                yield running.result()
+            running = following
+        if running is not None:
+            yield running.result()

@@ -1,0 +1,104 @@
+"""Samples from a folder of pictures, one in memory at a time; its subfolders are the classes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from edgesdk.data.preprocessing import Preprocessing
+from edgesdk.errors import DataError
+from edgesdk.models.types import TensorSpec
+
+_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+Sample = Mapping[str, npt.NDArray[Any]]
+
+
+def image_samples(
+    folder: Path, preprocessing: Preprocessing | None, inputs: Sequence[TensorSpec], label: str
+) -> Callable[[], Iterator[Sample]]:
+    """A pass over the pictures of a folder, sorted by path.
+
+    Pictures in subfolders get the subfolder's class as label: its name where all names are numbers,
+    else its place in the alphabet. Pictures beside one another in `folder` itself have no label.
+
+    Args:
+        label: the name under which a sample holds its label.
+
+    Raises:
+        DataError: no pictures, no preprocessing, or a model with several inputs.
+    """
+    if preprocessing is None:
+        raise DataError(
+            f"{folder} is a folder of pictures, and what makes inputs of them is not declared",
+            hint="give --preprocessing FILE.toml, or set [preprocessing] in edgesdk.toml; "
+            "docs/data.md shows one",
+        )
+    if len(inputs) != 1:
+        raise DataError(
+            f"{folder} is a folder of pictures, the model has {len(inputs)} inputs",
+            hint="save the samples as .npz, or give them as module:function",
+        )
+    pictures = _pictures(folder)
+    spec = inputs[0]
+
+    def stream() -> Iterator[Sample]:
+        for path, index in pictures:
+            sample: dict[str, npt.NDArray[Any]] = {spec.name: _read(path, preprocessing, spec)}
+            if index is not None:
+                sample[label] = np.asarray(index, np.int64)
+            yield sample
+
+    return stream
+
+
+def _pictures(folder: Path) -> list[tuple[Path, int | None]]:
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and _inside(path))
+    if classes:
+        indices = _indices([path.name for path in classes])
+        return [
+            (picture, index)
+            for path, index in zip(classes, indices, strict=True)
+            for picture in _inside(path)
+        ]
+    found = _inside(folder)
+    if not found:
+        raise DataError(
+            f"{folder} holds no pictures, expected {', '.join(sorted(_SUFFIXES))} files there or "
+            "in one subfolder a class"
+        )
+    return [(path, None) for path in found]
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+
+
+def _indices(names: list[str]) -> list[int]:
+    if all(name.isdecimal() for name in names):
+        return [int(name) for name in names]
+    return list(range(len(names)))
+
+
+def _read(path: Path, preprocessing: Preprocessing, spec: TensorSpec) -> npt.NDArray[Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                upright = ImageOps.exif_transpose(picture)
+                return preprocessing.apply(upright, spec)
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise DataError(f"{path} cannot be read as a picture: {error}") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", hint=error.hint) from error
