@@ -26,7 +26,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime
 from onnx import helper, numpy_helper
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from edgesdk.calibration.estimators import needs_histogram
+from edgesdk.convert.backends.onnx_calibration import activations, calibrate, superseded
+from edgesdk.convert.backends.onnx_qdq import CPU, quantize
 
 Floats = npt.NDArray[np.float32]
 
@@ -125,8 +132,6 @@ def images(count: int, seed: int) -> Iterator[dict[str, Floats]]:
 
 def theirs(source: Path, output: Path, method: str, samples: int) -> None:
     """What people do today; settings as ours."""
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
     names = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
     stream = images(samples, seed=1)
 
@@ -150,10 +155,6 @@ def theirs(source: Path, output: Path, method: str, samples: int) -> None:
 
 def ours(source: Path, output: Path, method: str, samples: int) -> None:
     """The same steps as in `edgesdk.convert.backends.onnxruntime.convert`, without its cache."""
-    from edgesdk.calibration.estimators import needs_histogram
-    from edgesdk.convert.backends.onnx_calibration import activations, calibrate, superseded
-    from edgesdk.convert.backends.onnx_qdq import CPU, quantize
-
     model = onnx.load(str(source))
     every = activations(model)
     others = superseded(model, CPU, (), every)
@@ -174,8 +175,6 @@ def ours(source: Path, output: Path, method: str, samples: int) -> None:
 
 def sqnr_db(float_path: Path, int8_path: Path) -> float:
     """Of the scores, over images that were not calibrated on."""
-    import onnxruntime
-
     signal = noise = 0.0
     sessions = [
         onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -208,8 +207,6 @@ def in_a_process(who: str, method: str, samples: int, source: Path) -> Result:
 
 def prepare(source: Path) -> None:
     """What both start from: the toolkit's own advice is followed before the clock starts."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     onnx.save(Network().model(), str(source))
     quant_pre_process(source, source, skip_symbolic_shape=True)
 
@@ -240,7 +237,8 @@ def compare(method: str, samples: int, source: Path, peer: bool) -> None:
         first, second = runs
         print(
             f"{'':26} ratio  {first.seconds / second.seconds:7.1f} x "
-            f"{first.peak_bytes / second.peak_bytes:7.1f} x    {second.sqnr_db - first.sqnr_db:+5.1f} dB",
+            f"{first.peak_bytes / second.peak_bytes:7.1f} x    "
+            f"{second.sqnr_db - first.sqnr_db:+5.1f} dB",
             flush=True,
         )
 

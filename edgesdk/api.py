@@ -15,6 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgesdk.flows.check import check as check
+    from edgesdk.flows.check import check_all as check_all
     from edgesdk.flows.convert import convert as convert
     from edgesdk.flows.deploy import deploy as deploy
     from edgesdk.flows.devices import add_device as add_device
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from edgesdk.targets.loading import list_targets as list_targets
     from edgesdk.targets.loading import load_target as load_target
     from edgesdk.targets.types import BudgetText as BudgetText
+    from edgesdk.targets.types import Contract as Contract
     from edgesdk.targets.types import GateBounds as GateBounds
     from edgesdk.values.package import Release as Release
     from edgesdk.values.recipe import Recipe as Recipe
@@ -47,7 +50,10 @@ _HOMES = {
     "Recipe": "edgesdk.values.recipe",
     "Timing": "edgesdk.values.timing",
     "BudgetText": "edgesdk.targets.types",
+    "Contract": "edgesdk.targets.types",
     "GateBounds": "edgesdk.targets.types",
+    "check": "edgesdk.flows.check",
+    "check_all": "edgesdk.flows.check",
     "convert": "edgesdk.flows.convert",
     "deploy": "edgesdk.flows.deploy",
     "add_device": "edgesdk.flows.devices",

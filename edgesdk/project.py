@@ -15,7 +15,7 @@ from edgesdk.data.preprocessing import Preprocessing
 from edgesdk.errors import MalformedFile, ProjectError
 from edgesdk.serial import from_dict, read_toml
 from edgesdk.targets.checks import policy_problems
-from edgesdk.targets.types import BudgetText, GateBounds
+from edgesdk.targets.types import BudgetText, Contract, GateBounds
 from edgesdk.values.package import Release
 from edgesdk.values.recipe import Recipe
 
@@ -51,6 +51,7 @@ class Project:
     package: Release = Release()
     budget: BudgetText = BudgetText()
     gates: GateBounds = GateBounds()
+    contract: Contract = Contract()
 
 
 def load_project(path: Path | None) -> Project:

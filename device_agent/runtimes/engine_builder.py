@@ -143,8 +143,8 @@ def recording_logger(trt: Any) -> Any:
 
 
 def first_words(errors: List[str]) -> str:
-    """The first error, which the others follow from."""
-    return errors[0][:_WORDS_MAX] if errors else "it does not say why"
+    """The first error, which the others follow from, on one line."""
+    return " ".join(errors[0].split())[:_WORDS_MAX] if errors else "it does not say why"
 
 
 def _build(trt: Any, order: BuildOrder) -> None:
@@ -165,7 +165,7 @@ def _make_engine(trt: Any, order: BuildOrder, logger: Any) -> Any:
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(order.model):
         raise BuildRefused(
-            first_words([parser.get_error(index).desc() for index in range(parser.num_errors)])
+            first_words([str(parser.get_error(index)) for index in range(parser.num_errors)])
         )
     _close_open_shapes(network)
     config = builder.create_builder_config()

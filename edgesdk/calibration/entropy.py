@@ -16,8 +16,6 @@ LEVELS = 128
 """Bins of the quantized distribution, for 8 bits, as in ONNX Runtime and TensorRT."""
 FIRST_BINS = 2048
 """Bins that cover the first sample; ONNX Runtime's `num_bins`, and TensorRT's number."""
-_MOST_BINS = 2 * FIRST_BINS
-"""The work grows with the square of their number."""
 _SMOOTHING = 0.0001
 
 Counts = npt.NDArray[np.int64]
@@ -46,11 +44,10 @@ def least_divergence(
 def coarser(histogram: Histogram, largest: float) -> tuple[Counts, float]:
     """An even number of bins around zero that just hold `largest`, and their width.
 
-    As many cover the first sample as in ONNX Runtime, unless that makes too many of them in all.
+    As many cover the first sample as in ONNX Runtime, unless later values are so much larger, four
+    times at most, that the histogram has none so narrow left.
     """
     merged = max(1, round(BINS / FIRST_BINS * histogram.first_width / histogram.width))
-    while 2 * largest > _MOST_BINS * merged * histogram.width:
-        merged *= 2
     counts = histogram.counts.reshape(-1, merged).sum(axis=1)
     width = merged * histogram.width
     middle, reach = counts.size // 2, int(np.ceil(largest / width))

@@ -71,5 +71,5 @@ def _reached(counts: np.ndarray[tuple[int], np.dtype[np.int64]], share: float) -
 
 def _within(low: float, high: float, bounds: tuple[float, float]) -> Range:
     """Nothing is gained by covering what was never seen; an edge may lie a bin beyond it."""
-    low, high = max(low, bounds[0]), min(high, bounds[1])
+    low, high = (min(max(end, bounds[0]), bounds[1]) for end in (low, high))
     return Range(min(low, high), max(low, high))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgesdk import __version__
-from edgesdk.cli import commands, devices, output, targets
+from edgesdk.cli import check, commands, devices, output, targets
 from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(commands.deploy)
+app.command("check")(check.check)
 app.command()(commands.convert)
 app.command()(commands.package)
 app.command()(commands.inspect)

@@ -79,6 +79,10 @@ IncludeFloat = Annotated[
 PackageBudget = Annotated[str | None, typer.Option(help='Largest package file, e.g. "4 MiB".')]
 InstalledBudget = Annotated[str | None, typer.Option(help="Most bytes once installed.")]
 RamBudget = Annotated[str | None, typer.Option("--ram-budget", help="Most memory to run it in.")]
+MinAcceleratedFraction = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Contract: share of operators off the CPU, 0 to 1."),
+]
 MaxAccuracyDrop = Annotated[
     float | None, typer.Option(help="Gate: points of top-1 that INT8 may lose.")
 ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgesdk.cli import render_check
 from edgesdk.cli.output import table
 from edgesdk.text import plain
 from edgesdk.units import format_bytes
@@ -66,6 +67,7 @@ def artifact(console: Console, shown: Artifact, all_tensors: bool = False) -> No
         f"{format_bytes(before)} float, {format_bytes(after)} INT8 ({after / before:.2f}x)",
     )
     _precisions(console, shown.operators)
+    render_check.placement(console, shown)
     errors = shown.tensor_errors if all_tensors else shown.tensor_errors[:_TENSORS]
     furthest = table(
         "Activations furthest from the float model",
@@ -82,11 +84,14 @@ def artifact(console: Console, shown: Artifact, all_tensors: bool = False) -> No
 
 def _precisions(console: Console, operators: Sequence[OperatorPrecision]) -> None:
     counts = Counter(operator.precision for operator in operators)
+    others = sorted(set(counts) - {"int8", "float32", "-"})
     parts = [f"{counts['int8']} operators in INT8", f"{counts['float32']} in float32"]
+    parts += [f"{counts[precision]} in {precision}" for precision in others]
     _line(console, ", ".join(parts) + f", {counts['-']} that only move or convert data")
     for operator in operators:
-        if operator.precision not in ("int8", "-"):
-            _line(console, f"  in float32: {operator.type} {operator.name}: {operator.reason}")
+        if operator.reason:
+            told = f"{operator.type} {operator.name}: {operator.reason}"
+            _line(console, f"  in {operator.precision}: {told}")
 
 
 def _sizes(shown: Artifact) -> Table:

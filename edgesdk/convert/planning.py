@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgesdk.convert.toolchains import Toolchain, is_installed, toolchains
@@ -16,13 +16,51 @@ from edgesdk.targets.types import Precision, Runtime, Scheme, Target
 from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.recipe import PortDType, Quantizer, Recipe
 
-_BITS: Mapping[Precision, tuple[Literal[4, 8, 16], Literal[4, 8, 16]]] = {
+BITS: Mapping[Precision, tuple[Literal[4, 8, 16], Literal[4, 8, 16]]] = {
     "w8a8": (8, 8),
     "w8a16": (8, 16),
     "w4a8": (4, 8),
     "w4a16": (4, 16),
 }
 """Bits of weights and activations; a scheme says nothing of fp16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What converts a model for a target: everything that follows from the model's format alone.
+
+    Args:
+        runtime: the target's, that runs the result.
+        io: dtype of the result's inputs and outputs.
+    """
+
+    toolchain: Toolchain
+    runtime: Runtime
+    precision: Precision
+    io: PortDType
+
+
+def choose_chain(
+    model_format: str,
+    target: Target,
+    recipe: Recipe,
+    available: Sequence[Toolchain] | None = None,
+) -> Chain:
+    """Choose the toolchain, precision and edge for a model of that format.
+
+    Args:
+        available: the toolchains to choose from; all registered ones by default.
+
+    Raises:
+        IncompatibleTarget: no runtime of the target runs what this format converts to.
+        UsageError: the recipe asks for what the target or toolchain does not have, or holds a bad
+            pattern.
+    """
+    every = toolchains() if available is None else available
+    toolchain, runtime = _choose(model_format, target, every)
+    _require_patterns(recipe)
+    precision = _precision(recipe, target, toolchain)
+    return Chain(toolchain, runtime, precision, _io(recipe, toolchain, precision))
 
 
 def plan_conversion(
@@ -43,10 +81,9 @@ def plan_conversion(
         UsageError: the recipe asks for what the format does not have, or holds a bad pattern.
         ToolchainMissing: the chosen toolchain is not installed.
     """
-    toolchain, runtime = _choose(model, target, toolchains() if available is None else available)
+    chain = choose_chain(model.format, target, recipe, available)
+    toolchain = chain.toolchain
     _require_float32(model)
-    _require_patterns(recipe)
-    precision = _precision(recipe, target, toolchain)
     return ConversionPlan(
         model_name=model.name,
         model_format=model.format,
@@ -59,11 +96,11 @@ def plan_conversion(
         bridge="",
         backend=toolchain.name,
         quantizer=_quantizer(recipe, toolchain),
-        runtime=runtime,
+        runtime=chain.runtime,
         accelerator=target.accelerator,
-        precision=precision,
-        scheme=_scheme(target.quantization, precision),
-        io=_io(recipe, toolchain, precision),
+        precision=chain.precision,
+        scheme=_scheme(target.quantization, chain.precision),
+        io=chain.io,
         keep_float=recipe.keep_float,
         overrides=recipe.overrides,
         range_method=recipe.range_method,
@@ -76,9 +113,9 @@ def plan_conversion(
 
 
 def _choose(
-    model: Model, target: Target, available: Sequence[Toolchain]
+    model_format: str, target: Target, available: Sequence[Toolchain]
 ) -> tuple[Toolchain, Runtime]:
-    readers = [toolchain for toolchain in available if toolchain.reads == model.format]
+    readers = [toolchain for toolchain in available if toolchain.reads == model_format]
     for runtime in target.runtimes:
         for toolchain in readers:
             if toolchain.runtime == runtime.name:
@@ -91,7 +128,7 @@ def _choose(
     )
     export = f"export the model to {' or '.join(takes)}, or " if takes else ""
     raise IncompatibleTarget(
-        f"{target.id} runs {runs} models, which a .{model.format} model does not convert to",
+        f"{target.id} runs {runs} models, which a .{model_format} model does not convert to",
         hint=f"{export}choose another target (edgesdk target ls)",
     )
 
@@ -133,7 +170,7 @@ def _precision(recipe: Recipe, target: Target, toolchain: Toolchain) -> Precisio
 
 
 def _scheme(scheme: Scheme, precision: Precision) -> Scheme:
-    weights, activations = _BITS.get(precision, (8, 8))
+    weights, activations = BITS.get(precision, (8, 8))
     return Scheme(
         replace(scheme.weights, bits=weights), replace(scheme.activations, bits=activations)
     )

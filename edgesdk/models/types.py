@@ -1,4 +1,4 @@
-"""What the user brought: a model file, identified by its hash, with static shapes."""
+"""What the user brought: a model, identified by its hash, with static shapes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Format = Literal["onnx", "tflite"]
+Format = Literal["onnx", "tflite", "keras", "savedmodel", "torch"]
+"""How a model is stored; "torch" is a `torch.export` program or a function that makes a module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,15 @@ class Model:
     """A float model on disk.
 
     Args:
-        path: where it lies.
+        path: where it lies; a directory for a SavedModel, the source file for a factory.
         format: how it is stored.
-        sha256: of the file's bytes; with external data, of the files' digests in order.
+        sha256: of the file's bytes; of several files (external data, a SavedModel), of their
+            digests in order; of a factory's source file and its weights' digest.
         size_bytes: likewise.
         inputs: in the model's own order, shapes fixed.
         outputs: in the model's own order, shapes fixed.
+        factory: "module:function" or "file.py:function", which makes a PyTorch module and its
+            example inputs; empty for all that is stored in a file.
     """
 
     path: Path
@@ -51,8 +55,9 @@ class Model:
     size_bytes: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    factory: str = ""
 
     @property
     def name(self) -> str:
-        """The file's name without its suffix."""
-        return self.path.stem
+        """The file's name without its suffix; the function's for a factory."""
+        return self.factory.rpartition(":")[2] or self.path.stem

@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any
 
 from edgesdk.errors import UsageError
+from edgesdk.targets.quantities import ATTRIBUTE, QUANTITIES, is_quantity
 from edgesdk.units import parse_bytes, parse_duration_ns
 
 Tree = Mapping[str, Any]
@@ -39,14 +40,15 @@ def id_problems(target_id: str) -> Iterator[str]:
 
 def value_problems(tree: Tree) -> Iterator[str]:
     """Everything that is wrong with the values of one descriptor."""
-    for check in (_id_key, _sources, _dates, _figures, policy_problems, _versions, _lists):
+    for check in (_id_key, _sources, _dates, _figures, policy_problems, _versions, _lists, _limits):
         yield from check(tree)
 
 
 def policy_problems(tree: Tree) -> Iterator[str]:
-    """What is wrong with the values of `[budget]` and `[gates]`, here or in a project file."""
+    """What is wrong with `[budget]`, `[gates]` and `[contract]`, here or in a project file."""
     yield from _texts(tree)
     yield from _bounds(tree)
+    yield from _fractions(tree)
 
 
 def _id_key(tree: Tree) -> Iterator[str]:
@@ -126,6 +128,31 @@ def _lists(tree: Tree) -> Iterator[str]:
         names = [entry.get(name) for entry in entries if isinstance(entry, Mapping)]
         for repeated in sorted({str(text) for text in names if names.count(text) > 1}):
             yield f"{repeated!r} is there more than once @ $.{key}"
+
+
+def _limits(tree: Tree) -> Iterator[str]:
+    """What the limits of operators look at, and that each has one kind of bound."""
+    for path, node in _walk(_table(tree, "operators"), "$.operators"):
+        if not (isinstance(node, Mapping) and isinstance(node.get("quantity"), str)):
+            continue
+        if not is_quantity(node["quantity"]):
+            known = ", ".join(sorted(QUANTITIES))
+            yield (
+                f"found {node['quantity']!r}, expected {ATTRIBUTE}NAME or one of {known} "
+                f"@ {path}.quantity"
+            )
+        bounds = [bound for bound in ("at_most", "at_least", "one_of") if bound in node]
+        if len(bounds) != 1:
+            yield (
+                f"found {' and '.join(bounds) or 'no bound'}, "
+                f"expected one of at_most, at_least and one_of @ {path}"
+            )
+
+
+def _fractions(tree: Tree) -> Iterator[str]:
+    found = _table(tree, "contract").get("min_accelerated_fraction", 0)
+    if isinstance(found, int | float) and not 0 <= found <= 1:
+        yield f"found {found:g}, expected 0 to 1 @ $.contract.min_accelerated_fraction"
 
 
 def _table(tree: Tree, key: str) -> Tree:

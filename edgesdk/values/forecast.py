@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgesdk.models.types import TensorSpec
+from edgesdk.targets.types import Contract
+from edgesdk.values.package import Budget
 
 CPU = "cpu"
 """Unit of an operator that no accelerator takes."""
@@ -34,6 +36,17 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacedOperator(Placement):
+    """An operator of a model that is not converted yet.
+
+    Args:
+        outputs: those whose shape is known, as they are before the conversion.
+    """
+
+    outputs: tuple[TensorSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CacheUse:
     """Parameters and the accelerator's on-chip memory for them, in bytes.
 
@@ -53,13 +66,18 @@ class Forecast:
     """A model and a target, before any conversion.
 
     Args:
+        precision: that the conversion would have; "as it is" of a quantized model.
+        chain: what converts it and runs the result, in words.
         operators: each with its unit, in the graph's own order.
         basis: what the placement rests on: the rules of the descriptor, the compiled file at hand,
             or nothing but that the target has no accelerator.
         model_bytes: size of the converted model file.
         package_bytes: of the package with it.
+        installed_bytes: of the package's files on the device.
         working_set_bytes: weights plus the largest sum of activations alive at once.
         cache: None where the target has no parameter cache.
+        budget: the limits it was held against.
+        contract: likewise.
         broken: contracts and budgets that cannot hold, one sentence each.
         notes: what else the reader must know, e.g. that nothing was compiled.
     """
@@ -68,15 +86,19 @@ class Forecast:
     model_format: str
     target_id: str
     precision: str
+    chain: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    operators: tuple[Placement, ...]
+    operators: tuple[PlacedOperator, ...]
     basis: Literal["rules", "compiled", "no accelerator"]
     accelerated_fraction: float | None
     model_bytes: int
     package_bytes: int
+    installed_bytes: int
     working_set_bytes: int
     cache: CacheUse | None = None
+    budget: Budget = Budget()
+    contract: Contract = Contract()
     broken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -86,8 +108,42 @@ class Forecast:
         return not self.broken
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A target that the model cannot go to at all.
+
+    Args:
+        reason: one sentence.
+        hint: what to do about it; empty where nothing.
+    """
+
+    target_id: str
+    reason: str
+    hint: str = ""
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """No contract breaks where there is no forecast."""
+        return ()
+
+
 def accelerated_fraction(placements: Sequence[Placement]) -> float | None:
     """Share of the operators that are off the CPU; None of no operators."""
     if not placements:
         return None
     return sum(placement.unit != CPU for placement in placements) / len(placements)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """An operator that is not where it was forecast."""
+
+    forecast: Placement
+    found: Placement
+
+
+def moved(forecast: Sequence[Placement], found: Sequence[Placement]) -> tuple[Moved, ...]:
+    """The operators, by index, that two accounts of one model put on different units."""
+    units = {placement.index: placement for placement in found}
+    pairs = ((each, units[each.index]) for each in forecast if each.index in units)
+    return tuple(Moved(told, real) for told, real in pairs if told.unit != real.unit)

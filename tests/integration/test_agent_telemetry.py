@@ -11,12 +11,15 @@ from edgesdk.devices.virtual import VirtualDevice
 from tests.cli import CALIBRATION, DIGITS, Cli, this_machine
 
 
+OURS = (".edgesdk", ".cache/edgesdk")
+
+
 def files(home: Path) -> list[str]:
-    """Everything in a home but what edgesdk keeps there."""
+    """Every file in a home but what edgesdk keeps there."""
     return [
         str(path.relative_to(home))
         for path in home.rglob("*")
-        if path.relative_to(home).parts[0] != ".edgesdk"
+        if path.is_file() and not any(path.is_relative_to(home / ours) for ours in OURS)
     ]
 
 

@@ -1,7 +1,8 @@
 """Ranges of a float ONNX model's activations, from one pass over the samples.
 
-The model runs with the activations as outputs. While it runs on one sample in a thread of its own,
-what it gave for the one before is counted, so at most two samples' activations are in memory.
+The model runs with the activations as outputs, on as many samples at a time as there are cores, one
+thread each: that is faster than many threads on one sample. What it gives is counted in the
+samples' order meanwhile. How many samples are in memory does not depend on how many there are.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import device_agent.runtimes.onnxruntime  # noqa: F401 - turns the telemetry of 
 # isort: split
 import hashlib
 import itertools
+import math
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -36,6 +38,8 @@ from edgesdk.values.plan import ConversionPlan
 CHECKPOINT_S = 10.0
 """At most so much of the work, and what saving takes twenty times over, is lost when killed."""
 _SAVING_SHARE = 20
+_IN_FLIGHT_BYTES = 2**29
+"""Of activations in memory at a time, unless two samples have more."""
 
 
 def calibrated_ranges(
@@ -102,8 +106,10 @@ def calibrate(
     if seen.complete:
         return seen
     rest = itertools.islice(samples(), seen.samples, None)
+    workers = _workers(_cores(), _activation_bytes(model, names))
+    session = _session(model, names, max(1, _cores() // workers))
     due = time.monotonic() + CHECKPOINT_S
-    with closing(_stream(_session(model, names), rest, names)) as stream:
+    with closing(_stream(session, rest, names, workers)) as stream:
         for values in stream:
             seen.add(values)
             advance(1)
@@ -153,11 +159,34 @@ def superseded(
     }
 
 
-def _session(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
+def _workers(cores: int, sample_bytes: int) -> int:
+    """How many samples to run on at a time; one more is being counted."""
+    fitting = _IN_FLIGHT_BYTES // max(1, sample_bytes) - 1
+    return max(1, min(cores, fitting))
+
+
+def _cores() -> int:
+    """That this process may use; macOS does not say."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _activation_bytes(model: onnx.ModelProto, names: Collection[str]) -> int:
+    """Of the named activations on one sample, as far as their shapes are known."""
+    typed = onnx.shape_inference.infer_shapes(model)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*typed.graph.value_info, *typed.graph.output)
+    }
+    return sum(4 * int(math.prod(shapes[name])) for name in names if name in shapes)
+
+
+def _session(
+    model: onnx.ModelProto, names: Sequence[str], threads: int
+) -> onnxruntime.InferenceSession:
     """The model with the named activations as outputs, its arithmetic as ONNX Runtime has it.
 
     Layout optimization is left out: it computes convolutions in another order, so ranges would
-    differ from the toolkit's own in the last digit. One core is left for the counting.
+    differ from the toolkit's own in the last digit.
     """
     exposing = onnx.ModelProto()
     exposing.CopyFrom(model)
@@ -168,23 +197,21 @@ def _session(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.Infere
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.intra_op_num_threads = max(1, _cores() - 1)
-    # Waiting threads would take the core that counts.
+    options.intra_op_num_threads = threads
+    # Waiting threads would take the core of another sample.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(
         exposing.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
 
 
-def _cores() -> int:
-    """That this process may use; macOS does not say."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
 def _stream(
-    session: onnxruntime.InferenceSession, samples: Iterable[Sample], names: Sequence[str]
+    session: onnxruntime.InferenceSession,
+    samples: Iterable[Sample],
+    names: Sequence[str],
+    workers: int,
 ) -> Generator[Mapping[str, Array], None, None]:
-    """The named activations on each sample; the next sample is already being run on."""
+    """The named activations on each sample, in order, while the next ones are being run on."""
     inputs = [port.name for port in session.get_inputs()]
     outputs = [name for name in names if name not in inputs]
 
@@ -192,12 +219,11 @@ def _stream(
         fed = {name: sample[name] for name in inputs}
         return fed | dict(zip(outputs, session.run(outputs, fed), strict=True))
 
-    running: Future[Mapping[str, Array]] | None = None
-    with ThreadPoolExecutor(1) as runner:
+    running: deque[Future[Mapping[str, Array]]] = deque()
+    with ThreadPoolExecutor(workers) as runner:
         for sample in samples:
-            following = runner.submit(run, sample)
-            if running is not None:
-                yield running.result()
-            running = following
-        if running is not None:
-            yield running.result()
+            running.append(runner.submit(run, sample))
+            if len(running) > workers:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()

@@ -96,6 +96,11 @@ Activations are unsigned: with signed ones it computes part of the graph in floa
 (docs/adr/0004). Everything else is the toolkit's default, which is made for that provider.
 """
 
+_TENSORRT_TYPES = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add") + (
+    "AveragePool",
+    "GlobalAveragePool",
+)
+
 TENSORRT = Style(
     activation_type="int8",
     # TensorRT's Q and DQ take no zero point but 0.
@@ -109,7 +114,9 @@ TENSORRT = Style(
     channel_axes={"Conv": 0, "MatMul": 1},
     # What follows these (a residual Add, an activation) is fused with them and wants full
     # resolution; a pair in between would break the fusion.
-    float_outputs=("Conv", "MatMul", "Gemm", "Add", "GlobalAveragePool"),
+    float_outputs=_TENSORRT_TYPES,
+    # Everything else has no INT8 kernel, or takes INT8 by itself where its readers want it.
+    op_types=_TENSORRT_TYPES,
 )
 """For TensorRT's explicit quantization.
 

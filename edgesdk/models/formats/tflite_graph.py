@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.table import Table
 
 from edgesdk.errors import ModelError
+from edgesdk.models.entropy import int8_entropy_bits
 from edgesdk.models.formats.tflite_shapes import resized
 from edgesdk.models.graph import SMALL_CONSTANT, Attribute, Graph, GraphOperator, GraphTensor
 from edgesdk.models.types import TensorSpec
@@ -145,6 +146,7 @@ def _tensor(content: bytes, model: Any, entry: Any) -> GraphTensor:
         quantized=quantization is not None and quantization.ScaleLength() > 0,
         size_bytes=data_bytes or _size_bytes(shape, dtype),
         values=_values(data, dtype, shape),
+        entropy_bits=_entropy_bits(content, model.Buffers(entry.Buffer()), dtype, shape),
     )
 
 
@@ -182,6 +184,20 @@ def _values(data: Any, dtype: str, shape: tuple[int, ...]) -> tuple[float, ...]:
     except TypeError:
         return ()  # Not a number as numpy knows them: strings, resources, 4-bit integers.
     return tuple(numbers.tolist()) if numbers.size <= SMALL_CONSTANT else ()
+
+
+def _entropy_bits(content: bytes, buffer: Any, dtype: str, shape: tuple[int, ...]) -> float | None:
+    count = math.prod(shape)
+    if dtype != "float32" or len(shape) < 2 or count <= SMALL_CONSTANT or min(shape) < 1:
+        return None
+    if buffer.Offset() > 1:
+        weights = np.frombuffer(content, np.float32, count, int(buffer.Offset()))
+    elif buffer.DataLength() == 4 * count:
+        weights = buffer.DataAsNumpy().view(np.float32)
+    else:
+        return None
+    # Depthwise weights have their channels last, all others first.
+    return int8_entropy_bits(weights.reshape(shape), -1 if shape[0] == 1 else 0)
 
 
 def _size_bytes(shape: tuple[int, ...], dtype: str) -> int:

@@ -20,11 +20,12 @@ def varint(value: int) -> bytes:
 
 
 def onnx_bytes(*operators: str, weights: bytes = b"") -> bytes:
-    """A ModelProto whose graph has these nodes, and one initializer of these raw bytes."""
+    """A ModelProto whose graph has these nodes, and one initializer of these bytes."""
     nodes = (
         field(1, b"x") + field(2, b"y") + field(3, b"name") + field(4, name.encode())
         for name in operators
     )
-    tensor = field(1, 4) + field(2, 1) + field(9, weights)
-    graph = b"".join(field(1, node) for node in nodes) + field(2, b"graph") + field(5, tensor)
+    graph = b"".join(field(1, node) for node in nodes) + field(2, b"graph")
+    if weights:
+        graph += field(5, field(1, len(weights)) + field(2, 3) + field(9, weights))
     return field(1, 8) + field(7, graph) + field(8, field(2, 17))

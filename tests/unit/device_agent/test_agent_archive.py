@@ -171,10 +171,20 @@ def test_names_that_differ_in_case_alone_are_refused(second: str) -> None:
         archive.check_manifest(manifest_of(*files))
 
 
-def test_a_role_twice_is_refused() -> None:
-    files = [file_of("model", b"x")[0], file_of("model", b"y", path="other")[0]]
+@pytest.mark.parametrize("role", ["model", "companion"])
+def test_a_role_twice_is_refused(role: str) -> None:
+    files = [file_of(role, b"x")[0], file_of(role, b"y", path="other")[0]]
+    if role != "model":
+        files.append(file_of("model", b"z")[0])
     with pytest.raises(CorruptPackage, match="roles"):
         archive.check_manifest(manifest_of(*files))
+
+
+def test_a_companion_comes_beside_a_model_only() -> None:
+    files = [file_of("model", b"x")[0], file_of("companion", b"y")[0]]
+    archive.check_manifest(manifest_of(*files))
+    with pytest.raises(CorruptPackage, match="expected 'model'"):
+        archive.check_manifest(manifest_of(files[1]))
 
 
 def test_another_format_is_refused() -> None:

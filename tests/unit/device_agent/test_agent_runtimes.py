@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_agent import runtimes
-from device_agent.manifest import Port
+from device_agent.manifest import RUNTIMES, Port
 from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, RuntimeFailed
 from device_agent.runtimes.tensors import (
@@ -24,6 +24,7 @@ from device_agent.runtimes.tensors import (
     unpack_samples,
 )
 from device_agent.runtimes.under_test import Golden, ModelUnderTest
+from device_agent.system_files import find_library
 
 DIGITS = Path(__file__).parents[3] / "examples" / "digits"
 INT8 = Port("x", (1, 2), "int8", 0.5, -3)
@@ -180,6 +181,21 @@ def provide(site: Path, module: str, metadata: str | None, content: str = "") ->
             RuntimeVersion("onnxruntime", "onnxruntime", "1.14.1"),
         ),
         ("onnxruntime", None, RuntimeVersion("onnxruntime", "onnxruntime", "unknown")),
+        (
+            "tensorrt",
+            "tensorrt-8.5.2.2.dist-info",
+            RuntimeVersion("tensorrt", "tensorrt", "8.5.2.2"),
+        ),
+        (
+            "tensorrt",
+            "tensorrt_cu12-10.3.0.dist-info",
+            RuntimeVersion("tensorrt", "tensorrt-cu12", "10.3.0"),
+        ),
+        (
+            "openvino",
+            "openvino-2026.4.1.dist-info",
+            RuntimeVersion("openvino", "openvino", "2026.4.1"),
+        ),
     ],
 )
 @pytest.mark.usefixtures("forgotten")
@@ -193,7 +209,8 @@ def test_runtimes_are_found(
 @pytest.fixture
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if no runtime had been imported yet."""
-    for name in ("ai_edge_litert", "tflite_runtime", "onnxruntime"):
+    names = ("ai_edge_litert", "tflite_runtime", "onnxruntime", "onnxruntime_qnn", "openvino")
+    for name in (*names, "tensorrt", "pycoral"):
         for loaded in [each for each in sys.modules if each.split(".")[0] == name]:
             monkeypatch.delitem(sys.modules, loaded)
 
@@ -209,8 +226,76 @@ def test_the_preferred_runtime_comes_first(site: Path) -> None:
 def test_a_missing_runtime_is_named(site: Path) -> None:
     with pytest.raises(NoRuntime, match="has no ai-edge-litert or tflite-runtime"):
         runtimes.prepare("litert")
-    with pytest.raises(NoRuntime, match="expected one of: litert, onnxruntime"):
+    names = "edgetpu, litert, onnxruntime, openvino, qnn, tensorrt"
+    with pytest.raises(NoRuntime, match=f"found runtime 'ncnn', expected one of: {names}$"):
+        runtimes.prepare("ncnn")
+
+
+def test_each_runtime_of_the_contract_has_an_adapter() -> None:
+    assert sorted(RUNTIMES) == list(runtimes._names())
+
+
+def found(runtime: str) -> list[RuntimeVersion]:
+    return [version for version in runtimes.discover() if version.runtime == runtime]
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_an_edge_tpu_needs_a_runtime_and_the_library(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provide(site, "tflite_runtime", "tflite_runtime-2.14.0.dist-info")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(site))
+    if not find_library("libedgetpu.so.1"):
+        assert found("edgetpu") == []
+        with pytest.raises(NoRuntime, match=r"or tflite-runtime with libedgetpu\.so\.1$"):
+            runtimes.prepare("edgetpu")
+    (site / "libedgetpu.so.1").touch()
+    assert found("edgetpu") == [RuntimeVersion("edgetpu", "tflite-runtime", "2.14.0")]
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("vendors", [False, True])
+def test_the_other_pycoral_is_recognized(site: Path, vendors: bool) -> None:
+    provide(site, "pycoral", "pycoral-0.2.1.dist-info", "raise AssertionError('not imported')")
+    if vendors:
+        (site / "pycoral" / "utils").mkdir()
+        (site / "pycoral" / "utils" / "edgetpu.py").touch()
+    with pytest.raises(NoRuntime, match="has no ai-edge-litert with libedgetpu") as caught:
+        runtimes.prepare("edgetpu")
+    assert ("an unrelated program for the Allen Coral Atlas" in str(caught.value)) != vendors
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_qnn_as_a_plug_in_or_built_in(site: Path) -> None:
+    provide(site, "onnxruntime", "onnxruntime-1.31.1.dist-info")
+    assert found("qnn") == []
+    provide(site, "onnxruntime_qnn", "onnxruntime_qnn-2.7.0.dist-info")
+    assert found("qnn") == [RuntimeVersion("qnn", "onnxruntime-qnn", "2.7.0")]
+    assert found("onnxruntime") == [RuntimeVersion("onnxruntime", "onnxruntime", "1.31.1")]
+    (site / "onnxruntime_qnn" / "__init__.py").unlink()
+    (site / "onnxruntime_qnn").rmdir()
+    (site / "onnxruntime-1.31.1.dist-info").rmdir()
+    (site / "onnxruntime_qnn-2.7.0.dist-info").rename(site / "onnxruntime_qnn-1.18.0.dist-info")
+    sys.path_importer_cache.clear()
+    assert found("qnn") == [RuntimeVersion("qnn", "onnxruntime-qnn", "1.18.0")]
+    assert found("onnxruntime") == [RuntimeVersion("onnxruntime", "onnxruntime-qnn", "1.18.0")]
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_tensorrt_without_its_python_module(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "TRTEXEC_FOLDER", str(site))
+    monkeypatch.setattr(runtimes, "library_release", lambda name: "10.3.0")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert found("tensorrt") == []
+    with pytest.raises(NoRuntime, match=r"has no tensorrt$"):
         runtimes.prepare("tensorrt")
+    (site / "trtexec").touch(0o755)
+    assert found("tensorrt") == [RuntimeVersion("tensorrt", "trtexec", "10.3.0")]
+    with pytest.raises(NoRuntime, match=r"trtexec is there, .*: install python3-libnvinfer, or"):
+        runtimes.prepare("tensorrt")
+    provide(site, "tensorrt", "tensorrt-10.3.0.dist-info")
+    sys.path_importer_cache.clear()
+    assert found("tensorrt") == [RuntimeVersion("tensorrt", "tensorrt", "10.3.0")]
 
 
 @pytest.mark.usefixtures("forgotten")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from agent_packages import id_of, manifest_of, package_of
+from agent_packages import file_of, id_of, manifest_of, package_of, sealed
 
 from device_agent import durable, store
 from device_agent.archive import CorruptPackage, PackageReader
@@ -278,6 +278,73 @@ def test_a_pipe_in_a_file_s_place_does_not_hold_the_agent(device: Store, root: P
     model.unlink()
     os.mkfifo(model)
     fails("storage", lambda: device.verified_path(package_id, "model"))
+
+
+CONTEXT, BINARY = b"names model_ctx_qnn.bin" * 9, b"for the NPU" * 999
+
+
+@pytest.fixture
+def pair(device: Store, root: Path) -> tuple[str, Path]:
+    """Id and folder of an installed package whose model has a companion, and a float model."""
+    entries = dict(
+        [
+            file_of("model", CONTEXT, path="model_ctx.onnx"),
+            file_of("companion", BINARY, codec="zlib", path="model_ctx_qnn.bin"),
+            file_of("float", b"float", path="float.onnx"),
+        ]
+    )
+    package_id = install(device, sealed(manifest_of(*entries), entries))
+    return package_id, root / "store" / package_id
+
+
+def test_a_companion_lies_beside_its_model_by_its_name(
+    device: Store, pair: tuple[str, Path]
+) -> None:
+    package_id, folder = pair
+    assert device.verified_path(package_id, "model") == str(folder / "model_ctx.onnx")
+    assert device.verified_path(package_id, "companion") == str(folder / "model_ctx_qnn.bin")
+    assert (folder / "model_ctx_qnn.bin").read_bytes() == BINARY
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", BINARY[:-1], BINARY + b"x", b"F" + BINARY[1:], None],
+    ids=["empty", "cut short", "longer", "changed", "absent"],
+)
+def test_a_model_is_not_loaded_with_a_companion_that_was_tampered_with(
+    device: Store, pair: tuple[str, Path], content: bytes | None
+) -> None:
+    package_id, folder = pair
+    companion = folder / "model_ctx_qnn.bin"
+    if content is None:
+        companion.unlink()
+    else:
+        companion.write_bytes(content)
+    message = fails("storage", lambda: device.verified_path(package_id, "model"))
+    assert "model_ctx_qnn.bin is not as its manifest says" in message
+    assert device.verified_path(package_id, "float"), "which does not need it"
+    fails("not_installed", lambda: device.activate(package_id))
+
+
+def test_a_companion_that_is_a_link_is_not_loaded(
+    device: Store, pair: tuple[str, Path], tmp_path: Path
+) -> None:
+    package_id, folder = pair
+    (tmp_path / "same").write_bytes(BINARY)
+    (folder / "model_ctx_qnn.bin").unlink()
+    (folder / "model_ctx_qnn.bin").symlink_to(tmp_path / "same")
+    fails("storage", lambda: device.verified_path(package_id, "model"))
+
+
+def test_a_model_without_companion_needs_none(device: Store) -> None:
+    package_id = install(device, FIRST)
+    assert device.verified_path(package_id, "model")
+    fails("bad_request", lambda: device.verified_path(package_id, "companion"))
+
+
+def test_engines_lie_beside_the_packages(device: Store, root: Path) -> None:
+    assert device.engines == str(root / "engines")
+    assert not (root / "engines").exists()
 
 
 @pytest.mark.parametrize("pointer", [b"", b"../../etc", b"0" * 64, b"\xff" * 64])

@@ -22,11 +22,14 @@ from fake_cuda import STREAM, FakeDriver
 from onnx_bytes import onnx_bytes
 
 from device_agent import runtimes
+from device_agent.channel import Payload
 from device_agent.failures import AgentFailure
-from device_agent.protocol import RuntimeVersion
+from device_agent.protocol import Failure, Progress, RuntimeVersion
 from device_agent.runtimes import NoRuntime, Runtime, RuntimeFailed, cuda, engine_builder
 from device_agent.runtimes.engine_builder import BUILDING, BuildOrder, build_in_child
 from device_agent.runtimes.engines import EngineKey, read_engine
+from device_agent.worker import Worker
+from device_agent.worker_messages import Load, Loaded
 
 FAKE = Path(__file__).parent / "fake_nvidia"
 RELEASES = ("8.6.1", "10.3.0", "11.1.0.106")
@@ -133,7 +136,7 @@ def test_inputs_that_do_not_fit_never_reach_the_device(board: Board, array: np.n
 
 
 def test_a_run_that_tensorrt_refuses(board: Board) -> None:
-    with pytest.raises(RuntimeFailed, match="TensorRT failed: .*illegal memory access"):
+    with pytest.raises(RuntimeFailed, match=r"TensorRT failed: .*illegal memory access"):
         board.load().run([-IMAGE])
 
 
@@ -160,7 +163,7 @@ def test_a_gpu_without_enough_memory(board: Board) -> None:
 
 def test_an_error_the_driver_has_no_words_for(board: Board) -> None:
     board.driver.failures.update(cuMemAlloc_v2=2, cuGetErrorString=1)
-    with pytest.raises(RuntimeFailed, match="cuMemAlloc_v2: error 2$"):
+    with pytest.raises(RuntimeFailed, match=r"cuMemAlloc_v2: error 2$"):
         board.load()
 
 
@@ -193,7 +196,7 @@ def test_a_device_without_a_gpu(board: Board, function: str) -> None:
 
 @pytest.mark.skipif(bool(runtimes.find_library(cuda.LIBRARY)), reason="has an NVIDIA driver")
 def test_a_device_without_a_driver() -> None:
-    with pytest.raises(cuda.CudaFailed, match="libcuda.so.1, the NVIDIA driver, cannot be loaded"):
+    with pytest.raises(cuda.CudaFailed, match=r"libcuda\.so\.1, the NVIDIA driver, cannot"):
         cuda.Device()
 
 
@@ -260,7 +263,10 @@ def test_open_dimensions_are_one(board: Board) -> None:
 @pytest.mark.parametrize(
     ("operator", "message"),
     [
-        ("Unparsable", "refuses the model: No importer registered for op: Unparsable$"),
+        (
+            "Unparsable",
+            "refuses the model: In node 0 .*: No importer registered for op: Unparsable$",
+        ),
         ("Unbuildable", "refuses the model: Could not find any implementation for node Unbuild"),
         ("Raising", "refuses the model: CUDA initialization failure with error: 999$"),
         ("Deadly", "ended by SIGKILL, most often because the device ran out of memory"),
@@ -359,6 +365,39 @@ def test_an_engine_that_tensorrt_refuses(make_board: Callable[..., Board]) -> No
         make_board("11.1.0.106").prepare().load(path, 1)
 
 
+class Recorder:
+    """A worker's way to the agent."""
+
+    def __init__(self) -> None:
+        self.sent: list[object] = []
+
+    def payload(self, size: int) -> Payload:
+        return Payload(lambda limit: b"", size)
+
+    def send(self, message: object) -> None:
+        self.sent.append(message)
+
+
+def test_a_worker_tells_that_it_builds_and_then_loads(board: Board) -> None:
+    load = Load(str(board.model), "tensorrt", "10.0", 1, None, (), engines=str(board.engines))
+    channel = Recorder()
+    Worker(channel).obey(load)  # type: ignore[arg-type]
+    progress, loaded = channel.sent
+    assert progress == Progress(0, 0, BUILDING)
+    assert isinstance(loaded, Loaded) and loaded.kernel_path == "gpu"
+
+
+def test_a_worker_passes_on_that_engines_cannot_be_kept(
+    board: Board,
+) -> None:
+    board.engines.write_bytes(b"not a folder")
+    channel = Recorder()
+    load = Load(str(board.model), "tensorrt", "", 1, None, (), engines=str(board.engines))
+    Worker(channel).obey(load)  # type: ignore[arg-type]
+    (failure,) = channel.sent
+    assert isinstance(failure, Failure) and failure.code == "storage"
+
+
 # ---- the real thing's relative -------------------------------------------------------------------
 
 needs_rtx = pytest.mark.skipif(
@@ -409,6 +448,5 @@ def test_nvidias_own_parser_says_what_it_refuses(rtx: EngineKey, tmp_path: Path)
     model = tmp_path / "model.onnx"
     model.write_bytes(onnx_bytes("NoSuchOperator"))
     order = BuildOrder(str(model), str(tmp_path / "built.engine"), rtx)
-    with pytest.raises(RuntimeFailed, match="TensorRT refuses the model: ") as caught:
+    with pytest.raises(RuntimeFailed, match=r"TensorRT refuses the model: .*NoSuchOperator"):
         build_in_child(order, lambda seconds, what: None)
-    assert "it does not say why" not in str(caught.value)

@@ -73,8 +73,10 @@ class ParserError:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def desc(self) -> str:
-        return self._text
+    def __str__(self) -> str:
+        return (
+            f"In node 0 with name: n and operator: op (parseNode): UNSUPPORTED_NODE: {self._text}"
+        )
 
 
 class ITensor:

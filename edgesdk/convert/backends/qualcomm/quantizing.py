@@ -1,0 +1,82 @@
+"""The QDQ form that the HTP takes, by ONNX Runtime's quantizer or by AIMET's.
+
+Both get the same float model: folded, at opset 13 or above, with the sequences fused that the HTP
+has an operator for (GELU, LayerNormalization, L2 normalization, SpaceToDepth), and QNN's rules for
+quantization are kept by both.
+"""
+
+from __future__ import annotations
+
+import device_agent.runtimes.onnxruntime  # noqa: F401 - turns the telemetry of onnxruntime off
+
+# isort: split
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx
+from onnxruntime.quantization.execution_providers.qnn import qnn_preprocess_model
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from edgesdk.convert.backends import onnxruntime as cpu
+from edgesdk.convert.backends.onnx_calibration import activations, calibrated_ranges
+from edgesdk.convert.backends.onnx_precisions import assigned
+from edgesdk.convert.backends.onnx_qdq import HTP, quantize, their_failures
+from edgesdk.convert.backends.onnx_rewrites import rewritten
+from edgesdk.convert.backends.qualcomm import quantizing_aimet
+from edgesdk.convert.backends.qualcomm.compiling import require_htp
+from edgesdk.convert.backends.qualcomm.encodings import ENCODINGS_FILE, encodings, write_encodings
+from edgesdk.convert.keeping import KEPT
+from edgesdk.convert.toolchains import Sample
+from edgesdk.values.plan import ConversionPlan
+
+
+def prepare(source: Path, plan: ConversionPlan, output: Path) -> None:
+    """Write the float model as one file whose input shapes are the plan's, for any runtime.
+
+    Raises:
+        IncompatibleTarget: the target's HTP is not one that we know.
+    """
+    require_htp(plan)
+    cpu.prepare(source, plan, output)
+
+
+def convert(
+    source: Path,
+    plan: ConversionPlan,
+    samples: Callable[[], Iterator[Sample]],
+    output: Path,
+    advance: Callable[[int], None],
+) -> None:
+    """Quantize; see `edgesdk.convert.toolchains.Backend`.
+
+    Writes `encodings.json` beside the output where the plan asks for it.
+    """
+    if plan.quantizer == "aimet-onnx":
+        quantizing_aimet.require_possible(plan)
+        quantizing_aimet.convert(ready(source), plan, require_htp(plan), samples, output, advance)
+        return
+    with their_failures():
+        model = ready(source)
+        settled = assigned(model, plan, HTP, activations(model))
+        ranges = calibrated_ranges(model, plan, samples, advance, settled.style, settled.kept)
+        quantized = quantize(model, ranges, settled.style, settled.kept)
+        for node in quantized.graph.node:
+            if node.name in settled.kept:
+                node.doc_string = KEPT
+        onnx.save(quantized, str(output))
+    if plan.encodings:
+        write_encodings(
+            encodings(quantized), plan.toolchain["onnxruntime"], output.with_name(ENCODINGS_FILE)
+        )
+
+
+def ready(source: Path) -> onnx.ModelProto:
+    """The float model with the operators that the HTP has, every one of them named."""
+    with tempfile.TemporaryDirectory() as scratch, their_failures():
+        clean, fused = Path(scratch) / "clean.onnx", Path(scratch) / "fused.onnx"
+        quant_pre_process(source, clean, skip_symbolic_shape=True)
+        model = rewritten(onnx.load(str(clean)))
+        if qnn_preprocess_model(model, fused, fuse_layernorm=True):
+            model = rewritten(onnx.load(str(fused)))
+        return model

@@ -1,0 +1,249 @@
+"""What a model will meet on a target, told from its graph alone. Pure; nothing is converted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from edgesdk.convert.keeping import KEPT, overridden
+from edgesdk.convert.placement import place
+from edgesdk.convert.planning import Chain
+from edgesdk.convert.sizing import (
+    FLOATS,
+    TOLERANCE,
+    FileSize,
+    Sizes,
+    largest_tensors,
+    sizes_as_stored,
+    sizes_converted,
+)
+from edgesdk.models.graph import Graph, GraphTensor
+from edgesdk.models.types import TensorSpec
+from edgesdk.targets.types import Contract, OperatorRules, Precision, Target
+from edgesdk.units import format_bytes
+from edgesdk.values.forecast import (
+    CPU,
+    CacheUse,
+    Forecast,
+    PlacedOperator,
+    Placement,
+    accelerated_fraction,
+)
+from edgesdk.values.package import Budget
+from edgesdk.values.recipe import Recipe
+
+AS_IT_IS: Final = "as it is"
+_LISTED = 4
+_NAME_MOST = 48
+_RAM = "weights and live activations alone"
+_CONVERTED: Mapping[Precision, str] = {
+    "w8a8": "int8",
+    "w8a16": "int16",
+    "fp16": "float16",
+    "w4a8": "int8",
+    "w4a16": "int16",
+}
+"""Dtype of activations at each precision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model file that was read."""
+
+    name: str
+    graph: Graph
+    file: FileSize
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What must hold."""
+
+    budget: Budget
+    contract: Contract
+
+
+def forecast(
+    subject: Subject, target: Target, chain: Chain, recipe: Recipe, limits: Limits
+) -> Forecast:
+    """Placement, sizes, memory, and the contracts and budgets that cannot hold.
+
+    A model that is quantized already is taken as it is.
+
+    Args:
+        chain: what would convert the model for the target.
+
+    Raises:
+        ModelError: the recipe names operators that the model does not have.
+    """
+    graph = subject.graph
+    named = [(operator.name, operator.type) for operator in graph.operators]
+    given = overridden(named, recipe.keep_float, recipe.overrides)
+    placements = _placements(graph, target, chain.precision, given)
+    if graph.is_quantized:
+        sizes = sizes_as_stored(graph, subject.file)
+        largest = sorted(((each, each.size_bytes) for each in graph.tensors), key=lambda p: -p[1])
+    else:
+        sizes = sizes_converted(graph, subject.file, chain, given)
+        largest = largest_tensors(graph, chain, given)
+    doubt = 0.0 if graph.is_quantized else TOLERANCE
+    told = list(_budgets(limits.budget, sizes, largest, doubt))
+    return Forecast(
+        model_name=subject.name,
+        model_format=graph.format,
+        target_id=target.id,
+        precision=AS_IT_IS if graph.is_quantized else chain.precision,
+        chain=_chain(graph, chain),
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        operators=tuple(_placed(graph, placements)),
+        basis=_basis(target),
+        accelerated_fraction=accelerated_fraction(placements),
+        model_bytes=sizes.model_bytes,
+        package_bytes=sizes.package_bytes,
+        installed_bytes=sizes.installed_bytes,
+        working_set_bytes=sizes.working_set_bytes,
+        cache=_cache(graph, target, placements),
+        budget=limits.budget,
+        contract=limits.contract,
+        broken=(
+            *_contract(limits.contract, target, placements),
+            *(text for text, breaks in told if breaks),
+        ),
+        notes=(
+            *(text for text, breaks in told if not breaks),
+            *_notes(graph, target, chain),
+        ),
+    )
+
+
+def _placements(
+    graph: Graph, target: Target, precision: Precision, given: Mapping[str, str]
+) -> list[Placement]:
+    placements = place(graph, target, _CONVERTED[precision])
+    return [_kept(each, target.operators) if given.get(each.name) == "float32" else each
+            for each in placements]  # fmt: skip
+
+
+def _kept(placement: Placement, rules: Mapping[str, OperatorRules]) -> Placement:
+    """Where an operator goes that the recipe keeps in float."""
+    if placement.unit not in rules:
+        return placement
+    unit = rules[placement.unit]
+    rule = unit.types.get(placement.type)
+    dtypes = (rule.dtypes if rule else ()) or unit.dtypes
+    if not dtypes or "float32" in dtypes:
+        return placement
+    return replace(placement, unit=CPU, reason=KEPT, cure="do not keep it in float")
+
+
+def _placed(graph: Graph, placements: Sequence[Placement]) -> Iterator[PlacedOperator]:
+    for operator, placement in zip(graph.operators, placements, strict=True):
+        outputs = [graph.tensors[index] for index in operator.outputs if index >= 0]
+        yield PlacedOperator(
+            index=placement.index,
+            type=placement.type,
+            name=placement.name,
+            unit=placement.unit,
+            reason=placement.reason,
+            cure=placement.cure,
+            outputs=tuple(
+                TensorSpec(tensor.name, tensor.shape, tensor.dtype)
+                for tensor in outputs
+                if tensor.shape is not None
+            ),
+        )
+
+
+def _basis(target: Target) -> Literal["rules", "no accelerator"]:
+    return "rules" if target.operators else "no accelerator"
+
+
+def _cache(graph: Graph, target: Target, placements: Sequence[Placement]) -> CacheUse | None:
+    return None
+
+
+def _chain(graph: Graph, chain: Chain) -> str:
+    runs = f"{chain.runtime.name} >= {chain.runtime.min_version} runs it"
+    if graph.is_quantized:
+        return f"already quantized; {runs}"
+    return f"the {chain.toolchain.name} toolchain makes it {chain.precision}, {runs}"
+
+
+def _contract(contract: Contract, target: Target, placements: Sequence[Placement]) -> Iterator[str]:
+    fallen = [placement for placement in placements if placement.unit == CPU]
+    if fallen and any(rules.no_fallback for rules in target.operators.values()):
+        yield (
+            f"{target.id} runs no model that is not all on its accelerator, and {len(fallen)} of "
+            f"{len(placements)} operators are forecast off it: {_kinds(fallen)}"
+        )
+    wanted, found = contract.min_accelerated_fraction, accelerated_fraction(placements)
+    if wanted is None or found is None or found >= wanted:
+        return
+    share = f"{len(placements) - len(fallen)} of {len(placements)} operators ({found:.1%})"
+    why = f"on the CPU: {_kinds(fallen)}" if target.operators else f"{target.id} has none"
+    yield f"{share} are forecast on an accelerator, min_accelerated_fraction is {wanted:g}; {why}"
+
+
+def _kinds(fallen: Sequence[Placement]) -> str:
+    counts = Counter((each.type, each.reason) for each in fallen)
+    listed = [
+        f"{count} {kind}" + (f" ({reason})" if reason else "")
+        for (kind, reason), count in counts.most_common(_LISTED)
+    ]
+    return ", ".join(listed) + (", ..." if len(counts) > _LISTED else "")
+
+
+def _budgets(
+    budget: Budget, sizes: Sizes, largest: Sequence[tuple[GraphTensor, int]], doubt: float
+) -> Iterator[tuple[str, bool]]:
+    """A sentence for each budget that breaks or is too close to tell, and whether it breaks."""
+    constants = [pair for pair in largest if pair[0].constant]
+    for what, title, size, limit in (
+        ("package", "the package", sizes.package_bytes, budget.package_bytes),
+        ("installed", "the installed files", sizes.installed_bytes, budget.installed_bytes),
+        ("peak_ram", _RAM, sizes.working_set_bytes, budget.peak_ram_bytes),
+    ):
+        if limit is None or size * (1 + doubt) <= limit:
+            continue
+        told = f"{title} would take about {format_bytes(size)}, the {what} budget is "
+        told += format_bytes(limit)
+        tensors = largest if title is _RAM else constants
+        if size * (1 - doubt) <= limit:
+            yield f"{told}: too close to tell before the conversion", False
+        else:
+            over = format_bytes(size - limit)
+            yield f"{told}: {over} too much; largest: {_tensors(tensors)}", True
+
+
+def _tensors(largest: Sequence[tuple[GraphTensor, int]]) -> str:
+    return ", ".join(
+        f"{_short(tensor.name)} {list(tensor.shape or ())} {format_bytes(size)}"
+        for tensor, size in largest[:_LISTED]
+    )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_MOST else f"...{name[-_NAME_MOST:]}"
+
+
+def _notes(graph: Graph, target: Target, chain: Chain) -> Iterator[str]:
+    if target.operators:
+        yield "nothing was compiled: the placement is told from the rules of the descriptor"
+    if graph.is_quantized:
+        yield "the model is quantized already: sizes are those of the file, and convert refuses it"
+    elif chain.toolchain.compiler:
+        yield "sizes are of the quantized model; what the vendor's compiler makes of it differs"
+    if not graph.is_quantized and chain.toolchain.float_weights:
+        yield "the file keeps float weights; the device quantizes them when it builds its engine"
+    for spec in graph.inputs:
+        if -1 in spec.shape:
+            sizes = ",".join("1" if size < 0 else str(size) for size in spec.shape)
+            yield (
+                f"{spec} is open, so memory is told without what follows from it: fix it with "
+                f"--input-shape {spec.name}={sizes} (your own sizes)"
+            )
+        if spec.dtype in FLOATS and spec.dtype != "float32":
+            yield f"{spec} is no float32, which convert takes: export the model in float32"

@@ -1,0 +1,67 @@
+"""Who reads a graph's tensors, and what is alive at once. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from edgesdk.convert.footprint import Step, largest_live_bytes
+from edgesdk.models.graph import Graph, GraphOperator
+
+_CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
+"""ONNX operators that only say how the tensor before them is stored."""
+
+
+def readers(graph: Graph) -> Mapping[int, Sequence[tuple[GraphOperator, int]]]:
+    """Tensor to the operators that read it, each with the input's position."""
+    found: defaultdict[int, list[tuple[GraphOperator, int]]] = defaultdict(list)
+    for operator in graph.operators:
+        for slot, index in enumerate(operator.inputs):
+            found[index].append((operator, slot))
+    return found
+
+
+def live_bytes(graph: Graph, size_bytes: Mapping[int, int], vanishing: Sequence[str] = ()) -> int:
+    """Largest sum of activations alive at once, in the graph's own order.
+
+    Args:
+        size_bytes: of every tensor, by its index; constants are left out.
+        vanishing: operator types that write over what they read.
+    """
+    origins = _origins(graph, (*_CONVERSIONS, *vanishing))
+    sizes: dict[str, int] = {}
+    for index, tensor in enumerate(graph.tensors):
+        if not tensor.constant:
+            origin = str(origins.get(index, index))
+            sizes[origin] = min(size_bytes[index], sizes.get(origin, size_bytes[index]))
+    index_of = {tensor.name: index for index, tensor in enumerate(graph.tensors)}
+    inputs = [str(index_of[spec.name]) for spec in graph.inputs]
+    sizes |= {name: size_bytes[int(name)] for name in inputs}
+    return largest_live_bytes(
+        [_step(operator, origins) for operator in graph.operators],
+        sizes,
+        inputs,
+        [str(origins.get(index_of[spec.name], index_of[spec.name])) for spec in graph.outputs],
+    )
+
+
+def _origins(graph: Graph, passing: Sequence[str]) -> dict[int, int]:
+    """Tensor to the one whose memory it has, where that is another."""
+    edge = {spec.name for spec in graph.outputs}
+    readings = readers(graph)
+    found: dict[int, int] = {}
+    for operator in graph.operators:
+        if operator.type not in passing or not operator.inputs:
+            continue
+        source, result = operator.inputs[0], operator.outputs[0]
+        alone = operator.type in _CONVERSIONS or len(readings[source]) == 1
+        if alone and not graph.tensors[source].constant and graph.tensors[result].name not in edge:
+            found[result] = found.get(source, source)
+    return found
+
+
+def _step(operator: GraphOperator, origins: Mapping[int, int]) -> Step:
+    def named(indices: Sequence[int]) -> tuple[str, ...]:
+        return tuple(str(origins.get(index, index)) for index in indices if index >= 0)
+
+    return Step(named(operator.inputs), named(operator.outputs))

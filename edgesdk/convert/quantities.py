@@ -1,0 +1,322 @@
+"""What the limits of a descriptor look at in an operator, one small function a quantity. Pure.
+
+A quantity that an operator does not have (no such option, an open dimension) is None, and a limit on
+it holds: what is not known is no reason to keep an operator off a unit.
+
+| quantity | what it is |
+|---|---|
+| version, opset | of the operator (TFLite), of the operator set (ONNX) |
+| domain | "" for the format's own operators, "custom" for TFLite's custom ones |
+| input_dtype, output_dtype | of the first input, of the first output |
+| static | every shape is known |
+| rank | most dimensions of an activation |
+| inner_rank | dimensions of an activation from the first one above 1; the most there are |
+| output_inner_rank | the same of the outputs alone |
+| batch | size of the outermost dimension of an activation of 4 or more dimensions; the largest |
+| elements, output_elements | of the largest activation, of the largest output |
+| inputs | inputs that are given |
+| constant_inputs, variable_inputs | those with values in the file, those without |
+| constant_parameters | every input behind the first has its values in the file |
+| nonzero_constants | constant inputs with a value other than 0; large ones count as such |
+| constant_inner_rank | inner_rank of the constant inputs |
+| weight_rank | dimensions of the second input |
+| kernel_elements | width by height of the kernel: of the option, or of the weights |
+| dilation, same_dilation | the largest dilation; height and width are dilated alike |
+| groups | of a convolution |
+| scale_height, scale_width | output by input size, of a resize |
+| scale | the larger of both |
+| axes | of a reduction, not negative, in ascending order |
+| axes_batch | the axis or one of the axes (of a reduction, a concatenation, ...) is the outermost one of 4 |
+| axes_depth_odd | reduces the innermost dimension, and that is no multiple of 4 |
+| slice_strides | strides of a slice, 1 where they all are |
+| leading_ones | dimensions that a squeeze drops lie before all that it keeps |
+| softmax_rank | dimensions of the input that are not 1 |
+| moved_elements | elements of the output of a reshape that changes the innermost dimension; else 0 |
+| attribute.NAME | an option of the operator; lists as Python writes tuples, e.g. "(3, 3)" |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from edgesdk.models.graph import Graph, GraphOperator, GraphTensor
+from edgesdk.targets.quantities import ATTRIBUTE
+
+Value = float | str | bool | tuple[int | float | str, ...] | None
+Quantity = Callable[[GraphOperator, Graph], Value]
+
+BATCHED_RANK: Final = 4
+"""From so many dimensions on the outermost one counts pictures, not places in one."""
+
+
+def quantity(name: str, operator: GraphOperator, graph: Graph) -> Value:
+    """The value of a quantity; None where the operator does not have it.
+
+    Raises:
+        KeyError: there is no such quantity.
+    """
+    if name.startswith(ATTRIBUTE):
+        return operator.attributes.get(name.removeprefix(ATTRIBUTE))
+    return TABLE[name](operator, graph)
+
+
+def activations(operator: GraphOperator, graph: Graph) -> tuple[GraphTensor, ...]:
+    """Inputs and outputs whose values are not in the file."""
+    return (*variable_inputs(operator, graph), *outputs(operator, graph))
+
+
+def variable_inputs(operator: GraphOperator, graph: Graph) -> tuple[GraphTensor, ...]:
+    """Inputs whose values are not in the file."""
+    return tuple(tensor for tensor in _inputs(operator, graph) if not tensor.constant)
+
+
+def outputs(operator: GraphOperator, graph: Graph) -> tuple[GraphTensor, ...]:
+    """Outputs that are given."""
+    return tuple(graph.tensors[index] for index in operator.outputs if index >= 0)
+
+
+def constants(operator: GraphOperator, graph: Graph) -> tuple[GraphTensor, ...]:
+    """Inputs whose values are in the file."""
+    return tuple(tensor for tensor in _inputs(operator, graph) if tensor.constant)
+
+
+def _inputs(operator: GraphOperator, graph: Graph) -> Iterator[GraphTensor]:
+    return (graph.tensors[index] for index in operator.inputs if index >= 0)
+
+
+def _input(operator: GraphOperator, graph: Graph, position: int = 0) -> GraphTensor | None:
+    if position >= len(operator.inputs) or operator.inputs[position] < 0:
+        return None
+    return graph.tensors[operator.inputs[position]]
+
+
+def _output(operator: GraphOperator, graph: Graph) -> GraphTensor | None:
+    return next(iter(outputs(operator, graph)), None)
+
+
+def _shapes(tensors: tuple[GraphTensor, ...]) -> list[tuple[int, ...]]:
+    return [tensor.shape for tensor in tensors if tensor.shape is not None]
+
+
+def _inner_rank(shape: tuple[int, ...]) -> int:
+    first = next((axis for axis, size in enumerate(shape) if size != 1), len(shape))
+    return len(shape) - first
+
+
+def _largest(values: list[int]) -> float | None:
+    return max(values, default=None)
+
+
+def _elements(tensors: tuple[GraphTensor, ...]) -> float | None:
+    return _largest([math.prod(shape) for shape in _shapes(tensors) if min(shape, default=1) >= 0])
+
+
+def _static(operator: GraphOperator, graph: Graph) -> Value:
+    shapes = [tensor.shape for tensor in activations(operator, graph)]
+    return all(shape is not None and min(shape, default=1) >= 0 for shape in shapes)
+
+
+def _batch(operator: GraphOperator, graph: Graph) -> Value:
+    shapes = _shapes(activations(operator, graph))
+    return _largest([shape[0] for shape in shapes if len(shape) >= BATCHED_RANK])
+
+
+def _constant_parameters(operator: GraphOperator, graph: Graph) -> Value:
+    return all(graph.tensors[index].constant for index in operator.inputs[1:] if index >= 0)
+
+
+def _nonzero_constants(operator: GraphOperator, graph: Graph) -> Value:
+    return sum(not tensor.values or any(tensor.values) for tensor in constants(operator, graph))
+
+
+def _weight_rank(operator: GraphOperator, graph: Graph) -> Value:
+    weights = _input(operator, graph, 1)
+    return None if weights is None or weights.shape is None else len(weights.shape)
+
+
+def _kernel_elements(operator: GraphOperator, graph: Graph) -> Value:
+    sizes = [operator.attributes.get(f"filter_{side}") for side in ("height", "width")]
+    if all(isinstance(size, int) for size in sizes):
+        return math.prod(size for size in sizes if isinstance(size, int))
+    kernel = operator.attributes.get("kernel_shape")
+    if isinstance(kernel, tuple):
+        return math.prod(size for size in kernel if isinstance(size, int))
+    weights = _input(operator, graph, 1)
+    if weights is None or weights.shape is None or len(weights.shape) != BATCHED_RANK:
+        return None
+    return math.prod(weights.shape[2:] if graph.format == "onnx" else weights.shape[1:3])
+
+
+def _dilations(operator: GraphOperator) -> tuple[int, ...]:
+    listed = operator.attributes.get("dilations")
+    if isinstance(listed, tuple):
+        return tuple(size for size in listed if isinstance(size, int))
+    named = (operator.attributes.get(f"dilation_{side}_factor") for side in ("h", "w"))
+    return tuple(size for size in named if isinstance(size, int))
+
+
+def _groups(operator: GraphOperator, graph: Graph) -> Value:
+    if graph.format == "onnx":
+        return _number(operator.attributes.get("group", 1))
+    source, weights = _input(operator, graph), _input(operator, graph, 1)
+    shapes = [tensor.shape for tensor in (source, weights) if tensor is not None and tensor.shape]
+    if operator.type != "CONV_2D" or len(shapes) != 2 or not shapes[1][-1]:
+        return None
+    return shapes[0][-1] // shapes[1][-1]
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) else None
+
+
+def _scales(operator: GraphOperator, graph: Graph) -> tuple[float, float] | None:
+    """Output by input size of height and width."""
+    source, result = _input(operator, graph), _output(operator, graph)
+    shapes = [tensor.shape for tensor in (source, result) if tensor is not None and tensor.shape]
+    if len(shapes) != 2 or any(len(shape) != BATCHED_RANK or min(shape) < 1 for shape in shapes):
+        return None
+    first = 2 if graph.format == "onnx" else 1
+    height, width = (shapes[1][axis] / shapes[0][axis] for axis in (first, first + 1))
+    return height, width
+
+
+def _scale(side: int) -> Quantity:
+    def scale(operator: GraphOperator, graph: Graph) -> Value:
+        scales = _scales(operator, graph)
+        return None if scales is None else scales[side]
+
+    return scale
+
+
+def _larger_scale(operator: GraphOperator, graph: Graph) -> Value:
+    scales = _scales(operator, graph)
+    return None if scales is None else max(scales)
+
+
+def _axes(operator: GraphOperator, graph: Graph) -> tuple[int, ...] | None:
+    """Axes that an operator works along, not negative; None where the file does not say."""
+    source = _input(operator, graph)
+    rank = len(source.shape) if source is not None and source.shape is not None else None
+    found = _given_axes(operator, graph)
+    if rank is None or found is None:
+        return None
+    return tuple(sorted({axis % rank if rank else 0 for axis in found}))
+
+
+_AXES_BEHIND = frozenset({"MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "EXPAND_DIMS"})
+"""TFLite types whose second input has the axes."""
+
+
+def _given_axes(operator: GraphOperator, graph: Graph) -> tuple[int, ...] | None:
+    for name in ("axis", "axes", "squeeze_dims"):
+        value = operator.attributes.get(name)
+        if isinstance(value, tuple):
+            return tuple(int(axis) for axis in value)
+        if isinstance(value, int):
+            return (value,)
+    behind = operator.type in _AXES_BEHIND or operator.type.startswith("Reduce")
+    position = 0 if operator.type == "SPLIT" else 1 if behind else None
+    tensor = None if position is None else _input(operator, graph, position)
+    return tuple(int(axis) for axis in tensor.values) if tensor and tensor.values else None
+
+
+def _axes_batch(operator: GraphOperator, graph: Graph) -> Value:
+    position = 1 if operator.type == "SPLIT" else 0
+    source = _input(operator, graph, position)
+    if source is None or source.shape is None or len(source.shape) < BATCHED_RANK:
+        return None
+    if operator.type in ("PAD", "PADV2", "MIRROR_PAD"):
+        amounts = _input(operator, graph, 1)
+        return any(amounts.values[:2]) if amounts is not None and amounts.values else None
+    axes = _given_axes(operator, graph)
+    return None if axes is None else 0 in (axis % len(source.shape) for axis in axes)
+
+
+def _axes_depth_odd(operator: GraphOperator, graph: Graph) -> Value:
+    axes, source = _axes(operator, graph), _input(operator, graph)
+    if axes is None or source is None or not source.shape or graph.format == "onnx":
+        return None
+    return len(source.shape) - 1 in axes and source.shape[-1] % 4 != 0
+
+
+def _slice_strides(operator: GraphOperator, graph: Graph) -> Value:
+    tensor = _input(operator, graph, 4 if graph.format == "onnx" else 3)
+    if tensor is None or not tensor.values:
+        return None
+    return 1 if set(tensor.values) == {1} else tuple(int(stride) for stride in tensor.values)
+
+
+def _leading_ones(operator: GraphOperator, graph: Graph) -> Value:
+    source = _input(operator, graph)
+    if source is None or source.shape is None:
+        return None
+    axes = _axes(operator, graph) or ()
+    dropped = axes or tuple(axis for axis, size in enumerate(source.shape) if size == 1)
+    return dropped == tuple(range(len(dropped)))
+
+
+def _softmax_rank(operator: GraphOperator, graph: Graph) -> Value:
+    source = _input(operator, graph)
+    if source is None or source.shape is None:
+        return None
+    return sum(size != 1 for size in source.shape)
+
+
+def _moved_elements(operator: GraphOperator, graph: Graph) -> Value:
+    source, result = _input(operator, graph), _output(operator, graph)
+    shapes = [tensor.shape for tensor in (source, result) if tensor is not None and tensor.shape]
+    if len(shapes) != 2 or any(min(shape) < 0 for shape in shapes):
+        return None
+    return math.prod(shapes[1]) if shapes[0][-1] != shapes[1][-1] else 0
+
+
+def _dtype(tensor: GraphTensor | None) -> str | None:
+    return None if tensor is None else tensor.dtype
+
+
+TABLE: Final[Mapping[str, Quantity]] = {
+    "version": lambda operator, graph: operator.version,
+    "opset": lambda operator, graph: operator.version,
+    "domain": lambda operator, graph: operator.domain,
+    "input_dtype": lambda operator, graph: _dtype(_input(operator, graph)),
+    "output_dtype": lambda operator, graph: _dtype(_output(operator, graph)),
+    "static": _static,
+    "rank": lambda operator, graph: _largest(
+        [len(shape) for shape in _shapes(activations(operator, graph))]
+    ),
+    "inner_rank": lambda operator, graph: _largest(
+        [_inner_rank(shape) for shape in _shapes(activations(operator, graph))]
+    ),
+    "output_inner_rank": lambda operator, graph: _largest(
+        [_inner_rank(shape) for shape in _shapes(outputs(operator, graph))]
+    ),
+    "batch": _batch,
+    "elements": lambda operator, graph: _elements(activations(operator, graph)),
+    "output_elements": lambda operator, graph: _elements(outputs(operator, graph)),
+    "inputs": lambda operator, graph: sum(index >= 0 for index in operator.inputs),
+    "constant_inputs": lambda operator, graph: len(constants(operator, graph)),
+    "variable_inputs": lambda operator, graph: len(variable_inputs(operator, graph)),
+    "constant_parameters": _constant_parameters,
+    "nonzero_constants": _nonzero_constants,
+    "constant_inner_rank": lambda operator, graph: _largest(
+        [_inner_rank(shape) for shape in _shapes(constants(operator, graph))]
+    ),
+    "weight_rank": _weight_rank,
+    "kernel_elements": _kernel_elements,
+    "dilation": lambda operator, graph: _largest(list(_dilations(operator))),
+    "same_dilation": lambda operator, graph: len(set(_dilations(operator))) <= 1,
+    "groups": _groups,
+    "scale_height": _scale(0),
+    "scale_width": _scale(1),
+    "scale": _larger_scale,
+    "axes": _axes,
+    "axes_batch": _axes_batch,
+    "axes_depth_odd": _axes_depth_odd,
+    "slice_strides": _slice_strides,
+    "leading_ones": _leading_ones,
+    "softmax_rank": _softmax_rank,
+    "moved_elements": _moved_elements,
+}
+"""Every quantity but the attributes; its keys are `edgesdk.targets.quantities.QUANTITIES`."""

@@ -1,0 +1,251 @@
+"""How large a model will be once it is converted, told from its graph. Pure arithmetic.
+
+The constants here are fitted to what our toolchains write, and tests hold the results to within
+`TOLERANCE` of real conversions. What a vendor's compiler makes of the converted model has another
+size, which is not told here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from edgesdk.convert.conversion import COMPARED_SAMPLES, GOLDEN_SHARE
+from edgesdk.convert.lifetimes import live_bytes, readers
+from edgesdk.convert.planning import BITS, Chain
+from edgesdk.models.graph import Graph, GraphOperator, GraphTensor
+from edgesdk.models.types import TensorSpec
+from edgesdk.units import KIB
+
+TOLERANCE: Final = 0.1
+"""Forecast sizes lie within this share of those of the conversion."""
+
+FLOATS = ("float16", "float32", "float64")
+_STAY_FLOAT = frozenset({"LSTM", "GRU", "RNN", "SVDF"}) | frozenset(
+    {f"{way}DIRECTIONAL_SEQUENCE_{kind}" for way in ("UNI", "BI") for kind in ("LSTM", "RNN")}
+)
+"""Types with weights that none of our toolchains quantizes."""
+_SATURATIONS = ("Relu", "Clip")
+"""ONNX operators that vanish into the pair of the operator before them."""
+
+_KERNELS = 2
+"""Most kernel paths that golden outputs are computed with."""
+_USUAL_ENTROPY_BITS = 7.2
+"""Of a Gaussian weight in 8 bits, for weights whose entropy nobody looked at."""
+_CODING_LOSS = 1.02
+"""zlib above the entropy of weights."""
+_FLOAT_SHARE = 0.92
+"""What zlib leaves of trained float weights."""
+_METADATA_SHARE = 0.3
+"""What zlib leaves of names, shapes and operators."""
+_FRAME_BYTES = 5 * KIB
+"""Manifest, headers and end of a package."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSize:
+    """A model file.
+
+    Args:
+        stored_bytes: without external data.
+        packed_bytes: compressed as in a package; None where that was not measured.
+    """
+
+    stored_bytes: int
+    packed_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """See `edgesdk.values.forecast.Forecast`."""
+
+    model_bytes: int
+    package_bytes: int
+    installed_bytes: int
+    working_set_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a format spends on scales.
+
+    Args:
+        weight_channel_bytes: for each output channel of a weight.
+        bias_channel_bytes: likewise of a bias.
+        tensor_bytes: for each tensor with scales, without its name.
+        names: how often such a tensor's name is written.
+    """
+
+    weight_channel_bytes: int
+    bias_channel_bytes: int
+    tensor_bytes: int
+    names: int
+
+
+_COSTS = {"tflite": _Cost(4, 4, 60, 0), "onnx": _Cost(5, 8, 230, 9)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """One constant as it will be stored.
+
+    Args:
+        values_bytes: of its values.
+        packed_bytes: of its values, compressed.
+        scales_bytes: of its scales, which do not compress.
+    """
+
+    values_bytes: float
+    packed_bytes: float
+    scales_bytes: int = 0
+
+
+def sizes_as_stored(graph: Graph, file: FileSize) -> Sizes:
+    """Of a model that is quantized already: the file's own."""
+    golden_bytes = _golden_bytes(graph, file.stored_bytes, None)
+    packed_bytes = file.stored_bytes if file.packed_bytes is None else file.packed_bytes
+    sizes = {index: tensor.size_bytes for index, tensor in enumerate(graph.tensors)}
+    return Sizes(
+        model_bytes=file.stored_bytes,
+        package_bytes=packed_bytes + golden_bytes + _FRAME_BYTES,
+        installed_bytes=file.stored_bytes + golden_bytes,
+        working_set_bytes=_constant_bytes(graph) + live_bytes(graph, sizes),
+    )
+
+
+def sizes_converted(graph: Graph, file: FileSize, chain: Chain, given: Mapping[str, str]) -> Sizes:
+    """Of a float model after its conversion.
+
+    Args:
+        given: operator name to the precision that the recipe gives it.
+    """
+    stored = list(_constants(graph, chain, given))
+    values_bytes = math.ceil(sum(each.values_bytes for each in stored))
+    scales_bytes = sum(each.scales_bytes for each in stored)
+    frame_bytes = _metadata_bytes(graph, file) + _scale_frames_bytes(graph, chain)
+    model_bytes = values_bytes + scales_bytes + frame_bytes
+    packed_bytes = scales_bytes + math.ceil(
+        sum(each.packed_bytes for each in stored) + _METADATA_SHARE * frame_bytes
+    )
+    golden_bytes = _golden_bytes(graph, model_bytes, chain)
+    vanishing = () if chain.precision == "fp16" else _SATURATIONS
+    activations = dict(enumerate(_activations(graph, chain, given)))
+    return Sizes(
+        model_bytes=model_bytes,
+        package_bytes=min(packed_bytes, model_bytes) + golden_bytes + _FRAME_BYTES,
+        installed_bytes=model_bytes + golden_bytes,
+        working_set_bytes=values_bytes + live_bytes(graph, activations, vanishing),
+    )
+
+
+def largest_tensors(
+    graph: Graph, chain: Chain, given: Mapping[str, str]
+) -> list[tuple[GraphTensor, int]]:
+    """Every tensor and its bytes after the conversion, largest first."""
+    constants = (math.ceil(each.values_bytes) for each in _constants(graph, chain, given))
+    activations = _activations(graph, chain, given)
+    found = [
+        (tensor, next(constants) if tensor.constant else size)
+        for tensor, size in zip(graph.tensors, activations, strict=True)
+    ]
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def _constant_bytes(graph: Graph) -> int:
+    return sum(tensor.size_bytes for tensor in graph.tensors if tensor.constant)
+
+
+def _metadata_bytes(graph: Graph, file: FileSize) -> int:
+    """What is in the file besides values; those that do not fit into it are in another one."""
+    inside = _constant_bytes(graph)
+    return file.stored_bytes - (inside if inside <= file.stored_bytes else 0)
+
+
+def _scale_frames_bytes(graph: Graph, chain: Chain) -> int:
+    if chain.precision == "fp16":
+        return 0
+    cost = _COSTS[chain.toolchain.reads]
+    vanishing = {op.inputs[0] for op in graph.operators if op.type in _SATURATIONS and op.inputs}
+    return sum(
+        cost.tensor_bytes + cost.names * len(tensor.name)
+        for index, tensor in enumerate(graph.tensors)
+        if tensor.dtype in FLOATS and index not in vanishing
+    )
+
+
+def _constants(graph: Graph, chain: Chain, given: Mapping[str, str]) -> Iterator[_Stored]:
+    readings = readers(graph)
+    for index, tensor in enumerate(graph.tensors):
+        if not tensor.constant:
+            continue
+        precisions = {_precision(operator, chain, given) for operator, _ in readings[index]}
+        precision = next((each for each in precisions if each != "float32"), "float32")
+        if tensor.dtype not in FLOATS or "float32" in precisions or chain.toolchain.float_weights:
+            precision = "float32"
+        slot = max((slot for _, slot in readings[index]), default=0)
+        yield _stored(tensor, precision, slot, chain.toolchain.reads)
+
+
+def _stored(tensor: GraphTensor, precision: str, slot: int, model_format: str) -> _Stored:
+    count, shape = math.prod(tensor.shape or ()), tensor.shape or (1,)
+    if precision == "float32":
+        share = _FLOAT_SHARE if tensor.dtype in FLOATS else 1
+        return _Stored(tensor.size_bytes, share * tensor.size_bytes)
+    if precision == "fp16":
+        return _Stored(2 * count, _FLOAT_SHARE * 2 * count)
+    cost = _COSTS[model_format]
+    if slot >= 2 and len(shape) == 1:  # a bias
+        width = 8 if (precision, model_format) == ("w8a16", "tflite") else 4
+        return _Stored(width * count, width * count, cost.bias_channel_bytes * count)
+    bits, _ = BITS[precision]  # type: ignore[index]
+    entropy_bits = _USUAL_ENTROPY_BITS if tensor.entropy_bits is None else tensor.entropy_bits
+    coded_bits = min(bits, _CODING_LOSS * max(0.0, entropy_bits - (8 - bits)))
+    channels = shape[-1] if shape[0] == 1 else shape[0]
+    scales = channels if len(shape) > 1 else 1
+    return _Stored(bits * count / 8, coded_bits * count / 8, cost.weight_channel_bytes * scales)
+
+
+def _precision(operator: GraphOperator, chain: Chain, given: Mapping[str, str]) -> str:
+    usual = "float32" if operator.type in _STAY_FLOAT else chain.precision
+    return given.get(operator.name, usual)
+
+
+def _activations(graph: Graph, chain: Chain, given: Mapping[str, str]) -> Iterator[int]:
+    """Bytes of every tensor between operators or at the edge; 0 of constants and open shapes."""
+    edge = {spec.name for spec in (*graph.inputs, *graph.outputs)}
+    makers = {index: operator for operator in graph.operators for index in operator.outputs}
+    for index, tensor in enumerate(graph.tensors):
+        shape = tensor.shape
+        if tensor.constant or shape is None or -1 in shape:
+            yield 0
+        elif tensor.dtype not in FLOATS:
+            yield tensor.size_bytes
+        elif tensor.name in edge or index not in makers:
+            yield math.prod(shape) * _edge_width(chain)
+        else:
+            precision = _precision(makers[index], chain, given)
+            yield math.prod(shape) * _activation_width(precision)
+
+
+def _activation_width(precision: str) -> int:
+    return BITS[precision][1] // 8 if precision in BITS else 4  # type: ignore[index]
+
+
+def _edge_width(chain: Chain) -> int:
+    return {"float32": 4, "int16": 2}.get(chain.io, 1)
+
+
+def _golden_bytes(graph: Graph, model_bytes: int, chain: Chain | None) -> int:
+    """Of the golden vectors, before they are compressed; `chain` of a float model."""
+    tensors = {tensor.name: tensor for tensor in graph.tensors}
+
+    def of(spec: TensorSpec) -> int:
+        if chain is None or spec.dtype not in FLOATS:
+            return tensors[spec.name].size_bytes
+        return math.prod(size for size in spec.shape if size > 0) * _edge_width(chain)
+
+    vector_bytes = sum(map(of, graph.inputs)) + _KERNELS * sum(map(of, graph.outputs))
+    fitting = int(GOLDEN_SHARE * model_bytes / max(1, vector_bytes))
+    return max(1, min(COMPARED_SAMPLES, fitting)) * vector_bytes
