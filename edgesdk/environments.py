@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -224,14 +225,23 @@ def _started(argv: list[str]) -> Iterator[subprocess.Popen[str]]:
         env={key: value for key, value in os.environ.items() if key not in ours},
         start_new_session=True,
     )
+    watchdog = threading.Timer(_DEADLINE_S, _kill, [process])
+    watchdog.daemon = True
+    watchdog.start()
     try:
         yield process
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        watchdog.cancel()
+        _kill(process)
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _reason(lines: deque[str], status: int) -> str:

@@ -50,11 +50,7 @@ def key(
 
 def load(directory: Path | None, key: str, histograms: bool) -> Seen | None:
     """The calibration that is furthest on; with histograms, if they are needed, maybe without."""
-    found = [
-        seen
-        for path in _places(directory, key, histograms)
-        if (seen := _read(path)) is not None and (seen.has_histograms or not histograms)
-    ]
+    found = [seen for path in _places(directory, key, histograms) if (seen := _read(path))]
     return max(found, key=lambda seen: (seen.complete, seen.samples), default=None)
 
 

@@ -89,7 +89,7 @@ def to_bytes(seen: Seen) -> bytes:
 
 
 def from_bytes(content: bytes) -> Seen | None:
-    """What `to_bytes` was given; None when a single bit is not as it was."""
+    """What `to_bytes` was given; None where a single bit is not as it was."""
     body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
         return None

@@ -156,8 +156,7 @@ def _sizes(console: Console, told: Forecast) -> None:
 def _verdict(told: Forecast) -> str:
     if told.holds:
         return "holds: no contract and no budget is known to break"
-    count = len(told.broken)
-    return f"does not hold: {count} contract or budget sentence{'s' if count > 1 else ''} above"
+    return f"does not hold: {len(told.broken)} of the contracts and budgets cannot be kept"
 
 
 def _line(console: Console, text: str) -> None:

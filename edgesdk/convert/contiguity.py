@@ -59,9 +59,7 @@ def _piece(
 
 def blocker(graph: Graph, taken: Sequence[bool], position: int) -> int | None:
     """The refused operator nearest above one that is out of the piece for it; None without one."""
-    maker = {
-        index: place for place, each in enumerate(graph.operators) for index in each.outputs
-    }
+    maker = {index: place for place, each in enumerate(graph.operators) for index in each.outputs}
     seen, front = {position}, [position]
     while front:
         above = [maker[i] for place in front for i in graph.operators[place].inputs if i in maker]

@@ -157,9 +157,10 @@ def _build(
     backend.prepare(model.path, plan, float_path)
     with progress.task("calibrating and converting", calibration.count) as advance:
         backend.convert(float_path, plan, calibration.stream, quantized_path, advance)
+    compiled = _compiled(toolchain, quantized_path, plan, work, progress)
+    # After the compiler, whose account of the operators a backend may have to read.
     description = backend.describe(quantized_path)
     _require_reduced(description, plan, model)
-    compiled = _compiled(toolchain, quantized_path, plan, work, progress)
     compared = calibration.head(COMPARED_SAMPLES)
     with progress.task("comparing with the float model", 1) as advance:
         errors = backend.compare(float_path, quantized_path, compared)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from edgesdk.convert.keeping import KEPT, overridden
+from edgesdk.convert.parameter_cache import forecast_cache
 from edgesdk.convert.placement import place
 from edgesdk.convert.planning import Chain
 from edgesdk.convert.sizing import (
@@ -162,7 +163,10 @@ def _basis(target: Target) -> Literal["rules", "no accelerator"]:
 
 
 def _cache(graph: Graph, target: Target, placements: Sequence[Placement]) -> CacheUse | None:
-    return None
+    edgetpu = target.accelerator.edgetpu
+    if edgetpu is None:
+        return None
+    return forecast_cache(graph, placements, edgetpu.parameter_cache_bytes.value)
 
 
 def _chain(graph: Graph, chain: Chain) -> str:
@@ -235,9 +239,7 @@ def _notes(graph: Graph, target: Target, chain: Chain) -> Iterator[str]:
     if graph.is_quantized:
         yield "the model is quantized already: sizes are those of the file, and convert refuses it"
     elif chain.toolchain.compiler:
-        yield "sizes are of the quantized model; what the vendor's compiler makes of it differs"
-    if not graph.is_quantized and chain.toolchain.float_weights:
-        yield "the file keeps float weights; the device quantizes them when it builds its engine"
+        yield "sizes are of the quantized model; what a vendor's compiler makes of it may differ"
     for spec in graph.inputs:
         if -1 in spec.shape:
             sizes = ",".join("1" if size < 0 else str(size) for size in spec.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from edgesdk.convert.int8_forms import INT8_FORMS
 from edgesdk.convert.quantities import activations
@@ -53,12 +53,3 @@ def _stored_dtypes(graph: Graph) -> Iterator[tuple[int, str]]:
             yield operator.outputs[0], graph.tensors[operator.inputs[0]].dtype
         elif operator.type == "QuantizeLinear":
             yield operator.inputs[0], graph.tensors[operator.outputs[0]].dtype
-
-
-def readers(graph: Graph) -> Mapping[int, tuple[int, ...]]:
-    """Tensor to the positions of the operators that read it."""
-    found: dict[int, tuple[int, ...]] = {}
-    for position, operator in enumerate(graph.operators):
-        for index in {index for index in operator.inputs if index >= 0}:
-            found[index] = (*found.get(index, ()), position)
-    return found

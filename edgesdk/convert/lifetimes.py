@@ -21,24 +21,33 @@ def readers(graph: Graph) -> Mapping[int, Sequence[tuple[GraphOperator, int]]]:
     return found
 
 
-def live_bytes(graph: Graph, size_bytes: Mapping[int, int], vanishing: Sequence[str] = ()) -> int:
+def live_bytes(
+    graph: Graph,
+    size_bytes: Mapping[int, int],
+    vanishing: Sequence[str] = (),
+    widened: Mapping[int, int] | None = None,
+) -> int:
     """Largest sum of activations alive at once, in the graph's own order.
 
     Args:
         size_bytes: of every tensor, by its index; constants are left out.
         vanishing: operator types that write over what they read.
+        widened: constants that have a wider copy while an operator reads them, and its bytes.
     """
+    copies = widened or {}
     origins = _origins(graph, (*_CONVERSIONS, *vanishing))
     sizes: dict[str, int] = {}
-    for index, tensor in enumerate(graph.tensors):
-        if not tensor.constant:
-            origin = str(origins.get(index, index))
-            sizes[origin] = min(size_bytes[index], sizes.get(origin, size_bytes[index]))
+    for index in range(len(graph.tensors)):
+        origin = origins.get(index, index)
+        if not graph.tensors[origin].constant:
+            smallest = sizes.get(str(origin), size_bytes[index])
+            sizes[str(origin)] = min(size_bytes[index], smallest)
     index_of = {tensor.name: index for index, tensor in enumerate(graph.tensors)}
     inputs = [str(index_of[spec.name]) for spec in graph.inputs]
     sizes |= {name: size_bytes[int(name)] for name in inputs}
+    sizes |= {str(index): size for index, size in copies.items()}
     return largest_live_bytes(
-        [_step(operator, origins) for operator in graph.operators],
+        [_step(operator, origins, copies) for operator in graph.operators],
         sizes,
         inputs,
         [str(origins.get(index_of[spec.name], index_of[spec.name])) for spec in graph.outputs],
@@ -55,13 +64,14 @@ def _origins(graph: Graph, passing: Sequence[str]) -> dict[int, int]:
             continue
         source, result = operator.inputs[0], operator.outputs[0]
         alone = operator.type in _CONVERSIONS or len(readings[source]) == 1
-        if alone and not graph.tensors[source].constant and graph.tensors[result].name not in edge:
+        if alone and graph.tensors[result].name not in edge:
             found[result] = found.get(source, source)
     return found
 
 
-def _step(operator: GraphOperator, origins: Mapping[int, int]) -> Step:
+def _step(operator: GraphOperator, origins: Mapping[int, int], copies: Mapping[int, int]) -> Step:
     def named(indices: Sequence[int]) -> tuple[str, ...]:
         return tuple(str(origins.get(index, index)) for index in indices if index >= 0)
 
-    return Step(named(operator.inputs), named(operator.outputs))
+    widened = [index for index in operator.inputs if index in copies]
+    return Step(named(operator.inputs), named((*operator.outputs, *widened)))

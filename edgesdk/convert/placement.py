@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edgesdk.convert.contiguity import blocker, first_piece
+from edgesdk.convert.cures import CURES
 from edgesdk.convert.integer_graph import IntegerGraph
 from edgesdk.convert.onnx_to_tflite import VANISHES, as_tflite
 from edgesdk.convert.quantities import Value, quantity
@@ -21,6 +22,9 @@ UNSUPPORTED_DTYPE: Final = "Operation is working on an unsupported data type"
 ONE_SUBGRAPH: Final = "More than one subgraph is not supported"
 """The Edge TPU compiler's words; other vendors' limits have theirs in the descriptor."""
 NO_COUNTERPART: Final = "a forecast is possible only after the conversion to TFLite"
+LEFT: Final = "the compiler left it to the CPU"
+COMPILED: Final = frozenset({"edgetpu-custom-op"})
+"""What compilers put in place of the operators that they took; there is nothing left to forecast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ def _placement(
 
 def _refusals(graph: Graph, rules: OperatorRules, converted: str) -> list[Refusal | None]:
     """By position; None where the unit takes the operator."""
+    if any(operator.type in COMPILED for operator in graph.operators):
+        return [None if each.type in COMPILED else Refusal(LEFT) for each in graph.operators]
     integer = IntegerGraph(graph, converted)
     refusals = [_refusal(operator, graph, rules, integer) for operator in graph.operators]
     if not rules.contiguous:
@@ -97,9 +103,9 @@ def _refusal(
     counterpart_type = operator.type if rules.format == "tflite" else ""
     for dtype in integer.dtypes(operator, counterpart_type):
         if allowed and dtype not in allowed:
-            return Refusal(UNSUPPORTED_DTYPE, _dtype_cure(operator, dtype, allowed))
+            return Refusal(UNSUPPORTED_DTYPE, CURES.get(operator.type, _dtype_cure(dtype, allowed)))
     if rule is None:
-        return Refusal(rules.unsupported)
+        return Refusal(rules.unsupported, CURES.get(operator.type, ""))
     return _limited(operator, graph, rules, rule)
 
 
@@ -125,5 +131,5 @@ def holds(limit: Limit, value: Value) -> bool:
     )
 
 
-def _dtype_cure(operator: GraphOperator, dtype: str, allowed: Sequence[str]) -> str:
+def _dtype_cure(dtype: str, allowed: Sequence[str]) -> str:
     return f"it works on {dtype}; it would have to be {' or '.join(allowed)}"

@@ -30,8 +30,8 @@ it holds: what is not known is no reason to keep an operator off a unit.
 | axes_depth_odd | reduces the innermost dimension, and that is no multiple of 4 |
 | slice_strides | strides of a slice, 1 where they all are |
 | leading_ones | dimensions that a squeeze drops lie before all that it keeps |
-| softmax_rank | dimensions of the input that are not 1 |
-| moved_elements | elements of the output of a reshape that changes the innermost dimension; else 0 |
+| input_depth | innermost dimension of the first input |
+| inputs_beside_constants | inputs that are not constants, where another one is; else 0 |
 | attribute.NAME | an option of the operator; lists as Python writes tuples, e.g. "(3, 3)" |
 """
 
@@ -257,19 +257,16 @@ def _leading_ones(operator: GraphOperator, graph: Graph) -> Value:
     return dropped == tuple(range(len(dropped)))
 
 
-def _softmax_rank(operator: GraphOperator, graph: Graph) -> Value:
+def _input_depth(operator: GraphOperator, graph: Graph) -> Value:
     source = _input(operator, graph)
-    if source is None or source.shape is None:
+    if source is None or not source.shape or graph.format == "onnx":
         return None
-    return sum(size != 1 for size in source.shape)
+    return source.shape[-1]
 
 
-def _moved_elements(operator: GraphOperator, graph: Graph) -> Value:
-    source, result = _input(operator, graph), _output(operator, graph)
-    shapes = [tensor.shape for tensor in (source, result) if tensor is not None and tensor.shape]
-    if len(shapes) != 2 or any(min(shape) < 0 for shape in shapes):
-        return None
-    return math.prod(shapes[1]) if shapes[0][-1] != shapes[1][-1] else 0
+def _inputs_beside_constants(operator: GraphOperator, graph: Graph) -> Value:
+    given = len(variable_inputs(operator, graph))
+    return given if len(constants(operator, graph)) else 0
 
 
 def _dtype(tensor: GraphTensor | None) -> str | None:
@@ -316,7 +313,7 @@ TABLE: Final[Mapping[str, Quantity]] = {
     "axes_depth_odd": _axes_depth_odd,
     "slice_strides": _slice_strides,
     "leading_ones": _leading_ones,
-    "softmax_rank": _softmax_rank,
-    "moved_elements": _moved_elements,
+    "input_depth": _input_depth,
+    "inputs_beside_constants": _inputs_beside_constants,
 }
 """Every quantity but the attributes; its keys are `edgesdk.targets.quantities.QUANTITIES`."""

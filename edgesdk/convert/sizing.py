@@ -38,8 +38,6 @@ _CODING_LOSS = 1.02
 """zlib above the entropy of weights."""
 _FLOAT_SHARE = 0.92
 """What zlib leaves of trained float weights."""
-_METADATA_SHARE = 0.3
-"""What zlib leaves of names, shapes and operators."""
 _FRAME_BYTES = 5 * KIB
 """Manifest, headers and end of a package."""
 
@@ -76,15 +74,22 @@ class _Cost:
         bias_channel_bytes: likewise of a bias.
         tensor_bytes: for each tensor with scales, without its name.
         names: how often such a tensor's name is written.
+        packed_share: what zlib leaves of all that is no value.
     """
 
     weight_channel_bytes: int
     bias_channel_bytes: int
     tensor_bytes: int
     names: int
+    packed_share: float = 0.3
 
 
-_COSTS = {"tflite": _Cost(4, 4, 60, 0), "onnx": _Cost(5, 8, 230, 9)}
+_COSTS = {
+    "tflite": _Cost(4, 4, 60, 0),
+    "onnx": _Cost(5, 8, 230, 9),
+    "xml": _Cost(4, 0, 1600, 6, packed_share=0.1),
+}
+"""By the suffix of the converted file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ def sizes_converted(graph: Graph, file: FileSize, chain: Chain, given: Mapping[s
     frame_bytes = _metadata_bytes(graph, file) + _scale_frames_bytes(graph, chain)
     model_bytes = values_bytes + scales_bytes + frame_bytes
     packed_bytes = scales_bytes + math.ceil(
-        sum(each.packed_bytes for each in stored) + _METADATA_SHARE * frame_bytes
+        sum(each.packed_bytes for each in stored) + _cost(chain).packed_share * frame_bytes
     )
     golden_bytes = _golden_bytes(graph, model_bytes, chain)
     vanishing = () if chain.precision == "fp16" else _SATURATIONS
@@ -136,7 +141,10 @@ def sizes_converted(graph: Graph, file: FileSize, chain: Chain, given: Mapping[s
         model_bytes=model_bytes,
         package_bytes=min(packed_bytes, model_bytes) + golden_bytes + _FRAME_BYTES,
         installed_bytes=model_bytes + golden_bytes,
-        working_set_bytes=values_bytes + live_bytes(graph, activations, vanishing),
+        working_set_bytes=values_bytes
+        # In ONNX scales are tensors of their own.
+        + (scales_bytes if chain.toolchain.reads == "onnx" else 0)
+        + live_bytes(graph, activations, vanishing, _widened(graph, chain)),
     )
 
 
@@ -166,7 +174,7 @@ def _metadata_bytes(graph: Graph, file: FileSize) -> int:
 def _scale_frames_bytes(graph: Graph, chain: Chain) -> int:
     if chain.precision == "fp16":
         return 0
-    cost = _COSTS[chain.toolchain.reads]
+    cost = _cost(chain)
     vanishing = {op.inputs[0] for op in graph.operators if op.type in _SATURATIONS and op.inputs}
     return sum(
         cost.tensor_bytes + cost.names * len(tensor.name)
@@ -182,22 +190,26 @@ def _constants(graph: Graph, chain: Chain, given: Mapping[str, str]) -> Iterator
             continue
         precisions = {_precision(operator, chain, given) for operator, _ in readings[index]}
         precision = next((each for each in precisions if each != "float32"), "float32")
-        if tensor.dtype not in FLOATS or "float32" in precisions or chain.toolchain.float_weights:
+        if tensor.dtype not in FLOATS or "float32" in precisions:
             precision = "float32"
         slot = max((slot for _, slot in readings[index]), default=0)
-        yield _stored(tensor, precision, slot, chain.toolchain.reads)
+        yield _stored(tensor, precision, slot, chain)
 
 
-def _stored(tensor: GraphTensor, precision: str, slot: int, model_format: str) -> _Stored:
+def _cost(chain: Chain) -> _Cost:
+    return _COSTS.get(chain.toolchain.suffix or chain.toolchain.reads, _COSTS["onnx"])
+
+
+def _stored(tensor: GraphTensor, precision: str, slot: int, chain: Chain) -> _Stored:
     count, shape = math.prod(tensor.shape or ()), tensor.shape or (1,)
     if precision == "float32":
         share = _FLOAT_SHARE if tensor.dtype in FLOATS else 1
         return _Stored(tensor.size_bytes, share * tensor.size_bytes)
     if precision == "fp16":
         return _Stored(2 * count, _FLOAT_SHARE * 2 * count)
-    cost = _COSTS[model_format]
+    cost = _cost(chain)
     if slot >= 2 and len(shape) == 1:  # a bias
-        width = 8 if (precision, model_format) == ("w8a16", "tflite") else 4
+        width = 8 if (precision, chain.toolchain.reads) == ("w8a16", "tflite") else 4
         return _Stored(width * count, width * count, cost.bias_channel_bytes * count)
     bits, _ = BITS[precision]  # type: ignore[index]
     entropy_bits = _USUAL_ENTROPY_BITS if tensor.entropy_bits is None else tensor.entropy_bits
@@ -227,6 +239,17 @@ def _activations(graph: Graph, chain: Chain, given: Mapping[str, str]) -> Iterat
         else:
             precision = _precision(makers[index], chain, given)
             yield math.prod(shape) * _activation_width(precision)
+
+
+def _widened(graph: Graph, chain: Chain) -> dict[int, int]:
+    """LiteRT computes in float32 on a copy of weights that are stored in float16."""
+    if (chain.precision, chain.toolchain.reads) != ("fp16", "tflite"):
+        return {}
+    return {
+        index: 4 * math.prod(tensor.shape or ())
+        for index, tensor in enumerate(graph.tensors)
+        if tensor.constant and tensor.dtype in FLOATS
+    }
 
 
 def _activation_width(precision: str) -> int:

@@ -128,7 +128,6 @@ class Toolchain:
         quantizers: distribution to use for quantizing, the best first, where there is a choice.
         optional: distributions whose versions determine the output where they are installed.
         suffix: of the INT8 model's file; that of the format it reads where empty.
-        float_weights: the converted file holds float weights, which the device quantizes.
     """
 
     name: str
@@ -143,7 +142,6 @@ class Toolchain:
     quantizers: tuple[Quantizer, ...] = ()
     optional: tuple[str, ...] = ()
     suffix: str = ""
-    float_weights: bool = False
 
     def versions(self) -> dict[str, str]:
         """Installed versions of its distributions.
@@ -252,7 +250,6 @@ TENSORRT = Toolchain(
     precisions=("w8a8", "fp16"),
     compiler="edgesdk.convert.backends.tensorrt.compiling",
     optional=("tensorrt-rtx-cu12",),
-    float_weights=True,
 )
 
 OPENVINO = Toolchain(

@@ -34,6 +34,9 @@ sequence = 1
 # installed = "8 MiB"
 # peak_ram = "256 MiB"
 
+# [contract]                          # on top of the target's
+# min_accelerated_fraction = 0.9      # share of the operators off the CPU
+
 [gates]                               # on top of the target's
 # max_accuracy_drop_points = 0.5
 # max_p95 = "10 ms"

@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any
 
 from edgesdk.errors import UsageError
+from edgesdk.targets.qualcomm import soc_problem
 from edgesdk.targets.quantities import ATTRIBUTE, QUANTITIES, is_quantity
 from edgesdk.units import parse_bytes, parse_duration_ns
 
@@ -40,7 +41,18 @@ def id_problems(target_id: str) -> Iterator[str]:
 
 def value_problems(tree: Tree) -> Iterator[str]:
     """Everything that is wrong with the values of one descriptor."""
-    for check in (_id_key, _sources, _dates, _figures, policy_problems, _versions, _lists, _limits):
+    checks = (
+        _id_key,
+        _sources,
+        _dates,
+        _figures,
+        policy_problems,
+        _versions,
+        _lists,
+        _limits,
+        _htp,
+    )
+    for check in checks:
         yield from check(tree)
 
 
@@ -153,6 +165,15 @@ def _fractions(tree: Tree) -> Iterator[str]:
     found = _table(tree, "contract").get("min_accelerated_fraction", 0)
     if isinstance(found, int | float) and not 0 <= found <= 1:
         yield f"found {found:g}, expected 0 to 1 @ $.contract.min_accelerated_fraction"
+
+
+def _htp(tree: Tree) -> Iterator[str]:
+    htp = _table(_table(tree, "accelerator"), "htp")
+    soc_model, arch = (_table(htp, key).get("value") for key in ("soc_model", "arch"))
+    if isinstance(soc_model, int) and isinstance(arch, int):
+        problem = soc_problem(soc_model, arch)
+        if problem is not None:
+            yield f"{problem} @ $.accelerator.htp"
 
 
 def _table(tree: Tree, key: str) -> Tree:

@@ -13,7 +13,7 @@ QUANTITIES: Final = frozenset(
     | {"inputs", "constant_inputs", "variable_inputs", "constant_parameters", "nonzero_constants"}
     | {"constant_inner_rank", "same_dilation", "dilation", "groups", "weight_rank"}
     | {"scale_height", "scale_width", "scale", "axes", "axes_batch", "axes_depth_odd"}
-    | {"slice_strides", "leading_ones", "softmax_rank", "moved_elements", "kernel_elements"}
+    | {"slice_strides", "leading_ones", "input_depth", "inputs_beside_constants", "kernel_elements"}
 )
 """All but the attributes."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from edgesdk.errors import ExitCode, ProjectError
 from edgesdk.project import Project, load_project
-from edgesdk.targets.types import BudgetText, GateBounds
+from edgesdk.targets.types import BudgetText, Contract, GateBounds
 from edgesdk.values.package import Release
 from edgesdk.values.recipe import Recipe
 
@@ -43,6 +43,9 @@ max_accuracy_drop_points = 0.5
 max_p95 = "10 ms"
 max_peak_ram = "48 MiB"
 max_parity_mismatch_percent = 1
+
+[contract]
+min_accelerated_fraction = 0.9
 """
 
 
@@ -69,6 +72,7 @@ def test_every_key_is_read(path: Path, tmp_path: Path) -> None:
         package=Release("digits", "1.2.0", 7, True),
         budget=BudgetText("1 MiB", "2 MiB", "64 MiB"),
         gates=GateBounds(0.5, "10 ms", "48 MiB", 1.0),
+        contract=Contract(0.9),
     )
 
 

@@ -66,7 +66,9 @@ def _shapes(content: bytes, changed: InputShapes, file: str) -> dict[int, tuple[
 def _reshaped(tensor: GraphTensor, shape: tuple[int, ...] | None) -> GraphTensor:
     if shape is None or tensor.constant or shape == tensor.shape:
         return tensor
-    return replace(tensor, shape=shape, size_bytes=math.prod(shape) * np.dtype(tensor.dtype).itemsize)
+    return replace(
+        tensor, shape=shape, size_bytes=math.prod(shape) * np.dtype(tensor.dtype).itemsize
+    )
 
 
 def _edge(

@@ -39,9 +39,7 @@ class Work:
         arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         np.savez(data, **arrays)
         self.samples: Samples = open_samples(str(data), self.model.inputs)
-        self.plan: ConversionPlan = plan_conversion(
-            self.model, TARGET, self.samples, Recipe()
-        )
+        self.plan: ConversionPlan = plan_conversion(self.model, TARGET, self.samples, Recipe())
         self.directory = folder / "artifact"
 
     def convert(self, **changes: Any) -> Conversion:

@@ -19,7 +19,7 @@ import openvino
 from device_agent import runtimes
 from edgesdk.convert.backends import onnxruntime as onnx_backend
 from edgesdk.convert.backends.openvino.comparing import compared
-from edgesdk.convert.backends.openvino.describing import described
+from edgesdk.convert.backends.openvino.describing import described, kept_within_int8
 from edgesdk.convert.backends.openvino.quantizing import quantized, settle_names
 from edgesdk.convert.backends.openvino.toolkit import read, their_failures
 from edgesdk.convert.toolchains import Array, Description, Sample
@@ -48,14 +48,16 @@ def convert(
     proto = onnx.load(str(source))
     with their_failures():
         model = read(source)
+        settle_names(model, proto)
         if plan.precision == "w8a8":
             model = quantized(model, proto, plan, samples, advance)
         else:
             _require_fp16(plan)
         _name_ports(model, plan)
-        settle_names(model, proto)
+        settle_names(model, proto)  # Again, for what NNCF has added.
         openvino.save_model(model, output, compress_to_fp16=plan.precision == "fp16")
         _require_edge(output, plan)
+        _require_kept(output, plan)
 
 
 def _require_fp16(plan: ConversionPlan) -> None:
@@ -82,6 +84,18 @@ def _require_edge(path: Path, plan: ConversionPlan) -> None:
     planned = [(spec.name, spec.shape, spec.dtype) for spec in (*plan.inputs, *plan.outputs)]
     if found != planned:
         raise ConversionError(f"the converted model takes and gives {found}, expected {planned}")
+
+
+def _require_kept(path: Path, plan: ConversionPlan) -> None:
+    """OpenVINO makes one kernel of an operator and what follows it."""
+    found = kept_within_int8(path) if plan.keep_float or plan.overrides else ()
+    if found:
+        raise ConversionError(
+            f"{found[0][0]} cannot be kept in float: OpenVINO computes it in one kernel with "
+            f"{found[0][1]}, which is INT8",
+            hint="keep both in float, or neither",
+            details=[f"{name} is part of {kernel}" for name, kernel in found[1:]],
+        )
 
 
 def describe(path: Path) -> Description:

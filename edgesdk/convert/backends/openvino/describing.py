@@ -36,6 +36,7 @@ _MOVES_DATA = frozenset(
     {"Reorder", "Convert", "FakeQuantize", "Reshape", "Transpose", "Squeeze", "Unsqueeze"}
     | {"Concat", "Split", "VariadicSplit", "StridedSlice", "Slice", "Gather", "Broadcast", "Tile"}
     | {"Pad", "DepthToSpace", "SpaceToDepth", "ShapeOf", "Reverse", "ReadValue", "Assign"}
+    | {"Identity"}
 )
 _DTYPES = {"u8": "uint8", "i8": "int8", "f16": "float16", "bf16": "bfloat16", "f32": "float32"} | {
     "f64": "float64",
@@ -50,17 +51,21 @@ class _Executed:
     """One node of the graph that runs.
 
     Args:
-        name: OpenVINO's name of it.
-        kind: what it is, e.g. "Convolution" or "Reorder".
+        id: OpenVINO's name of it, in which it may have put a number of its own.
+        name: of the operator that it computes, the same for every conversion of a model.
+        type: of that operator; its own where it computes none of the model's.
+        kind: what it is, e.g. "Convolution", "Subgraph" or "Reorder".
         primitive: the kernel, e.g. "brgconv_avx512_I8"; its last part is what it computes in.
-        originals: names of the model's operators that became this one.
-        reads: names of the nodes that it reads.
+        originals: OpenVINO's names of all operators that became this one.
+        reads: ids of the nodes that it reads.
         dtype: of what it writes, as numpy spells it where numpy has it.
         shape: of what it writes.
         size_bytes: of what it writes.
     """
 
+    id: str
     name: str
+    type: str
     kind: str
     primitive: str
     originals: tuple[str, ...]
@@ -86,34 +91,59 @@ def described(
         if node.kind != "Output"
     )
     working_set = sum(size.size_bytes for size in constants) + largest_live_bytes(
-        [Step(node.reads, (node.name,)) for node in executed if node.kind != "Input"],
-        {size.name: size.size_bytes for size in activations},
-        [node.name for node in executed if node.kind == "Input"],
+        [Step(node.reads, (node.id,)) for node in executed if node.kind != "Input"],
+        {node.id: node.size_bytes for node in executed},
+        [node.id for node in executed if node.kind == "Input"],
         [],
     )
     sizes = sorted((*constants, *activations), key=lambda size: (-size.size_bytes, size.name))
     return _operators(executed, model), tuple(sizes), working_set
 
 
+def kept_within_int8(path: Path) -> tuple[tuple[str, str], ...]:
+    """Operators that the recipe keeps in float, each with the INT8 kernel that computes it."""
+    model = read(path)
+    kept = _kept(model)
+    return tuple(
+        (name.removesuffix(WITHOUT_BIAS), node.name)
+        for node in _computed_anew(_executed(model))
+        if node.type not in _MOVES_DATA and _PRECISIONS.get(_computes_in(node)) == "int8"
+        for name in node.originals
+        if name in kept
+    )
+
+
 def _executed(model: Any) -> Iterator[_Executed]:
+    types = {node.get_friendly_name(): node.get_type_name() for node in model.get_ordered_ops()}
     graph = compiled(model, threads=1).get_runtime_model()
     order = {node: int(node.rt_info["execOrder"].value) for node in graph.get_ordered_ops()}
-    for node in sorted(order, key=order.__getitem__):
-        info = {key: node.rt_info[key].value for key in _INFO}
+    for place, node in enumerate(sorted(order, key=order.__getitem__)):
+        kind, primitive, names, dtypes = (str(node.rt_info[key].value) for key in _INFO)
+        originals = tuple(name.removesuffix(_DEQUANTIZED) for name in names.split(",") if name)
+        name, operator_type = _original(originals, types) or (f"{kind}/{place}", kind)
         shape, bits = _written(node)
         yield _Executed(
-            name=node.get_friendly_name(),
-            kind=info["layerType"],
-            primitive=info["primitiveType"],
-            originals=tuple(filter(None, info["originalLayersNames"].split(","))),
+            id=node.get_friendly_name(),
+            name=name.removesuffix(WITHOUT_BIAS),
+            type=operator_type,
+            kind=kind,
+            primitive=primitive,
+            originals=originals,
             reads=tuple(value.get_node().get_friendly_name() for value in node.input_values()),
-            dtype=_DTYPES.get(info["outputPrecisions"].split(",")[0], info["outputPrecisions"]),
+            dtype=_DTYPES.get(dtypes.split(",")[0], dtypes),
             shape=shape,
             size_bytes=int(np.prod(shape)) * bits // 8,
         )
 
 
 _INFO = ("layerType", "primitiveType", "originalLayersNames", "outputPrecisions")
+
+
+def _original(originals: tuple[str, ...], types: Mapping[str, str]) -> tuple[str, str] | None:
+    """Name and type of the first operator of the model that a node computes, if of any."""
+    known = [(name, types[name]) for name in originals if name in types]
+    computing = [each for each in known if each[1] not in _MOVES_DATA]
+    return next(iter((*computing, *known)), None)
 
 
 def _written(node: Any) -> tuple[tuple[int, ...], int]:
@@ -128,60 +158,55 @@ def _computed_anew(nodes: Iterator[_Executed]) -> Iterator[_Executed]:
     constant: set[str] = set()
     for node in nodes:
         if node.kind == "Const" or (node.reads and constant.issuperset(node.reads)):
-            constant.add(node.name)
+            constant.add(node.id)
         else:
             yield node
 
 
 def _operators(executed: tuple[_Executed, ...], model: Any) -> tuple[OperatorPrecision, ...]:
-    types = {node.get_friendly_name(): node.get_type_name() for node in model.get_ordered_ops()}
-    kept = set(json.loads(model.get_rt_info(KEPT_INFO).astype(str))) if _has_kept(model) else set()
-    stores_half = _stores_half(model)
-    dtypes = {node.name: node.dtype for node in executed}
+    kept = _kept(model)
+    stores_half = any(size.dtype == "float16" for size in _constants(model))
+    dtypes = {node.id: node.dtype for node in executed}
     found: list[OperatorPrecision] = []
     for node in executed:
         if node.kind in ("Input", "Output"):
             continue
-        name, kind = _original(node, types)
-        precision = "-" if kind in _MOVES_DATA else _computed_in(node)
+        touched = {node.dtype, *(dtypes[read] for read in node.reads if read in dtypes)}
+        precision = "-" if node.type in _MOVES_DATA else _computed_in(node, touched)
         reason = ""
         if precision not in ("-", "int8"):
-            reads_int8 = all(dtypes.get(read, "int8") in ("int8", "uint8") for read in node.reads)
-            reason = _reason(kind, bool(kept.intersection(node.originals)), stores_half, reads_int8)
-        shown = name.removesuffix(WITHOUT_BIAS)
-        found.append(OperatorPrecision(len(found), kind, shown, precision, reason))
+            reason = KEPT if kept & {*node.originals} else _reason(node, touched, stores_half)
+        found.append(OperatorPrecision(len(found), node.type, node.name, precision, reason))
     return tuple(found)
 
 
-def _has_kept(model: Any) -> bool:
-    return bool(model.has_rt_info(KEPT_INFO))
+def _kept(model: Any) -> set[str]:
+    """Names of the operators that the recipe keeps in float."""
+    if not model.has_rt_info(KEPT_INFO):
+        return set()
+    return set(json.loads(model.get_rt_info(KEPT_INFO).astype(str)))
 
 
-def _original(node: _Executed, types: Mapping[str, str]) -> tuple[str, str]:
-    """Name and type of the operator of the model that a node computes; its own without one."""
-    names = [name.removesuffix(_DEQUANTIZED) for name in node.originals]
-    known = [(name, types[name]) for name in names if name in types]
-    computing = [each for each in known if each[1] not in _MOVES_DATA]
-    return next(iter((*computing, *known)), (node.name, node.kind))
+def _computes_in(node: _Executed) -> str:
+    return node.primitive.rpartition("_")[2]
 
 
-def _computed_in(node: _Executed) -> str:
-    computed = node.primitive.rpartition("_")[2]
-    return _PRECISIONS.get(computed, "-")
+def _computed_in(node: _Executed, touched: set[str]) -> str:
+    computed = _PRECISIONS.get(_computes_in(node), "-")
+    if node.kind == "Subgraph" and computed == "int8" and "float32" in touched:
+        # Several operators in one kernel, such as an attention with its softmax.
+        return "float32"
+    return computed
 
 
-def _stores_half(model: Any) -> bool:
-    return any(size.dtype == "float16" for size in _constants(model))
-
-
-def _reason(kind: str, kept: bool, stores_half: bool, reads_int8: bool) -> str:
-    if kept:
-        return KEPT
+def _reason(node: _Executed, touched: set[str], stores_half: bool) -> str:
     if stores_half:
         return "weights are stored in float16, this CPU widens them and computes in float32"
-    if reads_int8:
-        return f"OpenVINO's kernel for {kind} reads INT8 here and computes in float32"
-    return f"OpenVINO has no INT8 kernel that takes {kind} as it stands here"
+    if node.primitive.endswith("8"):
+        return "OpenVINO makes one kernel of several operators here, part of it in float32"
+    if touched <= {"int8", "uint8"}:
+        return f"OpenVINO's kernel for {node.type} reads INT8 here and computes in float32"
+    return f"OpenVINO has no INT8 kernel that takes {node.type} as it stands here"
 
 
 def _constants(model: Any) -> Iterator[TensorSize]:

@@ -26,7 +26,7 @@ from nncf.quantization.advanced_parameters import (
 )
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-from edgesdk.calibration.estimators import needs_histogram
+from edgesdk.calibration.accumulator import LARGEST
 from edgesdk.convert.backends.openvino.statistics import bounded_statistics, not_a_number
 from edgesdk.convert.keeping import overridden
 from edgesdk.convert.toolchains import Sample
@@ -62,7 +62,7 @@ def quantized(
             subset_size=plan.calibration_samples,
             ignored_scope=nncf.IgnoredScope(names=list(kept)) if kept else None,
             advanced_parameters=AdvancedQuantizationParameters(
-                activations_range_estimator_params=_estimator(plan),
+                activations_range_estimator_params=RangeEstimatorParametersSet.HISTOGRAM,
                 weights_quantization_params=_weights(scheme.weights),
             ),
         )
@@ -87,12 +87,6 @@ class _Pass:
             yield sample
 
 
-def _estimator(plan: ConversionPlan) -> Any:
-    """Bounds are reduced inside the running model; for the other methods NNCF gives us values."""
-    known = RangeEstimatorParametersSet
-    return known.HISTOGRAM if needs_histogram(plan.range_method) else known.MINMAX
-
-
 def _weights(scheme: TensorScheme) -> Any:
     """None leaves it to NNCF: one scale per channel where there is a kernel for that."""
     if scheme.symmetric and scheme.granularity == "per-channel":
@@ -104,10 +98,11 @@ def _weights(scheme: TensorScheme) -> Any:
 
 
 def _require_numbers(model: Any) -> None:
+    """Ranges of single channels are NNCF's, in which NaN becomes the largest number there is."""
     for operator in model.get_ops():
         if operator.get_type_name() == "FakeQuantize":
             ends = [operator.input_value(port).get_node().data for port in (1, 2)]
-            if not all(np.isfinite(end).all() for end in ends):
+            if not all((np.abs(end) < LARGEST).all() for end in ends):
                 raise not_a_number()
 
 
@@ -121,13 +116,13 @@ def kept_names(model: Any, source: onnx.ModelProto, plan: ConversionPlan) -> tup
     chosen = overridden(operators, plan.keep_float, plan.overrides)
     _require_supported(set(chosen.values()))
     kept = [node for node in source.graph.node if chosen.get(node.name) == "float32"]
-    names = {node.name for node in kept}
+    names, every = {node.name for node in kept}, {name for name, _ in operators}
     results = {name for node in kept for name in node.output}
     found = [
         operator.get_friendly_name()
         for operator in model.get_ordered_ops()
         if operator.get_type_name() not in ("Constant", "Parameter", "Result")
-        and (_is_part_of(operator.get_friendly_name(), names) or _made_names(operator) & results)
+        and (_origin(operator.get_friendly_name(), every) in names or _makes(operator) & results)
     ]
     if kept and not found:
         raise ModelError(
@@ -138,11 +133,14 @@ def kept_names(model: Any, source: onnx.ModelProto, plan: ConversionPlan) -> tup
     return tuple(dict.fromkeys(found))
 
 
-def _is_part_of(name: str, names: Collection[str]) -> bool:
-    return name in names or any(name[: place.start()] in names for place in re.finditer("/", name))
+def _origin(name: str, names: Collection[str]) -> str:
+    """The ONNX operator that one of this name is made of; empty where the name does not say."""
+    while name and name not in names:
+        name = name.rpartition("/")[0]
+    return name
 
 
-def _made_names(operator: Any) -> set[str]:
+def _makes(operator: Any) -> set[str]:
     return {name for output in operator.outputs() for name in output.get_names()}
 
 

@@ -1,9 +1,9 @@
 """NNCF's statistics of activations in memory that does not grow with the samples.
 
 NNCF keeps each sample's channel means for its bias correction until the last sample has been seen,
-90 KB a sample of MobileNetV2. Its histogram for ranges has a method of its own; ours are the same
-with every toolchain. No public parameter changes either, so while it quantizes, the two names
-under which it looks its collectors up stand for ours.
+90 KB a sample of MobileNetV2. Its ranges do not tell NaN from the largest number, and its methods
+differ from ours, which are the same with every toolchain. No public parameter changes either, so
+while it quantizes, the two names under which it looks its collectors up stand for ours.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nncf.quantization.algorithms.min_max import algorithm
 from nncf.tensor import Tensor
 
 from edgesdk.calibration.accumulator import Accumulator, Histogram, NotANumber
-from edgesdk.calibration.estimators import estimate
+from edgesdk.calibration.estimators import estimate, needs_histogram
 from edgesdk.calibration.types import Method
 from edgesdk.errors import ConversionError
 
@@ -34,8 +34,10 @@ _BITS = 8
 def bounded_statistics(method: Method, symmetric: bool) -> Iterator[None]:
     """NNCF collects with the classes of this module; for one conversion at a time.
 
+    Ranges are ours where NNCF is asked for those of a histogram and the tensor has but one range.
+
     Args:
-        method: what a histogram's range is made by.
+        method: how a range is made.
         symmetric: the quantized activations have their zero point in the middle.
     """
     ours = partial(_Range, method=method, symmetric=symmetric)
@@ -70,7 +72,7 @@ class _Range(HistogramAggregator):  # type: ignore[misc]
         super().__init__(num_samples=num_samples)
         self._method: Method = method
         self._symmetric = symmetric
-        self._seen = Accumulator(Histogram())
+        self._seen = Accumulator(Histogram() if needs_histogram(method) else None)
 
     def _register_reduced_input_impl(self, x: Any) -> None:
         try:

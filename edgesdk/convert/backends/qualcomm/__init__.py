@@ -8,7 +8,7 @@ slowly; of its latency, and of how it rounds operators that stay in float, it sa
 
 from __future__ import annotations
 
-from edgesdk.convert.backends.onnxruntime import compare
+from edgesdk.convert.backends.qualcomm.comparing import compare
 from edgesdk.convert.backends.qualcomm.describing import describe
 from edgesdk.convert.backends.qualcomm.quantizing import convert, prepare
 from edgesdk.convert.backends.qualcomm.running import kernels, run

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_SAID_BYTES = 256 * 1024
+_SAID_BYTES = 16 * 2**20
 _DETAILS = 10
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _NOISE = re.compile(r"LIBNATIVE|\[W:onnxruntime|^\s|^Traceback ")

@@ -8,6 +8,7 @@ must consist of nothing but the binary, which must itself name the SoC.
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from edgesdk.convert.backends.qualcomm.child import Ended, run_child
 from edgesdk.convert.backends.qualcomm.context import made_for, read_context
-from edgesdk.convert.backends.qualcomm.trace import TRACE_FILE, Refused, read_trace
+from edgesdk.convert.backends.qualcomm.trace import TRACE_FILE, Refused, read_log, read_trace
 from edgesdk.convert.toolchains import Compiled
 from edgesdk.errors import ConversionError, IncompatibleTarget
 from edgesdk.models.reading import read_graph
@@ -41,6 +42,10 @@ _QUANTIZED = "model.onnx"
 _NO_ROOM_BYTES = 64 * 1024
 _JOB = [sys.executable, "-m", "edgesdk.convert.backends.qualcomm.compile_job"]
 _WHO = "Qualcomm's compiler"
+_EVERYTHING, _WARNINGS = 0, 2
+"""Severities from which on ONNX Runtime logs."""
+_FELL_BACK = re.compile(r"fallback to CPU EP has been explicitly disabled|not selected by that EP")
+"""What ONNX Runtime says when the compiler left operators over."""
 
 
 def compile(quantized: Path, plan: ConversionPlan, directory: Path) -> Compiled:
@@ -52,10 +57,9 @@ def compile(quantized: Path, plan: ConversionPlan, directory: Path) -> Compiled:
     with tempfile.TemporaryDirectory(prefix=".compiling.", dir=directory) as scratch:
         work = Path(scratch)
         shutil.copyfile(quantized, work / _QUANTIZED)
-        command = [*_JOB, _QUANTIZED, CONTEXT_FILE, str(htp.soc_model.value), str(htp.arch.value)]
-        ended = run_child(command, work, DEADLINE_S)
+        ended = _run(work, htp, _WARNINGS)
         if not ended.succeeded:
-            raise _failure(ended, work, plan)
+            raise _failure(ended, work, plan, htp)
         binary = _checked(work, htp, ended)
         model, companion = directory / CONTEXT_FILE, directory / binary.name
         for source, target in (
@@ -71,6 +75,11 @@ def compile(quantized: Path, plan: ConversionPlan, directory: Path) -> Compiled:
         placements=_all_on_htp(quantized),
     )
     return Compiled(account, model, companion)
+
+
+def _run(work: Path, htp: Htp, severity: int) -> Ended:
+    numbers = (str(htp.soc_model.value), str(htp.arch.value), str(severity))
+    return run_child([*_JOB, _QUANTIZED, CONTEXT_FILE, *numbers], work, DEADLINE_S)
 
 
 def require_htp(plan: ConversionPlan) -> Htp:
@@ -91,22 +100,26 @@ def require_htp(plan: ConversionPlan) -> Htp:
     return htp
 
 
-def _failure(ended: Ended, work: Path, plan: ConversionPlan) -> ConversionError:
+def _failure(ended: Ended, work: Path, plan: ConversionPlan, htp: Htp) -> ConversionError:
     if shutil.disk_usage(work).free < _NO_ROOM_BYTES:
         return ConversionError(
             f"the disk is full: {_WHO} could not write its result beside {work.parent.name}",
             details=ended.last_lines(),
             hint="free some space and run edgesdk convert again",
         )
-    refused = _refused(work)
+    refused = _refused(work, htp) if _FELL_BACK.search(ended.said) else ()
     if refused:
         return _refusal(refused, plan)
     return ConversionError(ended.sentence(_WHO, DEADLINE_S), details=ended.last_lines())
 
 
-def _refused(work: Path) -> tuple[Refused, ...]:
+def _refused(work: Path, htp: Htp) -> tuple[Refused, ...]:
+    """Operators that the HTP does not take, by the trace, or else by the log of a second try."""
     trace = read_trace(work / TRACE_FILE)
-    return trace.refused if trace is not None else ()
+    refused = trace.refused if trace is not None else ()
+    refused = refused or read_log(_run(work, htp, _EVERYTHING).said)
+    real = tuple(each for each in refused if not each.type.endswith("uantizeLinear"))
+    return tuple(dict.fromkeys(real or refused))
 
 
 def _refusal(refused: tuple[Refused, ...], plan: ConversionPlan) -> ConversionError:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx
+import onnx.version_converter
 from onnxruntime.quantization.execution_providers.qnn import qnn_preprocess_model
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -22,13 +23,16 @@ from edgesdk.convert.backends import onnxruntime as cpu
 from edgesdk.convert.backends.onnx_calibration import activations, calibrated_ranges
 from edgesdk.convert.backends.onnx_precisions import assigned
 from edgesdk.convert.backends.onnx_qdq import HTP, quantize, their_failures
-from edgesdk.convert.backends.onnx_rewrites import rewritten
+from edgesdk.convert.backends.onnx_rewrites import opset, rewritten
 from edgesdk.convert.backends.qualcomm import quantizing_aimet
 from edgesdk.convert.backends.qualcomm.compiling import require_htp
 from edgesdk.convert.backends.qualcomm.encodings import ENCODINGS_FILE, encodings, write_encodings
+from edgesdk.convert.backends.qualcomm.unsigned import unsigned_weights
 from edgesdk.convert.keeping import KEPT
 from edgesdk.convert.toolchains import Sample
 from edgesdk.values.plan import ConversionPlan
+
+_OPSET_OF_16_BITS = 21
 
 
 def prepare(source: Path, plan: ConversionPlan, output: Path) -> None:
@@ -54,13 +58,14 @@ def convert(
     """
     if plan.quantizer == "aimet-onnx":
         quantizing_aimet.require_possible(plan)
-        quantizing_aimet.convert(ready(source), plan, require_htp(plan), samples, output, advance)
+        model = _for_width(ready(source), plan)
+        quantizing_aimet.convert(model, plan, require_htp(plan), samples, output, advance)
         return
     with their_failures():
-        model = ready(source)
+        model = _for_width(ready(source), plan)
         settled = assigned(model, plan, HTP, activations(model))
         ranges = calibrated_ranges(model, plan, samples, advance, settled.style, settled.kept)
-        quantized = quantize(model, ranges, settled.style, settled.kept)
+        quantized = unsigned_weights(quantize(model, ranges, settled.style, settled.kept))
         for node in quantized.graph.node:
             if node.name in settled.kept:
                 node.doc_string = KEPT
@@ -77,6 +82,20 @@ def ready(source: Path) -> onnx.ModelProto:
         clean, fused = Path(scratch) / "clean.onnx", Path(scratch) / "fused.onnx"
         quant_pre_process(source, clean, skip_symbolic_shape=True)
         model = rewritten(onnx.load(str(clean)))
-        if qnn_preprocess_model(model, fused, fuse_layernorm=True):
+        # The toolkit fails on a model with metadata (it makes a dict of them, wrongly).
+        del model.metadata_props[:]
+        onnx.save(model, str(clean))
+        if qnn_preprocess_model(clean, fused, fuse_layernorm=True):
             model = rewritten(onnx.load(str(fused)))
         return model
+
+
+def _for_width(model: onnx.ModelProto, plan: ConversionPlan) -> onnx.ModelProto:
+    """At an operator set with 16-bit QuantizeLinear, where the plan has any.
+
+    Below, it stands in another domain, which ONNX's inference of types and shapes does not know.
+    """
+    precisions = (plan.precision, *(override.precision for override in plan.overrides))
+    if "w8a16" not in precisions or opset(model) >= _OPSET_OF_16_BITS:
+        return model
+    return onnx.version_converter.convert_version(model, _OPSET_OF_16_BITS)

@@ -1,4 +1,6 @@
-"""What the QNN provider says of each operator: `qnn_op_trace.json`, which it writes on request.
+"""What the QNN provider says of each operator: in `qnn_op_trace.json`, and in its log.
+
+The file is not written where nothing at all could be compiled; the log has the reasons then, too.
 
 Source of the form: "QNN EP Framework Op Tracing" in the provider's documentation
 (docs/execution_providers/QNN-ExecutionProvider.md of onnxruntime-qnn), schema version 2.
@@ -18,7 +20,12 @@ TRACE_FILE = "qnn_op_trace.json"
 """The provider's own name for it."""
 _ADDED = re.compile(r"_token_\d+$")
 """ONNX Runtime's mark on the names of operators that its layout transformation touched."""
-_CONVERSION = re.compile(r"(De|Q)uantizeLinear")
+_CONVERSION = re.compile(r"(Deq|Q)uantizeLinear")
+_FAILED = re.compile(
+    r"Validation FAILED for \d+ nodes in OrtNodeUnit \((?P<type>\w+)\) :\n"
+    r"(?P<nodes>(?:\tOperator type: .*\n)*)\tREASON : (?P<reason>.*)"
+)
+_NODE = re.compile(r"\tOperator type: (?P<type>\w+) Node name: (?P<name>.*) Node index: \d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,16 @@ def read_trace(path: Path) -> Trace | None:
             f"Qualcomm's compiler wrote an account of the operators that cannot be read: {error!r}",
             hint="install a version of onnxruntime-qnn that this edgesdk knows (2.7)",
         ) from error
+
+
+def read_log(said: str) -> tuple[Refused, ...]:
+    """The operators that were refused, by a log that holds everything."""
+    found: dict[Refused, None] = {}
+    for block in _FAILED.finditer(said):
+        for node in _NODE.finditer(block["nodes"]):
+            if node["type"] == block["type"]:
+                found[Refused(node["type"], _plain(node["name"]), block["reason"].strip())] = None
+    return tuple(found)
 
 
 def _trace(tree: Mapping[str, object]) -> Trace:

@@ -21,11 +21,16 @@ from edgesdk.convert.backends.onnx_calibration import calibrated_ranges
 from edgesdk.convert.backends.onnx_qdq import TENSORRT, quantize, their_failures
 from edgesdk.convert.backends.onnx_rewrites import opset, rewritten
 from edgesdk.convert.backends.tensorrt import biases
-from edgesdk.convert.backends.tensorrt.choosing import free_fused_branches, left_in_float
+from edgesdk.convert.backends.tensorrt.choosing import (
+    free_fused_branches,
+    left_in_float,
+    read_in_float,
+)
 from edgesdk.convert.backends.tensorrt.comparing import compared, outputs
 from edgesdk.convert.backends.tensorrt.describing import operators
 from edgesdk.convert.backends.tensorrt.half import in_half
 from edgesdk.convert.backends.tensorrt.shape import require_shape
+from edgesdk.convert.backends.tensorrt.weights import store_in_int8
 from edgesdk.convert.backends.tensorrt.wiring import drop_unread
 from edgesdk.convert.keeping import KEPT, overridden
 from edgesdk.convert.toolchains import Array, Description, Sample
@@ -41,8 +46,9 @@ _OPSETS = ((10, 20), (8, 17))
 
 Source: docs/operators.md of onnx-tensorrt, releases 10.1-GA and 8.5-GA.
 """
-_STRONGLY_TYPED = 10
-"""The first major version whose engines are built with the types of the file."""
+_TYPED_BY_THE_FILE = 10
+"""The first major version whose engines are built with the types of the file, and that takes
+weights as INT8 constants."""
 
 
 def prepare(source: Path, plan: ConversionPlan, output: Path) -> None:
@@ -101,7 +107,7 @@ def _precisions(model: onnx.ModelProto, plan: ConversionPlan) -> dict[str, str]:
         raise ConversionError(
             "found w8a16, expected w8a8, fp16 or float32: TensorRT has no 16-bit integers"
         )
-    if "fp16" in asked and _major(plan) < _STRONGLY_TYPED:
+    if "fp16" in asked and _major(plan) < _TYPED_BY_THE_FILE:
         raise ConversionError(
             f"found fp16, expected w8a8 or float32: {_tensorrt(plan)} does not take types from the "
             "file, which needs TensorRT 10 (JetPack 6.1)"
@@ -121,11 +127,15 @@ def _quantized(
     advance: Callable[[int], None],
     kept: Sequence[str],
 ) -> onnx.ModelProto:
-    left = tuple(dict.fromkeys((*kept, *left_in_float(model))))
+    biases.fold_beta(model)
+    left = left_in_float(model, kept)
     ranges = calibrated_ranges(model, plan, samples, advance, TENSORRT, left)
     quantized = quantize(model, ranges, TENSORRT, left)
+    read_in_float(quantized, left)
     free_fused_branches(quantized)
     biases.correct_biases(quantized, model, itertools.islice(samples(), biases.SAMPLES))
+    if _major(plan) >= _TYPED_BY_THE_FILE:
+        store_in_int8(quantized)
     return quantized
 
 

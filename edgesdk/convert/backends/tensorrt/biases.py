@@ -62,6 +62,19 @@ def correct_biases(
             _add_to_bias(node, means[node.output[0]], constants, quantized)
 
 
+def fold_beta(model: onnx.ModelProto) -> None:
+    """Multiply the constant bias of a Gemm by its beta, exactly: the toolkit sets that to 1."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        betas = [each for each in node.attribute if each.name == "beta" and each.f != 1]
+        if node.op_type == "Gemm" and betas and len(node.input) > 2 and node.input[2] in constants:
+            bias = numpy_helper.to_array(constants[node.input[2]])
+            scaled = (bias * betas[0].f).astype(bias.dtype)
+            node.input[2] = f"{node.name}_scaled_bias"
+            model.graph.initializer.append(numpy_helper.from_array(scaled, node.input[2]))
+            betas[0].f = 1.0
+
+
 def _twins(quantized: onnx.ModelProto, model: onnx.ModelProto) -> Iterator[Twin]:
     view, plain = wiring(quantized), wiring(model)
     there = {*plain.makers, *(value.name for value in model.graph.input)}

@@ -9,11 +9,14 @@ suboptimal fusions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import onnx
 
+from edgesdk.convert.backends.onnx_qdq import TENSORRT
 from edgesdk.convert.backends.tensorrt.wiring import (
+    COMMUTING,
+    CONVERSIONS,
     POOLS,
     WEIGHTED,
     Wiring,
@@ -21,28 +24,59 @@ from edgesdk.convert.backends.tensorrt.wiring import (
     wiring,
 )
 
+_QUANTIZED = frozenset(TENSORRT.op_types)
 
-def left_in_float(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Operators of a float model that pairs would cost accuracy and gain nothing, by name.
 
-    An Add next to no convolution, such as a bias; an average whose result no weighted operator
-    reads; a convolution whose weights are computed.
+def left_in_float(model: onnx.ModelProto, kept: Collection[str]) -> tuple[str, ...]:
+    """Operators of a float model that get no pairs, by name.
+
+    Besides `kept`: a convolution whose weights are computed; and what pairs would cost accuracy and
+    gain nothing, an Add next to no INT8 convolution (a bias) and an average that none reads.
+
+    Args:
+        kept: names of the operators that the recipe does not want in INT8.
     """
     view = wiring(model)
-    return tuple(node.name for node in model.graph.node if _gains_nothing(node, view))
+    int8 = {
+        node.name
+        for node in model.graph.node
+        if node.op_type in WEIGHTED and node.name not in kept and _has_weights(node, view)
+    }
+    return tuple(
+        node.name
+        for node in model.graph.node
+        if node.name in kept
+        or (node.op_type in WEIGHTED and node.name not in int8)
+        or (node.op_type == "Add" and not _is_residual(node, view, int8))
+        or (node.op_type in POOLS and not view.feeds_only(node.output[0], WEIGHTED))
+    )
 
 
-def _gains_nothing(node: onnx.NodeProto, view: Wiring) -> bool:
-    if node.op_type == "Add":
-        activations = view.activations_of(node)
-        return len(activations) < 2 or not any(map(view.weighted_maker, activations))
-    if node.op_type in POOLS:
-        return not view.feeds_only(node.output[0], WEIGHTED)
-    return node.op_type in WEIGHTED and node.op_type != "MatMul" and len(_computed(node, view)) > 1
+def _has_weights(node: onnx.NodeProto, view: Wiring) -> bool:
+    return node.op_type == "MatMul" or view.is_constant(node.input[1])
 
 
-def _computed(node: onnx.NodeProto, view: Wiring) -> list[str]:
-    return [name for name in node.input[:2] if not view.is_constant(name)]
+def _is_residual(node: onnx.NodeProto, view: Wiring, int8: Collection[str]) -> bool:
+    activations = view.activations_of(node)
+    makers = filter(None, map(view.weighted_maker, activations))
+    return len(activations) == 2 and any(maker.name in int8 for maker in makers)
+
+
+def read_in_float(model: onnx.ModelProto, left: Collection[str]) -> None:
+    """Let what is not quantized read the tensors as they are before their pairs.
+
+    The toolkit gives a pair to all readers of a tensor where but one is quantized. Operators that
+    only move or select values stay behind it: TensorRT moves the pair past them.
+    """
+    view = wiring(model)
+    for node in model.graph.node:
+        quantized = node.op_type in _QUANTIZED and node.name not in left
+        if not quantized and node.op_type not in (*COMMUTING, *CONVERSIONS):
+            for index, name in enumerate(node.input):
+                pair = view.pair(name)
+                if pair is not None:
+                    node.input[index] = pair[0].input[0]
+    drop_unread(model)
 
 
 def free_fused_branches(model: onnx.ModelProto) -> None:

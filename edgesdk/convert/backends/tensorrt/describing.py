@@ -29,6 +29,7 @@ from edgesdk.models.formats.onnx import graph_inputs
 from edgesdk.values.artifact import OperatorPrecision
 
 NOT_BETWEEN_PAIRS = "it is not fused with Q/DQ operators, so TensorRT computes it in float"
+IN_HALF = "the recipe asks for half precision"
 
 _MOVES_DATA = frozenset(
     {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice"}
@@ -74,6 +75,8 @@ def _in_float(node: onnx.NodeProto, dtypes: Mapping[str, str]) -> tuple[str, str
     if not floats and known:
         return known[-1], f"it computes on {known[-1]}, which is not quantized"
     dtype = floats[0] if floats else "float32"
+    if dtype == "float16":
+        return dtype, IN_HALF
     return dtype, KEPT if node.doc_string == KEPT else NOT_BETWEEN_PAIRS
 
 

@@ -132,7 +132,7 @@ def additions_are_fused(model: onnx.ModelProto, view: Wiring) -> Iterator[str]:
         if direct and not all(pairs) and len(direct) < len(view.activations_of(node)):
             yield f"{_called(node)} adds a float tensor to an INT8 convolution, expected INT8"
         for pair in pairs:
-            if not direct and pair and view.weighted_maker(pair[0].input[0]) is not None:
+            if not direct and pair and _is_int8(view.weighted_maker(pair[0].input[0]), view):
                 yield f"{_called(pair[0])} separates {node.name} from the operator it is fused with"
                 break
 

@@ -21,7 +21,7 @@ FUSED_ACTIVATIONS = ("Relu", "Clip")
 POOLS = ("AveragePool", "GlobalAveragePool")
 """Pools with an INT8 form of their own, which needs a pair on either side."""
 
-_COMMUTING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "MaxPool")
+COMMUTING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "MaxPool")
 """Operators past which TensorRT moves a QuantizeLinear to the operator before them."""
 
 
@@ -70,7 +70,7 @@ class Wiring:
             return False
         return all(
             reader.op_type in types
-            or (reader.op_type in _COMMUTING and self.feeds_only(reader.output[0], types))
+            or (reader.op_type in COMMUTING and self.feeds_only(reader.output[0], types))
             for reader in readers
         )
 

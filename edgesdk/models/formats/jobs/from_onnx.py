@@ -1,0 +1,46 @@
+"""ONNX to float TFLite with onnx2tf's own writer, without TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .protocol import Answer, Refused, Request, first_line
+
+
+def run(request: Request) -> Answer:
+    """Convert; every input keeps its shape and layout."""
+    import onnx2tf
+
+    folder = Path(request.folder) / "onnx2tf"
+    try:
+        onnx2tf.convert(
+            input_onnx_file_path=request.source,
+            output_folder_path=str(folder),
+            tflite_backend="flatbuffer_direct",
+            keep_shape_absolutely_input_names=[each.name for each in request.inputs],
+            non_verbose=True,
+        )
+    # It ends with SystemExit where it does not know an operator.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        raise _unsupported(error, request) from error
+    found = sorted(folder.glob("*_float32.tflite"))
+    if len(found) != 1:
+        raise Refused(
+            "conversion", f"onnx2tf wrote {len(found)} float TFLite files for {request.label}"
+        )
+    found[0].replace(request.output)
+    return Answer(request.inputs, request.outputs)
+
+
+def _unsupported(error: BaseException, request: Request) -> Refused:
+    operators = sorted(set(re.findall(r"op(?:_type)?[=:] ?'?([A-Z]\w+)", str(error))))
+    if operators:
+        return Refused(
+            "conversion",
+            f"onnx2tf has no TFLite form for {', '.join(operators)}, which {request.label} uses",
+            "replace that operator, or cut that part of the network off",
+            [first_line(error)],
+        )
+    reason = first_line(error)
+    return Refused("conversion", f"onnx2tf could not convert {request.label}: {reason}")

@@ -1,0 +1,100 @@
+"""Give a TFLite file the names and the order that its source model had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from edgesdk.errors import ConversionError
+from edgesdk.models.types import TensorSpec
+
+_SIGNATURE = b"serving_default"
+
+Edge = Sequence[tuple[str, TensorSpec]]
+"""What the file calls a tensor (its signature's name or the tensor's own), and the source's."""
+
+
+def name_edges(path: Path, inputs: Edge, outputs: Edge) -> None:
+    """Rename and reorder the file's inputs and outputs; it then has the one signature.
+
+    Raises:
+        ConversionError: one of them is missing, or one tensor would need two names.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(path.read_bytes()))
+    if len(model.subgraphs) != 1:
+        raise ConversionError(
+            f"the TFLite form of the model has {len(model.subgraphs)} subgraphs, expected 1",
+            hint="replace its control flow (if, while, recurrent layers) by unrolled layers",
+        )
+    graph = model.subgraphs[0]
+    found_inputs = _found(_names(model, graph.inputs, "inputs"), inputs, "input")
+    found_outputs = _found(_names(model, graph.outputs, "outputs"), outputs, "output")
+    _rename(graph, [*zip(found_inputs, inputs), *zip(found_outputs, outputs)])
+    graph.inputs = np.asarray(found_inputs, np.int32)
+    graph.outputs = np.asarray(found_outputs, np.int32)
+    model.signatureDefs = [_signature(found_inputs, inputs, found_outputs, outputs)]
+    path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _names(model: Any, indices: Sequence[int], role: str) -> dict[str, int]:
+    """Every name a tensor at the edge goes by; the signature's win."""
+    graph = model.subgraphs[0]
+    names = {_text(graph.tensors[index].name): int(index) for index in indices}
+    for signature in (model.signatureDefs or [])[:1]:
+        for entry in getattr(signature, role) or []:
+            names[_text(entry.name)] = int(entry.tensorIndex)
+    return names
+
+
+def _text(name: bytes | None) -> str:
+    return (name or b"").decode(errors="replace")
+
+
+def _found(names: Mapping[str, int], edge: Edge, role: str) -> list[int]:
+    for found, spec in edge:
+        if found not in names:
+            raise ConversionError(
+                f"the TFLite form of the model has lost the {role} {spec.name!r}",
+                hint=f"check that the network uses it; its {role}s are {', '.join(names)}",
+            )
+    return [names[found] for found, _ in edge]
+
+
+def _rename(graph: Any, edge: Sequence[tuple[int, tuple[str, TensorSpec]]]) -> None:
+    wanted: dict[int, str] = {}
+    for index, (_, spec) in edge:
+        if wanted.setdefault(index, spec.name) != spec.name:
+            raise ConversionError(
+                f"{spec.name!r} and {wanted[index]!r} are one tensor in the TFLite form of the "
+                "model, which can have only one name",
+                hint="remove the output that repeats another output or an input",
+            )
+    taken = set(wanted.values())
+    for index, tensor in enumerate(graph.tensors):
+        if index in wanted:
+            tensor.name = wanted[index].encode()
+        elif _text(tensor.name) in taken:
+            tensor.name = f"{_text(tensor.name)}/inner_{index}".encode()
+
+
+def _signature(
+    found_inputs: Sequence[int], inputs: Edge, found_outputs: Sequence[int], outputs: Edge
+) -> Any:
+    return schema.SignatureDefT(
+        signatureKey=_SIGNATURE,
+        inputs=_entries(found_inputs, inputs),
+        outputs=_entries(found_outputs, outputs),
+        subgraphIndex=0,
+    )
+
+
+def _entries(found: Sequence[int], edge: Edge) -> list[Any]:
+    return [
+        schema.TensorMapT(name=spec.name.encode(), tensorIndex=index)
+        for index, (_, spec) in zip(found, edge, strict=True)
+    ]

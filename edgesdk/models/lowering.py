@@ -1,0 +1,289 @@
+"""Bring a model to the format that a target's toolchain reads, with its edge as it was.
+
+Names, order, shapes, layout and dtypes of inputs and outputs stay the source model's, since data
+were prepared for them. The source model is run on the probes in its own toolkit; the caller runs
+the lowered model on them and compares.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesdk.environments import environment
+from edgesdk.errors import ConversionError, ModelError, ToolchainMissing
+from edgesdk.models.bridges import Bridge, LoweredFormat, find_bridge
+from edgesdk.models.jobs import Answer, Job, Task, run_job
+from edgesdk.models.opening import factory_sha256, open_model
+from edgesdk.models.types import Model, TensorSpec
+from edgesdk.progress import Progress
+
+Array = npt.NDArray[Any]
+
+_DEADLINE_S = 3600.0
+_RUNNERS = {"onnx": ("run_onnx", "edgesdk[onnx]"), "tflite": ("run_tflite", "edgesdk[litert]")}
+"""What runs a source that its converter does not run; the rest run in their converter's process."""
+_EDGES = {
+    "onnx": ("edgesdk.models.formats.onnx_edge", "edgesdk[onnx]"),
+    "tflite": ("edgesdk.models.formats.tflite_edge", "edgesdk[litert]"),
+}
+
+TOLERANCE = 1e-3
+"""Largest `Agreement.max_relative_error` of a faithful lowering.
+
+Two float32 implementations of one network differ by rounding alone, through the order of their
+sums: 1e-7 to 1e-5 of the output's range in the networks of tests/toolkits, growing with the root of
+the depth. A lowering that is wrong (a layout, a padding, an epsilon, a swapped output) is off by
+1e-2 to 1. In between, 1e-3 is a quarter of an INT8 step of the output (1/255), so what it lets
+through is invisible after quantization.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A model in the format that a toolchain reads.
+
+    Args:
+        path: of the file, in the directory given to `lower`.
+        format: of the file.
+        tool: what made it.
+        versions: of the distributions that determine its bytes.
+        outputs: of the source model, for each probe in the model's order of outputs.
+    """
+
+    path: Path
+    format: LoweredFormat
+    tool: str
+    versions: Mapping[str, str]
+    outputs: tuple[tuple[Array, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two runs on the same probes are apart.
+
+    Args:
+        max_abs_error: largest difference of two elements, in the output's units; infinite where
+            one is not a number and the other is.
+        max_relative_error: largest over the outputs of that output's largest difference over its
+            largest finite magnitude in all probes; of an output of integers or booleans, the share
+            of its elements that are not equal.
+        output: index of the output with the largest relative error.
+    """
+
+    max_abs_error: float
+    max_relative_error: float
+    output: int
+
+
+class _EdgeWriter(Protocol):
+    """What a module in `_EDGES` provides."""
+
+    def name_edges(
+        self,
+        path: Path,
+        inputs: Sequence[tuple[str, TensorSpec]],
+        outputs: Sequence[tuple[str, TensorSpec]],
+    ) -> None:
+        """Give the file's inputs and outputs the source's names, order and shapes."""
+
+
+def lower(
+    model: Model,
+    to: LoweredFormat,
+    probes: Sequence[Mapping[str, Array]],
+    workdir: Path,
+    progress: Progress,
+) -> Lowered:
+    """Write `model` in the format `to` as `workdir`/model.`to`, and run it on the probes as it was.
+
+    Args:
+        probes: samples to run the source on; input name to array of the input's shape and dtype.
+        workdir: a directory that exists.
+        progress: told of the conversion, and of an environment that is made first.
+
+    Raises:
+        IncompatibleTarget: nothing brings this format to `to`.
+        ToolchainMissing: the toolkit is not installed, or its environment cannot be made.
+        ModelError: the model changed since it was opened, or cannot be loaded.
+        ConversionError: the toolkit refused the model, crashed, hung, or changed its edge.
+    """
+    bridge = find_bridge(model.format, to)
+    bridge.versions()
+    writer = _edge_writer(to)
+    job = _job(bridge, progress)
+    output = workdir / f"model.{to}"
+    with tempfile.TemporaryDirectory(prefix="lowering.", dir=workdir) as folder:
+        scratch = Path(folder)
+        task = _task(model, bridge, output, scratch, probes)
+        with progress.task(f"{model.format} to {to} ({bridge.tool})", 0):
+            answer = run_job(job, _prepared(task, model, to, scratch), scratch)
+            _require_same_weights(model, answer)
+            if model.format in _RUNNERS and probes:
+                _run_source(model, task, scratch)
+        _name_edges(writer, output, model, answer)
+        _require_same_edge(model, output, bridge)
+        outputs = _read_outputs(model, scratch / "outputs.npz", len(probes))
+    return Lowered(output, to, bridge.tool, answer.versions, outputs)
+
+
+def compare_outputs(
+    lowered: Sequence[Sequence[Array]], source: Sequence[Sequence[Array]]
+) -> Agreement:
+    """How far the lowered model's outputs are from the source's, over all probes.
+
+    Args:
+        lowered: for each probe the outputs in order.
+        source: likewise, of the same shapes; at least one probe.
+    """
+    absolute, relative = zip(
+        *(
+            _difference([probe[index] for probe in lowered], [probe[index] for probe in source])
+            for index in range(len(source[0]))
+        ),
+        strict=True,
+    )
+    worst = max(range(len(relative)), key=lambda index: relative[index])
+    return Agreement(max(absolute), relative[worst], worst)
+
+
+def _difference(lowered: Sequence[Array], source: Sequence[Array]) -> tuple[float, float]:
+    found, wanted = np.stack(lowered), np.stack(source)
+    if wanted.dtype.kind in "iub":
+        apart = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
+        return float(apart.max(initial=0.0)), float(np.mean(found != wanted))
+    found, wanted = found.astype(np.float64), wanted.astype(np.float64)
+    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+    with np.errstate(invalid="ignore"):
+        apart = np.where(same, 0.0, np.abs(found - wanted))
+    largest = float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max(initial=0.0))
+    finite = np.abs(wanted[np.isfinite(wanted)])
+    scale = float(finite.max(initial=0.0))
+    if largest == 0.0:
+        return 0.0, 0.0
+    return largest, largest / scale if scale > 0 else float("inf")
+
+
+def _edge_writer(to: LoweredFormat) -> _EdgeWriter:
+    module, requirement = _EDGES[to]
+    try:
+        return cast(_EdgeWriter, importlib.import_module(module))
+    except ModuleNotFoundError as error:
+        raise ToolchainMissing(
+            f"writing {to} needs {error.name}, which is not installed",
+            hint=f'install it with: pip install "{requirement}"',
+        ) from error
+
+
+def _job(bridge: Bridge, progress: Progress) -> Job:
+    if bridge.isolated is None:
+        return Job(bridge.job, sys.executable, bridge.requirement, _DEADLINE_S)
+    python = str(environment(bridge.isolated, progress))
+    return Job(bridge.job, python, bridge.requirement, _DEADLINE_S, isolated=True)
+
+
+def _task(
+    model: Model,
+    bridge: Bridge,
+    output: Path,
+    scratch: Path,
+    probes: Sequence[Mapping[str, Array]],
+) -> Task:
+    return Task(
+        action=bridge.to,
+        source=model.path,
+        label=model.factory or model.path.name,
+        factory=model.factory,
+        input_shapes={spec.name: spec.shape for spec in model.inputs},
+        inputs=model.inputs,
+        outputs=model.outputs,
+        output=output,
+        probes=_write_probes(model, probes, scratch / "probes.npz") if probes else None,
+        source_outputs=scratch / "outputs.npz",
+        distributions=(*bridge.distributions, *bridge.optional),
+    )
+
+
+def _write_probes(model: Model, probes: Sequence[Mapping[str, Array]], path: Path) -> Path:
+    stored = {
+        f"{sample}.{index}": probe[next(name for name in spec.names if name in probe)]
+        for sample, probe in enumerate(probes)
+        for index, spec in enumerate(model.inputs)
+    }
+    np.savez(path, **stored)  # type: ignore[arg-type]
+    return path
+
+
+def _prepared(task: Task, model: Model, to: LoweredFormat, scratch: Path) -> Task:
+    """The task on a file whose input shapes are the model's, where the converter cannot set them."""
+    if model.format != "onnx":
+        return task
+    from edgesdk.models.formats.onnx_edge import write_fixed
+
+    write_fixed(model.path, task.input_shapes, scratch / "fixed.onnx")
+    return replace(task, source=scratch / "fixed.onnx", probes=None)
+
+
+def _require_same_weights(model: Model, answer: Answer) -> None:
+    if model.factory and factory_sha256(model.path, answer.sha256) != model.sha256:
+        raise ModelError(
+            f"{model.factory} gave other weights than when the model was opened",
+            hint="load the trained weights in it, or seed it: torch.manual_seed(0)",
+        )
+
+
+def _run_source(model: Model, task: Task, scratch: Path) -> None:
+    name, requirement = _RUNNERS[model.format]
+    job = Job(name, sys.executable, requirement, _DEADLINE_S)
+    run_job(job, replace(task, action="run", distributions=()), scratch)
+
+
+def _name_edges(writer: _EdgeWriter, output: Path, model: Model, answer: Answer) -> None:
+    writer.name_edges(
+        output,
+        list(zip((each.name for each in answer.inputs), model.inputs, strict=True)),
+        list(zip((each.name for each in answer.outputs), model.outputs, strict=True)),
+    )
+
+
+def _require_same_edge(model: Model, output: Path, bridge: Bridge) -> None:
+    found = open_model(output)
+    for role, there, wanted in (
+        ("input", found.inputs, model.inputs),
+        ("output", found.outputs, model.outputs),
+    ):
+        for mine, theirs in zip(there, wanted, strict=True):
+            if (mine.name, mine.shape, mine.dtype) != (theirs.name, theirs.shape, theirs.dtype):
+                raise ConversionError(
+                    f"{bridge.tool} changed the {role} {theirs} to {mine}",
+                    hint="this model cannot be brought there with its edge as it is; "
+                    f"export it to {bridge.to} yourself and give that file",
+                )
+
+
+def _read_outputs(model: Model, path: Path, probes: int) -> tuple[tuple[Array, ...], ...]:
+    if probes == 0:
+        return ()
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            outputs = tuple(
+                tuple(stored[f"{sample}.{index}"] for index in range(len(model.outputs)))
+                for sample in range(probes)
+            )
+    except (OSError, KeyError, ValueError) as error:
+        raise ConversionError(f"the source model gave no outputs for {model.name}") from error
+    for probe in outputs:
+        for value, spec in zip(probe, model.outputs, strict=True):
+            if (value.shape, value.dtype.name) != (spec.shape, spec.dtype):
+                raise ConversionError(
+                    f"{model.path.name} gave {value.dtype.name}{list(value.shape)}, expected {spec}"
+                )
+    return outputs
