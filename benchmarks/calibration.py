@@ -2,8 +2,8 @@
 
 The model has MobileNetV2's layers (224 x 224, 52 convolutions, inverted residuals) with seeded
 random weights; images are made up as they are read. Every run is a process of its own, ours and
-theirs in turn: wall and CPU time and peak memory of the quantization, then the quality of its result on
-images that it has not seen. Of ours nothing is taken from the cache.
+theirs in turn: wall time, CPU time and peak memory of the quantization, then the quality of its
+result on images that it has not seen. Of ours nothing is taken from the cache.
 
 ONNX Runtime holds all activations of all samples for percentile and entropy, about 65 MB a sample:
 these are compared on fewer samples, unless --full is given.

@@ -24,7 +24,7 @@ ONE_SUBGRAPH: Final = "More than one subgraph is not supported"
 NO_COUNTERPART: Final = "a forecast is possible only after the conversion to TFLite"
 LEFT: Final = "the compiler left it to the CPU"
 COMPILED: Final = frozenset({"edgetpu-custom-op"})
-"""What compilers put in place of the operators that they took; there is nothing left to forecast."""
+"""What compilers put in place of the operators that they took: nothing is left to forecast."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What the limits of a descriptor look at in an operator, one small function a quantity. Pure.
 
-A quantity that an operator does not have (no such option, an open dimension) is None, and a limit on
-it holds: what is not known is no reason to keep an operator off a unit.
+A quantity that an operator does not have (no such option, an open dimension) is None, and a limit
+on it holds: what is not known is no reason to keep an operator off a unit.
 
 | quantity | what it is |
 |---|---|
@@ -26,7 +26,7 @@ it holds: what is not known is no reason to keep an operator off a unit.
 | scale_height, scale_width | output by input size, of a resize |
 | scale | the larger of both |
 | axes | of a reduction, not negative, in ascending order |
-| axes_batch | the axis or one of the axes (of a reduction, a concatenation, ...) is the outermost one of 4 |
+| axes_batch | one of the axes (of a reduction, a split, a padding, ...) is the outermost of 4 |
 | axes_depth_odd | reduces the innermost dimension, and that is no multiple of 4 |
 | slice_strides | strides of a slice, 1 where they all are |
 | leading_ones | dimensions that a squeeze drops lie before all that it keeps |

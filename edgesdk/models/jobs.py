@@ -26,7 +26,6 @@ _TAIL_BYTES = 2**14
 _KINDS: Mapping[str, type[EdgeSDKError]] = {
     "model": ModelError,
     "conversion": ConversionError,
-    "missing": ToolchainMissing,
 }
 
 
@@ -164,9 +163,7 @@ def _tail(log: Path) -> tuple[str, ...]:
     )
 
 
-def _died(
-    job: Job, task: Task, status: int | None, tail: tuple[str, ...]
-) -> ConversionError:
+def _died(job: Job, task: Task, status: int | None, tail: tuple[str, ...]) -> ConversionError:
     what = f"{_doing(task)} ({job.name})"
     if status is None:
         return ConversionError(
@@ -177,9 +174,7 @@ def _died(
         return ConversionError(
             f"{what} crashed: its process was killed by {_signal(-status)}", hint=hint, details=tail
         )
-    return ConversionError(
-        f"{what} ended with status {status} and without an answer", details=tail
-    )
+    return ConversionError(f"{what} ended with status {status} and without an answer", details=tail)
 
 
 def _doing(task: Task) -> str:
@@ -202,7 +197,7 @@ def _parse(job: Job, task: Task, content: bytes, tail: tuple[str, ...]) -> Answe
         answer = json.loads(content)
         refused = answer.get("refused")
         if refused is not None:
-            raise _refusal(job, refused)
+            raise _refusal(job, task, refused)
         done = answer["ok"]
         return Answer(
             inputs=tuple(_spec(each) for each in done["inputs"]),
@@ -216,13 +211,15 @@ def _parse(job: Job, task: Task, content: bytes, tail: tuple[str, ...]) -> Answe
         ) from error
 
 
-def _refusal(job: Job, refused: Mapping[str, Any]) -> EdgeSDKError:
-    hint = str(refused["hint"])
+def _refusal(job: Job, task: Task, refused: Mapping[str, Any]) -> EdgeSDKError:
+    message = str(refused["message"])
+    details = [str(line) for line in refused["details"]]
     if refused["kind"] == "missing":
-        hint = f'install it with: pip install "{job.requirement}"'
-    return _KINDS[refused["kind"]](
-        str(refused["message"]), hint=hint, details=[str(line) for line in refused["details"]]
-    )
+        return ToolchainMissing(
+            f"{_doing(task)} needs {message}, which is not installed",
+            hint=f'install it with: pip install "{job.requirement}"',
+        )
+    return _KINDS[refused["kind"]](message, hint=str(refused["hint"]), details=details)
 
 
 def _spec(content: Mapping[str, Any]) -> TensorSpec:

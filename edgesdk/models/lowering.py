@@ -2,7 +2,7 @@
 
 Names, order, shapes, layout and dtypes of inputs and outputs stay the source model's, since data
 were prepared for them. The source model is run on the probes in its own toolkit; the caller runs
-the lowered model on them and compares.
+the lowered model on them and compares (`agreement`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import numpy.typing as npt
 from edgesdk.environments import environment
 from edgesdk.errors import ConversionError, ModelError, ToolchainMissing
 from edgesdk.models.bridges import Bridge, LoweredFormat, find_bridge
+from edgesdk.models.describing import factory_sha256
 from edgesdk.models.jobs import Answer, Job, Task, run_job
-from edgesdk.models.opening import factory_sha256, open_model
+from edgesdk.models.opening import open_model
 from edgesdk.models.types import Model, TensorSpec
 from edgesdk.progress import Progress
 
@@ -35,16 +36,6 @@ _EDGES = {
     "onnx": ("edgesdk.models.formats.onnx_edge", "edgesdk[onnx]"),
     "tflite": ("edgesdk.models.formats.tflite_edge", "edgesdk[litert]"),
 }
-
-TOLERANCE = 1e-3
-"""Largest `Agreement.max_relative_error` of a faithful lowering.
-
-Two float32 implementations of one network differ by rounding alone, through the order of their
-sums: 1e-7 to 1e-5 of the output's range in the networks of tests/toolkits, growing with the root of
-the depth. A lowering that is wrong (a layout, a padding, an epsilon, a swapped output) is off by
-1e-2 to 1. In between, 1e-3 is a quarter of an INT8 step of the output (1/255), so what it lets
-through is invisible after quantization.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +55,6 @@ class Lowered:
     tool: str
     versions: Mapping[str, str]
     outputs: tuple[tuple[Array, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How far two runs on the same probes are apart.
-
-    Args:
-        max_abs_error: largest difference of two elements, in the output's units; infinite where
-            one is not a number and the other is.
-        max_relative_error: largest over the outputs of that output's largest difference over its
-            largest finite magnitude in all probes; of an output of integers or booleans, the share
-            of its elements that are not equal.
-        output: index of the output with the largest relative error.
-    """
-
-    max_abs_error: float
-    max_relative_error: float
-    output: int
 
 
 class _EdgeWriter(Protocol):
@@ -125,7 +98,7 @@ def lower(
         scratch = Path(folder)
         task = _task(model, bridge, output, scratch, probes)
         with progress.task(f"{model.format} to {to} ({bridge.tool})", 0):
-            answer = run_job(job, _prepared(task, model, to, scratch), scratch)
+            answer = run_job(job, _prepared(task, model, scratch), scratch)
             _require_same_weights(model, answer)
             if model.format in _RUNNERS and probes:
                 _run_source(model, task, scratch)
@@ -133,43 +106,6 @@ def lower(
         _require_same_edge(model, output, bridge)
         outputs = _read_outputs(model, scratch / "outputs.npz", len(probes))
     return Lowered(output, to, bridge.tool, answer.versions, outputs)
-
-
-def compare_outputs(
-    lowered: Sequence[Sequence[Array]], source: Sequence[Sequence[Array]]
-) -> Agreement:
-    """How far the lowered model's outputs are from the source's, over all probes.
-
-    Args:
-        lowered: for each probe the outputs in order.
-        source: likewise, of the same shapes; at least one probe.
-    """
-    absolute, relative = zip(
-        *(
-            _difference([probe[index] for probe in lowered], [probe[index] for probe in source])
-            for index in range(len(source[0]))
-        ),
-        strict=True,
-    )
-    worst = max(range(len(relative)), key=lambda index: relative[index])
-    return Agreement(max(absolute), relative[worst], worst)
-
-
-def _difference(lowered: Sequence[Array], source: Sequence[Array]) -> tuple[float, float]:
-    found, wanted = np.stack(lowered), np.stack(source)
-    if wanted.dtype.kind in "iub":
-        apart = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
-        return float(apart.max(initial=0.0)), float(np.mean(found != wanted))
-    found, wanted = found.astype(np.float64), wanted.astype(np.float64)
-    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
-    with np.errstate(invalid="ignore"):
-        apart = np.where(same, 0.0, np.abs(found - wanted))
-    largest = float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max(initial=0.0))
-    finite = np.abs(wanted[np.isfinite(wanted)])
-    scale = float(finite.max(initial=0.0))
-    if largest == 0.0:
-        return 0.0, 0.0
-    return largest, largest / scale if scale > 0 else float("inf")
 
 
 def _edge_writer(to: LoweredFormat) -> _EdgeWriter:
@@ -222,13 +158,12 @@ def _write_probes(model: Model, probes: Sequence[Mapping[str, Array]], path: Pat
     return path
 
 
-def _prepared(task: Task, model: Model, to: LoweredFormat, scratch: Path) -> Task:
+def _prepared(task: Task, model: Model, scratch: Path) -> Task:
     """The task on a file whose input shapes are the model's, where the converter cannot set them."""
     if model.format != "onnx":
         return task
-    from edgesdk.models.formats.onnx_edge import write_fixed
-
-    write_fixed(model.path, task.input_shapes, scratch / "fixed.onnx")
+    writer = importlib.import_module(_EDGES["onnx"][0])
+    writer.write_fixed(model.path, task.input_shapes, scratch / "fixed.onnx")
     return replace(task, source=scratch / "fixed.onnx", probes=None)
 
 

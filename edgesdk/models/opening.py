@@ -1,7 +1,7 @@
-"""Open a model file: find its format, read its inputs and outputs, refuse what cannot be used.
+"""Open a model: find its format, read its inputs and outputs, refuse what cannot be used.
 
 Only the light part is here; each format's reader is a module of its own in `formats/`, imported
-when a file of that format is opened.
+when a file of that format is opened. What only its own framework reads is opened by `describing`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from edgesdk.errors import ModelError, ToolchainMissing
-from edgesdk.models.types import Model
+from edgesdk.models.describing import is_factory, open_described, open_factory
+from edgesdk.models.types import Format, Model
 
 InputShapes = Mapping[str, tuple[int, ...]]
 
@@ -41,36 +42,73 @@ _FORMATS = {
 }
 
 
+_DESCRIBED: Mapping[str, Format] = {
+    ".keras": "keras",
+    ".h5": "keras",
+    ".hdf5": "keras",
+    ".pt2": "torch",
+}
+_SAVED_MODEL = "saved_model.pb"
+_PICKLES = (".pt", ".pth", ".pkl", ".ckpt")
+
+
 def open_model(path: Path | str, input_shapes: InputShapes | None = None) -> Model:
-    """Open a float model file.
+    """Open a float model.
 
     Args:
-        path: an `.onnx` or `.tflite` file.
+        path: an `.onnx`, `.tflite`, `.keras`, `.h5` or `.pt2` file, the folder of a SavedModel, or
+            "module:function" or "file.py:function", which returns a PyTorch module and its example
+            inputs.
         input_shapes: fixed shapes for inputs whose own shape is dynamic.
 
     Raises:
         ModelError: missing, broken, of an unknown format, dynamic, or already quantized.
         ToolchainMissing: the toolkit that reads this format is not installed.
+        ConversionError: the framework that reads it crashed or hung.
     """
     path = Path(path)
+    shapes = input_shapes or {}
+    if is_factory(path):
+        return open_factory(str(path), shapes)
+    if (path / _SAVED_MODEL).is_file():
+        return open_described(path, "savedmodel", shapes)
     if not path.is_file():
-        found = _what_is_at(path)
-        raise ModelError(f"found {found} at {path}, expected a model file")
-    if path.suffix not in _FORMATS:
-        raise ModelError(
-            f"{path.name} has the suffix {path.suffix or '(none)'!r}, "
-            f"expected one of {', '.join(_FORMATS)}",
-            hint="export the model to ONNX or TFLite first",
-        )
+        raise _nothing_usable(path)
+    if path.suffix not in {*_FORMATS, *_DESCRIBED}:
+        raise _unknown_format(path)
     if path.stat().st_size == 0:
         raise ModelError(f"{path} is empty, expected a {path.suffix} model")
-    return _reader(_FORMATS[path.suffix]).open_model(path, input_shapes or {})
+    if path.suffix in _DESCRIBED:
+        return open_described(path, _DESCRIBED[path.suffix], shapes)
+    return _reader(_FORMATS[path.suffix]).open_model(path, shapes)
 
 
-def _what_is_at(path: Path) -> str:
+def _nothing_usable(path: Path) -> ModelError:
     if path.is_dir():
-        return "a directory"
-    return "something that is no regular file" if path.exists() else "nothing"
+        return ModelError(
+            f"found a directory at {path}, expected a model file or a SavedModel",
+            hint=f"a SavedModel's folder holds {_SAVED_MODEL}",
+        )
+    found = "something that is no regular file" if path.exists() else "nothing"
+    return ModelError(f"found {found} at {path}, expected a model file")
+
+
+def _unknown_format(path: Path) -> ModelError:
+    if path.name == _SAVED_MODEL:
+        return ModelError(
+            f"found the file {path}, expected the SavedModel's folder", hint=f"give {path.parent}"
+        )
+    if path.suffix in _PICKLES:
+        return ModelError(
+            f"{path.name} is a pickle or a TorchScript file, and loading one can run any code",
+            hint="save the program instead: torch.export.save("
+            "torch.export.export(model.eval(), example_inputs), 'model.pt2')",
+        )
+    return ModelError(
+        f"{path.name} has the suffix {path.suffix or '(none)'!r}, "
+        f"expected one of {', '.join((*_FORMATS, *_DESCRIBED))}",
+        hint="export the model to one of these, or give the folder of a SavedModel",
+    )
 
 
 def _reader(model_format: _Format) -> FormatReader:

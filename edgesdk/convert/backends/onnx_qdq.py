@@ -96,9 +96,9 @@ Activations are unsigned: with signed ones it computes part of the graph in floa
 (docs/adr/0004). Everything else is the toolkit's default, which is made for that provider.
 """
 
-_TENSORRT_TYPES = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add") + (
-    "AveragePool",
-    "GlobalAveragePool",
+_TENSORRT_TYPES = (
+    *("Conv", "ConvTranspose", "Gemm", "MatMul", "Add"),
+    *("AveragePool", "GlobalAveragePool"),
 )
 
 TENSORRT = Style(

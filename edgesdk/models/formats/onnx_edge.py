@@ -84,6 +84,8 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 def _reorder(graph: onnx.GraphProto, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     for values, names in ((graph.input, inputs), (graph.output, outputs)):
         by_name = {value.name: value for value in values}
-        ordered = [onnx.ValueInfoProto.FromString(by_name[name].SerializeToString()) for name in names]
+        ordered = [
+            onnx.ValueInfoProto.FromString(by_name[name].SerializeToString()) for name in names
+        ]
         del values[:]
         values.extend(ordered)

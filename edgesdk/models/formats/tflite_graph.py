@@ -6,21 +6,19 @@ passed over where they lie, so that a file of many megabytes is read in a fracti
 
 from __future__ import annotations
 
-import math
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.table import Table
 
 from edgesdk.errors import ModelError
-from edgesdk.models.entropy import int8_entropy_bits
 from edgesdk.models.formats.tflite_shapes import resized
-from edgesdk.models.graph import SMALL_CONSTANT, Attribute, Graph, GraphOperator, GraphTensor
+from edgesdk.models.formats.tflite_tensors import DTYPES, read_tensor, text, vector
+from edgesdk.models.graph import Attribute, Graph, GraphOperator, GraphTensor
 from edgesdk.models.types import TensorSpec
 
 InputShapes = Mapping[str, tuple[int, ...]]
@@ -49,16 +47,14 @@ def _names(enumeration: type) -> dict[int, str]:
 _OPERATORS = _names(schema.BuiltinOperator)
 _OPTIONS = _names(schema.BuiltinOptions)
 _OPTIONS_2 = _names(schema.BuiltinOptions2)
-_DTYPES = {code: name.lower() for code, name in _names(schema.TensorType).items()}
-_ITEM_BITS = {"int4": 4, "uint4": 4, "int2": 2, "bool": 8, "bfloat16": 16}
 _WORDS: Mapping[str, Mapping[int, str]] = {
     "fused_activation_function": _names(schema.ActivationFunctionType),
     "padding": _names(schema.Padding),
     "weights_format": _names(schema.FullyConnectedOptionsWeightsFormat),
     "mode": _names(schema.MirrorPadMode),
-    "in_data_type": _DTYPES,
-    "out_data_type": _DTYPES,
-    "output_type": _DTYPES,
+    "in_data_type": DTYPES,
+    "out_data_type": DTYPES,
+    "output_type": DTYPES,
 }
 """Options that are numbers in the file and read better as words."""
 
@@ -94,7 +90,7 @@ def _graph(content: bytes) -> Graph:
     subgraph = _entries(content, model.Subgraphs, model.SubgraphsLength(), 1)[0]
     aliases = _aliases(content, model)
     tensors = tuple(
-        _tensor(content, model, entry)
+        read_tensor(content, model, entry)
         for entry in _entries(content, subgraph.Tensors, subgraph.TensorsLength())
     )
     operators = tuple(
@@ -107,8 +103,8 @@ def _graph(content: bytes) -> Graph:
         format="tflite",
         operators=operators,
         tensors=tensors,
-        inputs=_edge(tensors, aliases, _vector(subgraph.InputsAsNumpy())),
-        outputs=_edge(tensors, aliases, _vector(subgraph.OutputsAsNumpy())),
+        inputs=_edge(tensors, aliases, vector(subgraph.InputsAsNumpy())),
+        outputs=_edge(tensors, aliases, vector(subgraph.OutputsAsNumpy())),
     )
 
 
@@ -124,92 +120,6 @@ def _entries(
     return found
 
 
-def _vector(array: Any) -> tuple[int, ...]:
-    """A vector of integers; generated code returns 0 for one that is not there."""
-    return () if isinstance(array, int) else tuple(int(item) for item in array)
-
-
-def _text(raw: bytes | None) -> str:
-    return (raw or b"").decode(errors="replace")
-
-
-def _tensor(content: bytes, model: Any, entry: Any) -> GraphTensor:
-    dtype = _DTYPES[entry.Type()]
-    shape = _shape(entry)
-    data_bytes, data = _data(content, model, entry.Buffer())
-    quantization = entry.Quantization()
-    return GraphTensor(
-        name=_text(entry.Name()),
-        shape=shape,
-        dtype=dtype,
-        constant=data_bytes > 0,
-        quantized=quantization is not None and quantization.ScaleLength() > 0,
-        size_bytes=data_bytes or _size_bytes(shape, dtype),
-        values=_values(data, dtype, shape),
-        entropy_bits=_entropy_bits(content, model.Buffers(entry.Buffer()), dtype, shape),
-    )
-
-
-def _shape(entry: Any) -> tuple[int, ...]:
-    shape, signature = _vector(entry.ShapeAsNumpy()), _vector(entry.ShapeSignatureAsNumpy())
-    if len(signature) != len(shape):
-        return shape
-    return tuple(
-        -1 if wanted < 0 and (position > 0 or size < 1) else size
-        for position, (size, wanted) in enumerate(zip(shape, signature, strict=True))
-    )
-
-
-def _data(content: bytes, model: Any, index: int) -> tuple[int, Any]:
-    """Bytes of a buffer and, where they are few, the bytes themselves."""
-    if not 0 <= index < model.BuffersLength():
-        raise ValueError(f"buffer {index} of {model.BuffersLength()}")
-    buffer = model.Buffers(index)
-    # Files beyond 2 GB have their data behind the flatbuffer; 0 and 1 stand for "not there".
-    count = int(buffer.Size()) if buffer.Offset() > 1 else int(buffer.DataLength())
-    if not 0 <= count <= len(content):
-        raise ValueError(f"a buffer of {count} bytes")
-    if count == 0 or count > 8 * SMALL_CONSTANT:
-        return count, None
-    if buffer.Offset() > 1:
-        return count, np.frombuffer(content, np.uint8, count, int(buffer.Offset()))
-    return count, buffer.DataAsNumpy()
-
-
-def _values(data: Any, dtype: str, shape: tuple[int, ...]) -> tuple[float, ...]:
-    if data is None or math.prod(shape) > SMALL_CONSTANT:
-        return ()
-    try:
-        numbers = np.frombuffer(data.tobytes(), np.dtype(dtype))
-    except TypeError:
-        return ()  # Not a number as numpy knows them: strings, resources, 4-bit integers.
-    return tuple(numbers.tolist()) if numbers.size <= SMALL_CONSTANT else ()
-
-
-def _entropy_bits(content: bytes, buffer: Any, dtype: str, shape: tuple[int, ...]) -> float | None:
-    count = math.prod(shape)
-    if dtype != "float32" or len(shape) < 2 or count <= SMALL_CONSTANT or min(shape) < 1:
-        return None
-    if buffer.Offset() > 1:
-        weights = np.frombuffer(content, np.float32, count, int(buffer.Offset()))
-    elif buffer.DataLength() == 4 * count:
-        weights = buffer.DataAsNumpy().view(np.float32)
-    else:
-        return None
-    # Depthwise weights have their channels last, all others first.
-    return int8_entropy_bits(weights.reshape(shape), -1 if shape[0] == 1 else 0)
-
-
-def _size_bytes(shape: tuple[int, ...], dtype: str) -> int:
-    bits = _ITEM_BITS.get(dtype)
-    if bits is None:
-        try:
-            bits = 8 * np.dtype(dtype).itemsize
-        except TypeError:
-            bits = 0
-    return 0 if min(shape, default=1) < 0 else -(-math.prod(shape) * bits // 8)
-
-
 def _operator(
     content: bytes, model: Any, tensors: tuple[GraphTensor, ...], index: int, entry: Any
 ) -> GraphOperator:
@@ -220,14 +130,14 @@ def _operator(
     # today; the larger of the two is right.
     builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     custom = builtin == schema.BuiltinOperator.CUSTOM
-    inputs, outputs = _vector(entry.InputsAsNumpy()), _vector(entry.OutputsAsNumpy())
+    inputs, outputs = vector(entry.InputsAsNumpy()), vector(entry.OutputsAsNumpy())
     for position in (*inputs, *outputs):
         if not -1 <= position < len(tensors):
             raise ValueError(f"tensor {position} of {len(tensors)}")
     named = [position for position in (*outputs, *inputs) if position >= 0]
     return GraphOperator(
         index=index,
-        type=(_text(code.CustomCode()) or "CUSTOM") if custom else _type(builtin),
+        type=(text(code.CustomCode()) or "CUSTOM") if custom else _type(builtin),
         name=tensors[named[0]].name if named else "",
         version=code.Version(),
         inputs=inputs,
@@ -259,9 +169,9 @@ def _options(content: bytes, table: Table, kind: str) -> Iterator[tuple[str, Att
         value = vector() if vector is not None else getattr(options, accessor)()
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", field).lower()
         if vector is not None:
-            yield name, _vector(value)
+            yield name, vector(value)
         elif isinstance(value, bytes):
-            yield name, _text(value)
+            yield name, text(value)
         elif isinstance(value, bool | int | float):
             yield name, _word(name, value)
 
@@ -290,7 +200,7 @@ def _aliases(content: bytes, model: Any) -> dict[int, str]:
     """Tensor index to the name that the file's first signature gives it."""
     signatures = _entries(content, model.SignatureDefs, model.SignatureDefsLength(), 1)
     return {
-        entry.TensorIndex(): _text(entry.Name())
+        entry.TensorIndex(): text(entry.Name())
         for signature in signatures
         for entry in (
             *_entries(content, signature.Inputs, signature.InputsLength()),

@@ -40,7 +40,7 @@ class Reader(CalibrationDataReader):
         return self.samples.pop() if self.samples else None
 
 
-def by_the_toolkit(source: Path, output: Path, activations: QuantType) -> Path:
+def by_the_toolkit(source: Path, output: Path) -> Path:
     """ONNX Runtime's default QDQ form: int32 biases."""
     samples = random_samples(open_model(source), 4)
     quantize_static(
@@ -48,7 +48,7 @@ def by_the_toolkit(source: Path, output: Path, activations: QuantType) -> Path:
         output,
         Reader(samples),
         quant_format=QuantFormat.QDQ,
-        activation_type=activations,
+        activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,
         extra_options={"ActivationSymmetric": True},
     )
@@ -90,7 +90,7 @@ def test_what_is_converted_is_accepted(source: Path, version: str, precision: st
 def test_int32_biases_are_refused_in_the_parsers_words(
     source: Path, tmp_path: Path, refusal: Callable[[Path], ConversionError]
 ) -> None:
-    error = refusal(by_the_toolkit(source, tmp_path / "net.onnx", QuantType.QInt8))
+    error = refusal(by_the_toolkit(source, tmp_path / "net.onnx"))
     assert error.message.endswith("does not parse the model, so TensorRT would not")
     assert "input has type Int32 but must have type" in error.details[0]
     assert error.details[0].startswith("DequantizeLinear ")
@@ -98,17 +98,15 @@ def test_int32_biases_are_refused_in_the_parsers_words(
     assert error.hint.startswith("start from the float model")
 
 
-@needs_tensorrt_rtx
-def test_unsigned_activations_are_refused(
+def test_unsigned_activations_are_refused_though_the_parser_takes_them_for_signed(
     source: Path, tmp_path: Path, refusal: Callable[[Path], ConversionError]
 ) -> None:
-    path = by_the_toolkit(source, tmp_path / "net.onnx", QuantType.QUInt8)
-    model = onnx.load(str(path))
-    for node in model.graph.node:  # float biases, so that the activations alone are wrong
-        if node.op_type in ("Conv", "Gemm"):
-            del node.input[2]
-    onnx.save(model, str(path))
-    assert "zero point" in refusal(path).details[0].lower()
+    model = onnx.load(str(ForTensorRt(source).path))
+    (tensor,) = (each for each in model.graph.initializer if each.name == "x_zero_point")
+    tensor.CopyFrom(numpy_helper.from_array(np.asarray(0, np.uint8), "x_zero_point"))
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    error = refusal(tmp_path / "net.onnx")
+    assert "QuantizeLinear x_QuantizeLinear is uint8, expected int8" in error.details
 
 
 @needs_tensorrt_rtx

@@ -175,4 +175,4 @@ def test_a_conversion_and_a_package_bear_them(tmp_path: Path) -> None:
     packed = edgesdk("package", NANO, "-o", f"{NANO}.edgepkg", "--json")
     assert packed.code == 0, packed.err
     package = tmp_path / f"{NANO}.edgepkg"
-    assert read_package(package).manifest.target == NANO
+    assert read_package(package).manifest.compatibility.target == NANO

@@ -59,7 +59,7 @@ def compile(quantized: Path, plan: ConversionPlan, directory: Path) -> Compiled:
 
 
 def _options(edgetpu: EdgeTpu) -> list[str]:
-    """`-s` prints the table of operators, `-m` is the oldest runtime, `-o` where the result goes."""
+    """`-s` prints the table of operators, `-m` is the oldest runtime, `-o` the folder to fill."""
     oldest = edgetpu.min_runtime_version
     return ["-s", *(["-m", str(oldest.value)] if oldest else []), "-o", "."]
 

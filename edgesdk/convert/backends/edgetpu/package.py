@@ -16,7 +16,8 @@ from flatbuffers.table import Table
 
 IDENTIFIER: Final = b"DWN1"
 _MOST_EXECUTABLES = 64
-_DAMAGE = (struct.error, IndexError, TypeError, ValueError, OverflowError)
+DAMAGE = (struct.error, IndexError, TypeError, ValueError, OverflowError)
+"""What reading past or across a broken flatbuffer raises."""
 
 # Package
 _MIN_RUNTIME_VERSION, _MULTI_EXECUTABLE = 0, 1
@@ -55,7 +56,7 @@ def read_package(options: bytes) -> Package:
         raise ValueError(f"no {IDENTIFIER.decode()} package in {len(options)} bytes")
     try:
         return _package(options[start:])
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ValueError(f"its package does not hold together ({error})") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgesdk.convert.backends.edgetpu.package import Package, read_package
+from edgesdk.convert.backends.edgetpu.package import DAMAGE, Package, read_package
 from edgesdk.convert.contiguity import blocker
 from edgesdk.convert.placement import LEFT, ONE_SUBGRAPH
 from edgesdk.errors import ModelError
@@ -63,7 +63,7 @@ def read_compiled(path: Path) -> CompiledFile:
         if operator.type == COMPILED_OPERATOR:
             try:
                 pieces.append(read_package(_options(content, operator.index)))
-            except ValueError as error:
+            except DAMAGE as error:
                 raise ModelError(
                     f"{path} is broken: {operator.type} {operator.name!r}: {error}",
                     hint="compile the model again",
@@ -72,7 +72,6 @@ def read_compiled(path: Path) -> CompiledFile:
 
 
 def _options(content: bytes, index: int) -> bytes:
-    # The graph was read from these bytes, so that the tables down to the operator hold.
     operator: Any = schema.Model.GetRootAs(content, 0).Subgraphs(0).Operators(index)
     if operator.CustomOptionsIsNone():
         return b""

@@ -33,6 +33,7 @@ from edgesdk.convert.backends.litert.detours import (
 )
 from edgesdk.convert.backends.litert.fixups import name_tensors
 from edgesdk.convert.backends.litert.ranges import statistics
+from edgesdk.convert.backends.litert.unsigned import make_ports_unsigned
 from edgesdk.convert.backends.litert.versioning import write_versions
 from edgesdk.convert.keeping import overridden
 from edgesdk.errors import ConversionError
@@ -78,6 +79,8 @@ def quantized(content: bytes, ranges: Mapping[str, Range], plan: ConversionPlan)
     restore_operators(result, codes)
     join_outputs(result, marker)
     restore_edge(result, original)
+    if plan.io == "uint8":
+        make_ports_unsigned(result)
     name_tensors(result)
     if kept:
         tflite.set_metadata(result, KEPT_FLOAT, "\n".join(kept).encode())

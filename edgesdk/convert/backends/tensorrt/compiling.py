@@ -14,7 +14,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+
 from edgesdk.convert.backends.qualcomm.child import run_child
+from edgesdk.convert.backends.tensorrt.shape import require_shape
 from edgesdk.convert.toolchains import Compiled
 from edgesdk.errors import ConversionError, MalformedFile
 from edgesdk.serial import read_json
@@ -67,27 +70,30 @@ class Answer:
 def compile(quantized: Path, plan: ConversionPlan, directory: Path) -> Compiled:
     """Have the model parsed and compiled; see `edgesdk.convert.toolchains.Compiler`.
 
-    Nothing is written: the file that ships is `quantized`.
+    Nothing is written: the file that ships is `quantized`. Our own rules are asked last, with the
+    parser or without it: it takes unsigned activations for signed ones with no more than a warning.
     """
+    account = _asked(quantized)
+    require_shape(onnx.load(str(quantized)))
+    return Compiled(account)
+
+
+def _asked(quantized: Path) -> Compilation:
     if importlib.util.find_spec("tensorrt_rtx") is None:
-        return Compiled(
-            Compilation(
-                "not compiled",
-                compiler=COMPILER,
-                reason="NVIDIA's parser is not installed here, so nothing but our own rules has "
-                'been asked; install it with: pip install "edgesdk[jetson]"',
-            )
+        return Compilation(
+            "not compiled",
+            compiler=COMPILER,
+            reason="NVIDIA's parser is not installed here, so nothing but our own rules has been "
+            'asked; install it with: pip install "edgesdk[jetson]"',
         )
     answer = ask(quantized)
     _require_taken(answer)
-    return Compiled(
-        Compilation(
-            "accepted",
-            compiler=COMPILER,
-            version=answer.version,
-            reason="parsed and compiled here; that engine was thrown away, the device builds its "
-            "own with its own TensorRT",
-        )
+    return Compilation(
+        "accepted",
+        compiler=COMPILER,
+        version=answer.version,
+        reason="parsed and compiled here; that engine was thrown away, the device builds its own "
+        "with its own TensorRT",
     )
 
 

@@ -295,8 +295,11 @@ def _to_tflite(function: Any, network: _Network, request: Request) -> Answer:
 def _unsupported(tool: str, to: str, said: str, request: Request) -> Refused:
     operators = sorted(
         set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", said))
-        | {name for names in re.findall(r"(?:TF Select|Custom) ops: ([\w, ]+)", said)
-           for name in names.split(", ")}
+        | {
+            name
+            for names in re.findall(r"(?:TF Select|Custom) ops: ([\w, ]+)", said)
+            for name in names.split(", ")
+        }
         | set(re.findall(r"[Tt]ensorflow op \[[^:]*: (\w+)\] is not supported", said))
     )
     if operators:

@@ -28,7 +28,9 @@ def run(request: Request) -> Answer:
 
 
 def _unsupported(error: BaseException, request: Request) -> Refused:
-    operators = sorted(set(re.findall(r"op \[[^:]*: (?:TFL_)?(\w+)\] is not supported", str(error))))
+    operators = sorted(
+        set(re.findall(r"op \[[^:]*: (?:TFL_)?(\w+)\] is not supported", str(error)))
+    )
     if operators:
         return Refused(
             "conversion",

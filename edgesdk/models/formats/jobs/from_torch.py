@@ -169,9 +169,7 @@ def _edge(exported: Any, request: Request) -> Answer:
     )
 
 
-def _tensor(
-    role: str, name: str, node: Any, values: Mapping[str, Any], request: Request
-) -> Tensor:
+def _tensor(role: str, name: str, node: Any, values: Mapping[str, Any], request: Request) -> Tensor:
     value = values.get(node) if isinstance(node, str) else None
     if not hasattr(value, "dtype"):
         raise Refused(
@@ -258,8 +256,13 @@ def _to_onnx(program: _Program, request: Request) -> Answer:
 def _unsupported(tool: str, to: str, error: BaseException, request: Request) -> Refused:
     said = "\n".join(_said(error))
     operators = sorted(
-        set(re.findall(r"No (?:ONNX function|decompositions registered|lowering) (?:found )?for "
-                       r"(?:<?OpOverload\()?(?:op=)?'?([\w.]+)", said))
+        set(
+            re.findall(
+                r"No (?:ONNX function|decompositions registered|lowering) (?:found )?for "
+                r"(?:<?OpOverload\()?(?:op=)?'?([\w.]+)",
+                said,
+            )
+        )
         | set(re.findall(r"Lowering not found: ([\w.]+)", said))
     )
     if operators:

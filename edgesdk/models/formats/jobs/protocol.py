@@ -25,7 +25,7 @@ class Refused(Exception):
 
     Args:
         kind: "model" where the model is at fault, "conversion" where the toolkit is, "missing"
-            where a toolkit is not installed.
+            where a toolkit is not installed: the message is then its name.
     """
 
     def __init__(
@@ -120,8 +120,7 @@ def read_request(path: str) -> Request:
     """The request in a file."""
     content = json.loads(Path(path).read_text())
     tensors = {
-        edge: tuple(_tensor(each) for each in content[edge])
-        for edge in ("inputs", "outputs")
+        edge: tuple(_tensor(each) for each in content[edge]) for edge in ("inputs", "outputs")
     }
     shapes = {name: tuple(shape) for name, shape in content["input_shapes"].items()}
     rest = {"input_shapes": shapes, "distributions": tuple(content["distributions"])}
@@ -141,7 +140,7 @@ def serve(path: str, run: Callable[[Request], Answer]) -> None:
     except Refused as refused:
         content = {"refused": {**vars(refused)}}
     except ModuleNotFoundError as error:
-        content = {"refused": vars(Refused("missing", f"{error.name} is not installed"))}
+        content = {"refused": vars(Refused("missing", str(error.name)))}
     scratch = Path(f"{request.result}.part")
     scratch.write_text(json.dumps(content))
     os.replace(scratch, request.result)
@@ -163,9 +162,7 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def fixed_shape(
-    request: Request, name: str, known: Sequence[int | None] | None
-) -> tuple[int, ...]:
+def fixed_shape(request: Request, name: str, known: Sequence[int | None] | None) -> tuple[int, ...]:
     """The shape of an input: what the model says, open dimensions from the user.
 
     Raises:
