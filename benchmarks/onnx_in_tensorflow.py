@@ -13,10 +13,10 @@ from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
-import numpy as np  # noqa: E402
-import onnx  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from onnx import helper, numpy_helper  # noqa: E402
+import numpy as np
+import onnx
+import tensorflow as tf
+from onnx import helper, numpy_helper
 
 Array = Any
 

@@ -100,6 +100,36 @@ def _counts(values: Array, bins_per_unit: float) -> npt.NDArray[np.int64]:
     return np.bincount(places.astype(np.intp), minlength=BINS)
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A tensor on one sample, without what is beyond `LARGEST`.
+
+    Args:
+        low: smallest value, NaN if any is; with `high`, infinite and the wrong way round if there
+            is none.
+        high: largest value.
+        values: all of them, float32 of one dimension; None where bounds are all that is wanted.
+    """
+
+    low: float
+    high: float
+    values: Array | None
+
+    @classmethod
+    def of(cls, values: Array, counted: bool) -> Summary:
+        """Of float32 or float16 values of any shape, which are kept if they are to be counted."""
+        flat = np.asarray(values, np.float32).reshape(-1)
+        low, high = _bounds(flat)
+        if low <= -LARGEST or high >= LARGEST:
+            flat = flat[np.abs(flat) < LARGEST]
+            low, high = _bounds(flat)
+        return cls(low, high, flat if counted else None)
+
+
+def _bounds(flat: Array) -> tuple[float, float]:
+    return (float(flat.min()), float(flat.max())) if flat.size else (np.inf, -np.inf)
+
+
 @dataclass(slots=True)
 class Accumulator:
     """What has been seen of one tensor.
@@ -128,17 +158,16 @@ class Accumulator:
         Raises:
             NotANumber: one of them is NaN; then nothing has been added.
         """
-        flat = np.asarray(values, np.float32).reshape(-1)
-        if flat.size == 0:
-            return
-        low, high = float(flat.min()), float(flat.max())
-        if np.isnan(low):
+        self.add_summary(Summary.of(values, counted=self.histogram is not None))
+
+    def add_summary(self, seen: Summary) -> None:
+        """As `add`, of values that have been looked at elsewhere.
+
+        Raises:
+            NotANumber: one of them is NaN; then nothing has been added.
+        """
+        if np.isnan(seen.low):
             raise NotANumber
-        if low <= -LARGEST or high >= LARGEST:
-            flat = flat[np.abs(flat) < LARGEST]
-            if flat.size == 0:
-                return
-            low, high = float(flat.min()), float(flat.max())
-        self.low, self.high = min(self.low, low), max(self.high, high)
-        if self.histogram is not None:
-            self.histogram.add(flat, max(-low, high))
+        self.low, self.high = min(self.low, seen.low), max(self.high, seen.high)
+        if self.histogram is not None and seen.values is not None and seen.values.size:
+            self.histogram.add(seen.values, max(-seen.low, seen.high))

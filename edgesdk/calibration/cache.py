@@ -18,7 +18,7 @@ from edgesdk.files import write_durable
 
 KEPT = 16
 """Files in the folder, the newest."""
-_FORMAT = 1
+_FORMAT = 2
 """To be raised whenever a file, or what is counted in it, gets another meaning."""
 
 

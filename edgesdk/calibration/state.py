@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesdk.calibration.accumulator import BINS, Accumulator, Array, Histogram, NotANumber
+from edgesdk.calibration.accumulator import (
+    BINS,
+    Accumulator,
+    Array,
+    Histogram,
+    NotANumber,
+    Summary,
+)
 from edgesdk.calibration.estimators import estimate
 from edgesdk.calibration.types import Method, Range
 from edgesdk.errors import ConversionError
@@ -41,7 +48,12 @@ class Seen:
         """Whether every method can be used."""
         return all(each.histogram is not None for each in self.tensors.values())
 
-    def add(self, values: Mapping[str, Array]) -> None:
+    def summaries(self, values: Mapping[str, Array]) -> dict[str, Summary]:
+        """What `add` takes of the tensors on one sample; can be made in any thread."""
+        counted = self.has_histograms
+        return {name: Summary.of(values[name], counted) for name in self.tensors}
+
+    def add(self, summaries: Mapping[str, Summary]) -> None:
         """See the tensors on the next sample.
 
         Raises:
@@ -49,7 +61,7 @@ class Seen:
         """
         for name, accumulator in self.tensors.items():
             try:
-                accumulator.add(values[name])
+                accumulator.add_summary(summaries[name])
             except NotANumber as error:
                 raise ConversionError(
                     f"activation {name!r} of the float model is not a number on calibration "

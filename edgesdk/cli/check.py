@@ -47,7 +47,12 @@ def check(
     contract = (settings.contract, api.Contract(min_accelerated_fraction))
     if all_targets:
         rows = api.check_all(
-            found, recipe=chosen, input_shapes=shapes, budget=budget, contract=contract
+            found,
+            recipe=chosen,
+            input_shapes=shapes,
+            budget=budget,
+            contract=contract,
+            progress=output.ProgressBars(),
         )
         output.emit(rows, as_json, render_check.rows)
         raise typer.Exit(_exit_code(rows))
@@ -58,6 +63,7 @@ def check(
         input_shapes=shapes,
         budget=budget,
         contract=contract,
+        progress=output.ProgressBars(),
     )
     output.emit(
         told, as_json, lambda console, value: render_check.forecast(console, value, operators)

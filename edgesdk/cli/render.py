@@ -60,11 +60,11 @@ def conversion(console: Console, done: Conversion) -> None:
 def artifact(console: Console, shown: Artifact, all_tensors: bool = False) -> None:
     """Sizes, precisions and errors of a converted model."""
     plan = shown.plan
-    before, after = shown.file("float").size_bytes, shown.file("model").size_bytes
+    before, after = shown.file("float").size_bytes, shown.loaded_bytes
     _line(
         console,
         f"{plan.model_name} for {plan.target_id} ({plan.runtime.name}): "
-        f"{format_bytes(before)} float, {format_bytes(after)} INT8 ({after / before:.2f}x)",
+        f"{format_bytes(before)} float, {format_bytes(after)} {plan.precision} ({after / before:.2f}x)",
     )
     _precisions(console, shown.operators)
     render_check.placement(console, shown)

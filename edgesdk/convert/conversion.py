@@ -7,6 +7,7 @@ the cache key: a directory that already holds it, with every file's hash as reco
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from device_agent.manifest import Port
 from device_agent.runtimes.tensors import quantize
+from edgesdk.convert.bringing import bring
 from edgesdk.convert.placement import place
 from edgesdk.convert.toolchains import Backend, Compiled, Description, Toolchain, toolchains
 from edgesdk.data.samples import Sample, Samples
@@ -40,6 +42,8 @@ _MODEL_STEM = "model"
 _REDUCED = frozenset({"int8", "int16", "float16"})
 COMPARED_SAMPLES = 8
 """Samples over which INT8 and float activations are compared, and the most golden vectors."""
+PROBES = 4
+"""Samples on which a model that is brought to another format is run before and after."""
 GOLDEN_SHARE = 0.1
 """Golden vectors travel in every package: at most this share of the model's bytes, at least one."""
 
@@ -150,18 +154,18 @@ def _build(
     progress: Progress,
 ) -> Artifact:
     backend = toolchain.load_backend()
-    float_path, quantized_path = (
-        work / FLOAT_FILE,
-        work / f"{_MODEL_STEM}.{toolchain.suffix or toolchain.reads}",
-    )
-    backend.prepare(model.path, plan, float_path)
+    float_path = work / FLOAT_FILE
+    quantized_path = work / f"{_MODEL_STEM}.{toolchain.suffix or toolchain.reads}"
+    compared = calibration.head(COMPARED_SAMPLES)
+    with tempfile.TemporaryDirectory() as scratch:
+        brought = bring(model, toolchain.reads, compared[:PROBES], Path(scratch), progress)
+        backend.prepare(brought.path, plan, float_path)
     with progress.task("calibrating and converting", calibration.count) as advance:
         backend.convert(float_path, plan, calibration.stream, quantized_path, advance)
     compiled = _compiled(toolchain, quantized_path, plan, work, progress)
     # After the compiler, whose account of the operators a backend may have to read.
     description = backend.describe(quantized_path)
     _require_reduced(description, plan, model)
-    compared = calibration.head(COMPARED_SAMPLES)
     with progress.task("comparing with the float model", 1) as advance:
         errors = backend.compare(float_path, quantized_path, compared)
         advance(1)
@@ -180,6 +184,7 @@ def _build(
         working_set_bytes=description.working_set_bytes,
         golden=golden,
         compilation=compiled.account,
+        lowering=brought.account,
         forecast=_forecast(quantized_path, target),
     )
 

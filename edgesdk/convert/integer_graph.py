@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgesdk.convert.int8_forms import INT8_FORMS
-from edgesdk.convert.quantities import activations
+from edgesdk.convert.operands import activations
 from edgesdk.models.graph import Graph, GraphOperator
 
 _FLOAT = "float32"

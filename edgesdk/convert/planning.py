@@ -10,7 +10,8 @@ from typing import Literal
 from edgesdk.convert.toolchains import Toolchain, is_installed, toolchains
 from edgesdk.data.samples import Samples
 from edgesdk.errors import IncompatibleTarget, ModelError, ToolchainMissing, UsageError
-from edgesdk.models.types import Model
+from edgesdk.models.bridges import BRIDGES, Bridge
+from edgesdk.models.types import Format, Model
 from edgesdk.serial import digest
 from edgesdk.targets.types import Precision, Runtime, Scheme, Target
 from edgesdk.values.plan import ConversionPlan
@@ -32,16 +33,27 @@ class Chain:
     Args:
         runtime: the target's, that runs the result.
         io: dtype of the result's inputs and outputs.
+        bridge: what brings the model to the format that the toolchain reads; None where it is.
     """
 
     toolchain: Toolchain
     runtime: Runtime
     precision: Precision
     io: PortDType
+    bridge: Bridge | None = None
+
+    def versions(self) -> dict[str, str]:
+        """Versions of all that the result depends on.
+
+        Raises:
+            ToolchainMissing: one of them is not installed.
+        """
+        found = {} if self.bridge is None else self.bridge.versions()
+        return found | self.toolchain.versions()
 
 
 def choose_chain(
-    model_format: str,
+    model_format: Format,
     target: Target,
     recipe: Recipe,
     available: Sequence[Toolchain] | None = None,
@@ -57,10 +69,11 @@ def choose_chain(
             pattern.
     """
     every = toolchains() if available is None else available
-    toolchain, runtime = _choose(model_format, target, every)
+    way = _choose(model_format, target, every)
     _require_patterns(recipe)
-    precision = _precision(recipe, target, toolchain)
-    return Chain(toolchain, runtime, precision, _io(recipe, toolchain, precision))
+    precision = _precision(recipe, target, way.toolchain)
+    io = _io(recipe, way.toolchain, precision)
+    return Chain(way.toolchain, way.runtime, precision, io, way.bridge)
 
 
 def plan_conversion(
@@ -93,7 +106,7 @@ def plan_conversion(
         target_id=target.id,
         target_architecture=target.architecture,
         working_format=toolchain.reads,
-        bridge="",
+        bridge="" if chain.bridge is None else chain.bridge.tool,
         backend=toolchain.name,
         quantizer=_quantizer(recipe, toolchain),
         runtime=chain.runtime,
@@ -108,29 +121,48 @@ def plan_conversion(
         rules_sha256=digest(target.operators),
         calibration_sha256=calibration.sha256,
         calibration_samples=calibration.count,
-        toolchain=toolchain.versions(),
+        toolchain=chain.versions(),
     )
 
 
-def _choose(
-    model_format: str, target: Target, available: Sequence[Toolchain]
-) -> tuple[Toolchain, Runtime]:
-    readers = [toolchain for toolchain in available if toolchain.reads == model_format]
-    for runtime in target.runtimes:
-        for toolchain in readers:
-            if toolchain.runtime == runtime.name:
-                return toolchain, runtime
-    runs = " and ".join(runtime.name for runtime in target.runtimes)
-    takes = sorted(
-        f".{toolchain.reads}"
+@dataclass(frozen=True, slots=True)
+class _Way:
+    toolchain: Toolchain
+    runtime: Runtime
+    bridge: Bridge | None
+
+
+def _choose(model_format: Format, target: Target, available: Sequence[Toolchain]) -> _Way:
+    """The first way whose parts are all installed, those without a bridge before the others.
+
+    Where none is, the first; what it lacks is said when it is needed.
+    """
+    ways = [
+        _Way(toolchain, runtime, BRIDGES.get((model_format, toolchain.reads)))
+        for runtime in target.runtimes
         for toolchain in available
-        if toolchain.runtime in {runtime.name for runtime in target.runtimes}
-    )
-    export = f"export the model to {' or '.join(takes)}, or " if takes else ""
+        if toolchain.runtime == runtime.name
+        if toolchain.reads == model_format or (model_format, toolchain.reads) in BRIDGES
+    ]
+    ways.sort(key=lambda way: way.bridge is not None)
+    if ways:
+        return next((way for way in ways if _is_ready(way)), ways[0])
+    runs = " and ".join(runtime.name for runtime in target.runtimes)
     raise IncompatibleTarget(
-        f"{target.id} runs {runs} models, which a .{model_format} model does not convert to",
-        hint=f"{export}choose another target (edgesdk target ls)",
+        f"{target.id} runs {runs} models, which a {model_format} model does not convert to",
+        hint="choose another target (edgesdk target ls); docs/inputs.md says what goes where",
     )
+
+
+def _is_ready(way: _Way) -> bool:
+    """Whether its bridge is installed; a direct way is taken in any case."""
+    if way.bridge is None:
+        return True
+    try:
+        way.bridge.versions()
+    except ToolchainMissing:
+        return False
+    return True
 
 
 def _require_float32(model: Model) -> None:
@@ -178,7 +210,8 @@ def _scheme(scheme: Scheme, precision: Precision) -> Scheme:
 
 def _quantizer(recipe: Recipe, toolchain: Toolchain) -> Quantizer | None:
     if recipe.quantizer is None:
-        return next((name for name in toolchain.quantizers if is_installed(name)), None)
+        fitting = [name for name in toolchain.quantizers if _fits(name, recipe)]
+        return next((name for name in fitting if is_installed(name)), None)
     if recipe.quantizer not in toolchain.quantizers:
         known = ", ".join(toolchain.quantizers) or "none to choose from"
         raise UsageError(
@@ -190,6 +223,12 @@ def _quantizer(recipe: Recipe, toolchain: Toolchain) -> Quantizer | None:
             hint=f"install it with: pip install {recipe.quantizer}, or leave the choice open",
         )
     return recipe.quantizer
+
+
+def _fits(quantizer: Quantizer, recipe: Recipe) -> bool:
+    """AIMET's export of mixed precision does not run on the HTP, and its ranges are its own."""
+    mixed = bool(recipe.keep_float or recipe.overrides)
+    return quantizer == "onnxruntime" or (not mixed and recipe.range_method in ("minmax", "mse"))
 
 
 def _io(recipe: Recipe, toolchain: Toolchain, precision: Precision) -> PortDType:

@@ -38,17 +38,31 @@ on it holds: what is not known is no reason to keep an operator off a unit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from edgesdk.convert.axes import (
+    BATCHED_RANK,
+    axes,
+    axes_batch,
+    axes_depth_odd,
+    leading_ones,
+    slice_strides,
+)
+from edgesdk.convert.operands import (
+    activations,
+    constants,
+    first_output,
+    input_at,
+    known_shapes,
+    outputs,
+    variable_inputs,
+)
 from edgesdk.models.graph import Graph, GraphOperator, GraphTensor
 from edgesdk.targets.quantities import ATTRIBUTE
 
 Value = float | str | bool | tuple[int | float | str, ...] | None
 Quantity = Callable[[GraphOperator, Graph], Value]
-
-BATCHED_RANK: Final = 4
-"""From so many dimensions on the outermost one counts pictures, not places in one."""
 
 
 def quantity(name: str, operator: GraphOperator, graph: Graph) -> Value:
@@ -62,44 +76,6 @@ def quantity(name: str, operator: GraphOperator, graph: Graph) -> Value:
     return TABLE[name](operator, graph)
 
 
-def activations(operator: GraphOperator, graph: Graph) -> tuple[GraphTensor, ...]:
-    """Inputs and outputs whose values are not in the file."""
-    return (*variable_inputs(operator, graph), *outputs(operator, graph))
-
-
-def variable_inputs(operator: GraphOperator, graph: Graph) -> tuple[GraphTensor, ...]:
-    """Inputs whose values are not in the file."""
-    return tuple(tensor for tensor in _inputs(operator, graph) if not tensor.constant)
-
-
-def outputs(operator: GraphOperator, graph: Graph) -> tuple[GraphTensor, ...]:
-    """Outputs that are given."""
-    return tuple(graph.tensors[index] for index in operator.outputs if index >= 0)
-
-
-def constants(operator: GraphOperator, graph: Graph) -> tuple[GraphTensor, ...]:
-    """Inputs whose values are in the file."""
-    return tuple(tensor for tensor in _inputs(operator, graph) if tensor.constant)
-
-
-def _inputs(operator: GraphOperator, graph: Graph) -> Iterator[GraphTensor]:
-    return (graph.tensors[index] for index in operator.inputs if index >= 0)
-
-
-def _input(operator: GraphOperator, graph: Graph, position: int = 0) -> GraphTensor | None:
-    if position >= len(operator.inputs) or operator.inputs[position] < 0:
-        return None
-    return graph.tensors[operator.inputs[position]]
-
-
-def _output(operator: GraphOperator, graph: Graph) -> GraphTensor | None:
-    return next(iter(outputs(operator, graph)), None)
-
-
-def _shapes(tensors: tuple[GraphTensor, ...]) -> list[tuple[int, ...]]:
-    return [tensor.shape for tensor in tensors if tensor.shape is not None]
-
-
 def _inner_rank(shape: tuple[int, ...]) -> int:
     first = next((axis for axis, size in enumerate(shape) if size != 1), len(shape))
     return len(shape) - first
@@ -110,7 +86,9 @@ def _largest(values: list[int]) -> float | None:
 
 
 def _elements(tensors: tuple[GraphTensor, ...]) -> float | None:
-    return _largest([math.prod(shape) for shape in _shapes(tensors) if min(shape, default=1) >= 0])
+    return _largest(
+        [math.prod(shape) for shape in known_shapes(tensors) if min(shape, default=1) >= 0]
+    )
 
 
 def _static(operator: GraphOperator, graph: Graph) -> Value:
@@ -119,7 +97,7 @@ def _static(operator: GraphOperator, graph: Graph) -> Value:
 
 
 def _batch(operator: GraphOperator, graph: Graph) -> Value:
-    shapes = _shapes(activations(operator, graph))
+    shapes = known_shapes(activations(operator, graph))
     return _largest([shape[0] for shape in shapes if len(shape) >= BATCHED_RANK])
 
 
@@ -132,7 +110,7 @@ def _nonzero_constants(operator: GraphOperator, graph: Graph) -> Value:
 
 
 def _weight_rank(operator: GraphOperator, graph: Graph) -> Value:
-    weights = _input(operator, graph, 1)
+    weights = input_at(operator, graph, 1)
     return None if weights is None or weights.shape is None else len(weights.shape)
 
 
@@ -143,7 +121,7 @@ def _kernel_elements(operator: GraphOperator, graph: Graph) -> Value:
     kernel = operator.attributes.get("kernel_shape")
     if isinstance(kernel, tuple):
         return math.prod(size for size in kernel if isinstance(size, int))
-    weights = _input(operator, graph, 1)
+    weights = input_at(operator, graph, 1)
     if weights is None or weights.shape is None or len(weights.shape) != BATCHED_RANK:
         return None
     return math.prod(weights.shape[2:] if graph.format == "onnx" else weights.shape[1:3])
@@ -160,7 +138,7 @@ def _dilations(operator: GraphOperator) -> tuple[int, ...]:
 def _groups(operator: GraphOperator, graph: Graph) -> Value:
     if graph.format == "onnx":
         return _number(operator.attributes.get("group", 1))
-    source, weights = _input(operator, graph), _input(operator, graph, 1)
+    source, weights = input_at(operator, graph), input_at(operator, graph, 1)
     shapes = [tensor.shape for tensor in (source, weights) if tensor is not None and tensor.shape]
     if operator.type != "CONV_2D" or len(shapes) != 2 or not shapes[1][-1]:
         return None
@@ -173,7 +151,7 @@ def _number(value: object) -> float | None:
 
 def _scales(operator: GraphOperator, graph: Graph) -> tuple[float, float] | None:
     """Output by input size of height and width."""
-    source, result = _input(operator, graph), _output(operator, graph)
+    source, result = input_at(operator, graph), first_output(operator, graph)
     shapes = [tensor.shape for tensor in (source, result) if tensor is not None and tensor.shape]
     if len(shapes) != 2 or any(len(shape) != BATCHED_RANK or min(shape) < 1 for shape in shapes):
         return None
@@ -195,70 +173,8 @@ def _larger_scale(operator: GraphOperator, graph: Graph) -> Value:
     return None if scales is None else max(scales)
 
 
-def _axes(operator: GraphOperator, graph: Graph) -> tuple[int, ...] | None:
-    """Axes that an operator works along, not negative; None where the file does not say."""
-    source = _input(operator, graph)
-    rank = len(source.shape) if source is not None and source.shape is not None else None
-    found = _given_axes(operator, graph)
-    if rank is None or found is None:
-        return None
-    return tuple(sorted({axis % rank if rank else 0 for axis in found}))
-
-
-_AXES_BEHIND = frozenset({"MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "EXPAND_DIMS"})
-"""TFLite types whose second input has the axes."""
-
-
-def _given_axes(operator: GraphOperator, graph: Graph) -> tuple[int, ...] | None:
-    for name in ("axis", "axes", "squeeze_dims"):
-        value = operator.attributes.get(name)
-        if isinstance(value, tuple):
-            return tuple(int(axis) for axis in value)
-        if isinstance(value, int):
-            return (value,)
-    behind = operator.type in _AXES_BEHIND or operator.type.startswith("Reduce")
-    position = 0 if operator.type == "SPLIT" else 1 if behind else None
-    tensor = None if position is None else _input(operator, graph, position)
-    return tuple(int(axis) for axis in tensor.values) if tensor and tensor.values else None
-
-
-def _axes_batch(operator: GraphOperator, graph: Graph) -> Value:
-    position = 1 if operator.type == "SPLIT" else 0
-    source = _input(operator, graph, position)
-    if source is None or source.shape is None or len(source.shape) < BATCHED_RANK:
-        return None
-    if operator.type in ("PAD", "PADV2", "MIRROR_PAD"):
-        amounts = _input(operator, graph, 1)
-        return any(amounts.values[:2]) if amounts is not None and amounts.values else None
-    axes = _given_axes(operator, graph)
-    return None if axes is None else 0 in (axis % len(source.shape) for axis in axes)
-
-
-def _axes_depth_odd(operator: GraphOperator, graph: Graph) -> Value:
-    axes, source = _axes(operator, graph), _input(operator, graph)
-    if axes is None or source is None or not source.shape or graph.format == "onnx":
-        return None
-    return len(source.shape) - 1 in axes and source.shape[-1] % 4 != 0
-
-
-def _slice_strides(operator: GraphOperator, graph: Graph) -> Value:
-    tensor = _input(operator, graph, 4 if graph.format == "onnx" else 3)
-    if tensor is None or not tensor.values:
-        return None
-    return 1 if set(tensor.values) == {1} else tuple(int(stride) for stride in tensor.values)
-
-
-def _leading_ones(operator: GraphOperator, graph: Graph) -> Value:
-    source = _input(operator, graph)
-    if source is None or source.shape is None:
-        return None
-    axes = _axes(operator, graph) or ()
-    dropped = axes or tuple(axis for axis, size in enumerate(source.shape) if size == 1)
-    return dropped == tuple(range(len(dropped)))
-
-
 def _input_depth(operator: GraphOperator, graph: Graph) -> Value:
-    source = _input(operator, graph)
+    source = input_at(operator, graph)
     if source is None or not source.shape or graph.format == "onnx":
         return None
     return source.shape[-1]
@@ -277,17 +193,17 @@ TABLE: Final[Mapping[str, Quantity]] = {
     "version": lambda operator, graph: operator.version,
     "opset": lambda operator, graph: operator.version,
     "domain": lambda operator, graph: operator.domain,
-    "input_dtype": lambda operator, graph: _dtype(_input(operator, graph)),
-    "output_dtype": lambda operator, graph: _dtype(_output(operator, graph)),
+    "input_dtype": lambda operator, graph: _dtype(input_at(operator, graph)),
+    "output_dtype": lambda operator, graph: _dtype(first_output(operator, graph)),
     "static": _static,
     "rank": lambda operator, graph: _largest(
-        [len(shape) for shape in _shapes(activations(operator, graph))]
+        [len(shape) for shape in known_shapes(activations(operator, graph))]
     ),
     "inner_rank": lambda operator, graph: _largest(
-        [_inner_rank(shape) for shape in _shapes(activations(operator, graph))]
+        [_inner_rank(shape) for shape in known_shapes(activations(operator, graph))]
     ),
     "output_inner_rank": lambda operator, graph: _largest(
-        [_inner_rank(shape) for shape in _shapes(outputs(operator, graph))]
+        [_inner_rank(shape) for shape in known_shapes(outputs(operator, graph))]
     ),
     "batch": _batch,
     "elements": lambda operator, graph: _elements(activations(operator, graph)),
@@ -298,7 +214,7 @@ TABLE: Final[Mapping[str, Quantity]] = {
     "constant_parameters": _constant_parameters,
     "nonzero_constants": _nonzero_constants,
     "constant_inner_rank": lambda operator, graph: _largest(
-        [_inner_rank(shape) for shape in _shapes(constants(operator, graph))]
+        [_inner_rank(shape) for shape in known_shapes(constants(operator, graph))]
     ),
     "weight_rank": _weight_rank,
     "kernel_elements": _kernel_elements,
@@ -308,11 +224,11 @@ TABLE: Final[Mapping[str, Quantity]] = {
     "scale_height": _scale(0),
     "scale_width": _scale(1),
     "scale": _larger_scale,
-    "axes": _axes,
-    "axes_batch": _axes_batch,
-    "axes_depth_odd": _axes_depth_odd,
-    "slice_strides": _slice_strides,
-    "leading_ones": _leading_ones,
+    "axes": axes,
+    "axes_batch": axes_batch,
+    "axes_depth_odd": axes_depth_odd,
+    "slice_strides": slice_strides,
+    "leading_ones": leading_ones,
     "input_depth": _input_depth,
     "inputs_beside_constants": _inputs_beside_constants,
 }

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from edgesdk.convert.forecast import Limits, Subject, forecast
 from edgesdk.convert.planning import Chain, choose_chain
 from edgesdk.convert.sizing import FileSize
-from edgesdk.errors import IncompatibleTarget, ModelError, ToolchainMissing, UsageError
+from edgesdk.errors import ConversionError, IncompatibleTarget, ToolchainMissing, UsageError
+from edgesdk.models.bridges import LoweredFormat
+from edgesdk.models.lowering import lower
+from edgesdk.models.opening import format_of, open_model
 from edgesdk.models.reading import read_graph
+from edgesdk.models.types import Format
 from edgesdk.package.budget import resolve_budget
+from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import list_targets, load_target
 from edgesdk.targets.types import BudgetText, Contract, Target
 from edgesdk.values.forecast import Forecast, Refusal
 from edgesdk.values.recipe import Recipe
 
 InputShapes = Mapping[str, tuple[int, ...]]
-_LOWERED_FIRST = (".keras", ".h5", ".pt2", ".pt", ".pth")
+_READABLE: tuple[LoweredFormat, ...] = ("onnx", "tflite")
 
 
 def check(
@@ -30,11 +37,12 @@ def check(
     input_shapes: InputShapes | None = None,
     budget: tuple[BudgetText, ...] = (),
     contract: tuple[Contract, ...] = (),
+    progress: Progress | None = None,
 ) -> Forecast:
     """Forecast placement, sizes and memory of a model on a target; nothing is converted.
 
     Args:
-        model: an `.onnx` or `.tflite` file, in float or quantized.
+        model: whatever `convert` takes; an `.onnx` or `.tflite` file may be quantized, too.
         target: a target id, or the path of a descriptor.
         input_shapes: fixed shapes for dynamic inputs.
         budget: on top of the target's, the last one winning.
@@ -46,8 +54,8 @@ def check(
     """
     descriptor = load_target(target)
     asked = _Asked(recipe or Recipe(), budget, contract)
-    subject = _subject(model, input_shapes or {})
-    chain = choose_chain(subject.graph.format, descriptor, asked.recipe)
+    chain = choose_chain(format_of(model), descriptor, asked.recipe)
+    subject = _subject(model, chain.toolchain.reads, input_shapes or {}, progress or Silent())
     return _forecast(subject, descriptor, chain, asked)
 
 
@@ -58,6 +66,7 @@ def check_all(
     input_shapes: InputShapes | None = None,
     budget: tuple[BudgetText, ...] = (),
     contract: tuple[Contract, ...] = (),
+    progress: Progress | None = None,
 ) -> tuple[Forecast | Refusal, ...]:
     """`check` against every built-in target, by id; a target that it cannot go to is a refusal.
 
@@ -65,8 +74,17 @@ def check_all(
         EdgeSDKError: the model cannot be read.
     """
     asked = _Asked(recipe or Recipe(), budget, contract)
-    subject = _subject(model, input_shapes or {})
-    return tuple(_forecast_or_refusal(subject, target, asked) for target in list_targets())
+    model_format = format_of(model)
+
+    @cache
+    def subject(reads: LoweredFormat) -> Subject:
+        return _subject(model, reads, input_shapes or {}, progress or Silent())
+
+    if model_format in _READABLE:
+        subject(model_format)  # so that a broken file is an error, and not as many refusals
+    return tuple(
+        _forecast_or_refusal(subject, model_format, target, asked) for target in list_targets()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +94,17 @@ class _Asked:
     contract: tuple[Contract, ...]
 
 
-def _forecast_or_refusal(subject: Subject, target: Target, asked: _Asked) -> Forecast | Refusal:
+def _forecast_or_refusal(
+    subject: Callable[[LoweredFormat], Subject],
+    model_format: Format,
+    target: Target,
+    asked: _Asked,
+) -> Forecast | Refusal:
     try:
-        chain = choose_chain(subject.graph.format, target, asked.recipe)
-    except (IncompatibleTarget, UsageError) as error:
+        chain = choose_chain(model_format, target, asked.recipe)
+        return _forecast(subject(chain.toolchain.reads), target, chain, asked)
+    except (IncompatibleTarget, UsageError, ToolchainMissing, ConversionError) as error:
         return Refusal(target.id, error.message, error.hint)
-    return _forecast(subject, target, chain, asked)
 
 
 def _forecast(subject: Subject, target: Target, chain: Chain, asked: _Asked) -> Forecast:
@@ -108,21 +131,33 @@ def resolve_contract(*layers: Contract) -> Contract:
 
 def _missing(chain: Chain) -> tuple[str, ...]:
     try:
-        chain.toolchain.versions()
+        chain.versions()
     except ToolchainMissing as error:
         return (f"to convert it here: {error.message}; {error.hint}",)
     return ()
 
 
-def _subject(model: Path | str, input_shapes: InputShapes) -> Subject:
+def _subject(
+    model: Path | str, reads: LoweredFormat, input_shapes: InputShapes, progress: Progress
+) -> Subject:
+    """The model as it is, where we read its format; else as its own toolkit brings it to `reads`.
+
+    ONNX that becomes TFLite is read as it is: what its operators become is known.
+    """
     path = Path(model)
-    if path.suffix in _LOWERED_FIRST or path.is_dir() or ":" in path.name:
-        raise ModelError(
-            f"found {path.name}, whose operators are known only once its own toolkit has exported "
-            "it; expected an .onnx or .tflite file",
-            hint="export it to ONNX or TFLite and check the exported file",
-        )
+    if format_of(path) in _READABLE:
+        subject = _read(path, path.stem, input_shapes)
+        known = format_of(path) in ("onnx", reads) or subject.graph.is_quantized
+        if known:
+            return subject
+    opened = open_model(model, input_shapes)
+    with tempfile.TemporaryDirectory() as folder:
+        lowered = lower(opened, reads, (), Path(folder), progress)
+        return _read(lowered.path, opened.name, {})
+
+
+def _read(path: Path, name: str, input_shapes: InputShapes) -> Subject:
     graph = read_graph(path, input_shapes)
     stored_bytes = path.stat().st_size
     packed_bytes = len(zlib.compress(path.read_bytes())) if graph.is_quantized else None
-    return Subject(path.stem, graph, FileSize(stored_bytes, packed_bytes))
+    return Subject(name, graph, FileSize(stored_bytes, packed_bytes))

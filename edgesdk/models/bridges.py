@@ -156,8 +156,5 @@ def find_bridge(source: Format, to: LoweredFormat) -> Bridge:
         IncompatibleTarget: there is none.
     """
     if (source, to) not in BRIDGES:
-        raise IncompatibleTarget(
-            f"found a {source} model, which nothing here brings to {to}",
-            hint=f"it is brought to {', '.join(b.to for b in BRIDGES.values() if b.source == source)}",
-        )
+        raise IncompatibleTarget(f"found a {source} model, which nothing here brings to {to}")
     return BRIDGES[source, to]

@@ -159,7 +159,7 @@ def _write_probes(model: Model, probes: Sequence[Mapping[str, Array]], path: Pat
 
 
 def _prepared(task: Task, model: Model, scratch: Path) -> Task:
-    """The task on a file whose input shapes are the model's, where the converter cannot set them."""
+    """The task on a file of the model's shapes, where the converter cannot set them."""
     if model.format != "onnx":
         return task
     writer = importlib.import_module(_EDGES["onnx"][0])

@@ -40,14 +40,13 @@ _FORMATS = {
     ".onnx": _Format("edgesdk.models.formats.onnx", "edgesdk[onnx]"),
     ".tflite": _Format("edgesdk.models.formats.tflite", "edgesdk[litert]"),
 }
-
-
 _DESCRIBED: Mapping[str, Format] = {
     ".keras": "keras",
     ".h5": "keras",
     ".hdf5": "keras",
     ".pt2": "torch",
 }
+_KNOWN: Mapping[str, Format] = {".onnx": "onnx", ".tflite": "tflite", **_DESCRIBED}
 _SAVED_MODEL = "saved_model.pb"
 _PICKLES = (".pt", ".pth", ".pkl", ".ckpt")
 
@@ -68,19 +67,32 @@ def open_model(path: Path | str, input_shapes: InputShapes | None = None) -> Mod
     """
     path = Path(path)
     shapes = input_shapes or {}
+    model_format = format_of(path)
     if is_factory(path):
         return open_factory(str(path), shapes)
+    if path.is_file() and path.stat().st_size == 0:
+        raise ModelError(f"{path} is empty, expected a {path.suffix} model")
+    if path.suffix in _FORMATS:
+        return _reader(_FORMATS[path.suffix]).open_model(path, shapes)
+    return open_described(path, model_format, shapes)
+
+
+def format_of(path: Path | str) -> Format:
+    """The format of a model, by its name; nothing is opened.
+
+    Raises:
+        ModelError: missing, or of an unknown format.
+    """
+    path = Path(path)
+    if is_factory(path):
+        return "torch"
     if (path / _SAVED_MODEL).is_file():
-        return open_described(path, "savedmodel", shapes)
+        return "savedmodel"
     if not path.is_file():
         raise _nothing_usable(path)
-    if path.suffix not in {*_FORMATS, *_DESCRIBED}:
+    if path.suffix not in _KNOWN:
         raise _unknown_format(path)
-    if path.stat().st_size == 0:
-        raise ModelError(f"{path} is empty, expected a {path.suffix} model")
-    if path.suffix in _DESCRIBED:
-        return open_described(path, _DESCRIBED[path.suffix], shapes)
-    return _reader(_FORMATS[path.suffix]).open_model(path, shapes)
+    return _KNOWN[path.suffix]
 
 
 def _nothing_usable(path: Path) -> ModelError:
@@ -106,7 +118,7 @@ def _unknown_format(path: Path) -> ModelError:
         )
     return ModelError(
         f"{path.name} has the suffix {path.suffix or '(none)'!r}, "
-        f"expected one of {', '.join((*_FORMATS, *_DESCRIBED))}",
+        f"expected one of {', '.join(_KNOWN)}",
         hint="export the model to one of these, or give the folder of a SavedModel",
     )
 

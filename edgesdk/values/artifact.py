@@ -167,6 +167,11 @@ class Artifact:
         """The file with that role."""
         return next(file for file in self.files if file.role == role)
 
+    @property
+    def loaded_bytes(self) -> int:
+        """Of the files that the device loads."""
+        return sum(file.size_bytes for file in self.files if file.role in ("model", "companion"))
+
     def has(self, role: Role) -> bool:
         """There is a file with that role."""
         return any(file.role == role for file in self.files)

@@ -104,6 +104,7 @@ def test_both_quantizers_write_the_same_kind_of_entries(path: Path) -> None:
         ({"overrides": (Override("w8a16", type="Gemm"),)}, "overrides or keep_float"),
         ({"keep_float": ("g_linear",)}, "overrides or keep_float"),
         ({"range_method": "entropy"}, "the method entropy"),
+        ({"range_method": "percentile"}, "the method percentile"),
     ],
 )
 def test_what_aimet_does_not_make_is_refused_with_the_way_out(

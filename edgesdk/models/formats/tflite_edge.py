@@ -34,7 +34,8 @@ def name_edges(path: Path, inputs: Edge, outputs: Edge) -> None:
     graph = model.subgraphs[0]
     found_inputs = _found(_names(model, graph.inputs, "inputs"), inputs, "input")
     found_outputs = _found(_names(model, graph.outputs, "outputs"), outputs, "output")
-    _rename(graph, [*zip(found_inputs, inputs), *zip(found_outputs, outputs)])
+    found = [*found_inputs, *found_outputs]
+    _rename(graph, list(zip(found, [*inputs, *outputs], strict=True)))
     graph.inputs = np.asarray(found_inputs, np.int32)
     graph.outputs = np.asarray(found_outputs, np.int32)
     model.signatureDefs = [_signature(found_inputs, inputs, found_outputs, outputs)]

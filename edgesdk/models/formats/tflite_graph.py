@@ -165,10 +165,10 @@ def _options(content: bytes, table: Table, kind: str) -> Iterator[tuple[str, Att
     options.Init(content, table.Pos)
     for field in vars(getattr(schema, f"{kind}T")()):
         accessor = field[0].upper() + field[1:]
-        vector = getattr(options, f"{accessor}AsNumpy", None)
-        value = vector() if vector is not None else getattr(options, accessor)()
+        listed = getattr(options, f"{accessor}AsNumpy", None)
+        value = listed() if listed is not None else getattr(options, accessor)()
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", field).lower()
-        if vector is not None:
+        if listed is not None:
             yield name, vector(value)
         elif isinstance(value, bytes):
             yield name, text(value)

@@ -20,7 +20,8 @@ def seen(samples: int = 3, histograms: bool = True, complete: bool = True) -> Se
     found = Seen.nothing(("a", "b/c"), histograms)
     random = np.random.default_rng(0)
     for _ in range(samples):
-        found.add({name: random.normal(size=50).astype(np.float32) for name in found.tensors})
+        values = {n: random.normal(size=50).astype(np.float32) for n in found.tensors}
+        found.add(found.summaries(values))
     found.complete = complete
     return found
 
@@ -41,8 +42,8 @@ def test_what_comes_back_goes_on_as_if_nothing_had_been() -> None:
     values = {name: np.array([9, -7], np.float32) for name in ("a", "b/c")}
     through, straight = from_bytes(to_bytes(seen())), seen()
     assert through is not None
-    through.add(values)
-    straight.add(values)
+    through.add(through.summaries(values))
+    straight.add(straight.summaries(values))
     assert to_bytes(through) == to_bytes(straight)
 
 
@@ -144,4 +145,4 @@ def test_not_a_number_names_tensor_and_sample() -> None:
     found = seen(samples=4)
     values = np.array([1, np.nan], np.float32)
     with pytest.raises(ConversionError, match=r"'b/c' .* is not a number on calibration sample 5"):
-        found.add({"a": np.zeros(2, np.float32), "b/c": values})
+        found.add(found.summaries({"a": np.zeros(2, np.float32), "b/c": values}))

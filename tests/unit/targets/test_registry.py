@@ -65,10 +65,31 @@ def test_weights_are_int8_symmetric_per_channel(target: Target) -> None:
 
 
 @every_target
-def test_activations_are_int8_asymmetric_per_tensor(target: Target) -> None:
+def test_activations_are_int8_per_tensor_and_symmetric_for_tensorrt_only(target: Target) -> None:
     activations = target.quantization.activations
-    assert (activations.bits, activations.symmetric) == (8, False)
+    on_tensorrt = [runtime.name for runtime in target.runtimes] == ["tensorrt"]
+    assert (activations.bits, activations.symmetric) == (8, on_tensorrt)
     assert activations.granularity == "per-tensor"
+
+
+@every_target
+def test_every_unit_with_rules_is_one_of_its_units_and_the_cpu_has_none(target: Target) -> None:
+    units = {unit.id: unit.kind for unit in target.compute_units}
+    assert {units[id_] for id_ in target.operators} <= {"npu", "gpu"}
+
+
+@every_target
+def test_the_accelerator_comes_before_the_cpu(target: Target) -> None:
+    kinds = [unit.kind == "cpu" for unit in target.compute_units]
+    assert kinds == sorted(kinds)
+
+
+def test_the_catalogue_has_at_least_30_targets_in_five_families() -> None:
+    targets = [load_target(name) for name in target_ids()]
+    assert len(targets) >= 30
+    assert {target.family for target in targets} == {
+        *("arm-cpu", "coral", "jetson", "qualcomm", "x86-cpu"),
+    }
 
 
 @every_target

@@ -43,7 +43,7 @@ def _is_int8(graph: Any, index: int) -> bool:
 
 
 def _port(graph: Any, index: int) -> int:
-    """Add the uint8 form of a tensor; it has the same name, which `name_tensors` leaves to ports."""
+    """Add the uint8 form of a tensor, with the same name: `name_tensors` leaves it to ports."""
     port = copy.deepcopy(graph.tensors[index])
     port.type = _TYPES.UINT8
     port.quantization.zeroPoint = [int(point) + _SHIFT for point in port.quantization.zeroPoint]

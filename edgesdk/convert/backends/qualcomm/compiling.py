@@ -103,7 +103,7 @@ def require_htp(plan: ConversionPlan) -> Htp:
 def _failure(ended: Ended, work: Path, plan: ConversionPlan, htp: Htp) -> ConversionError:
     if shutil.disk_usage(work).free < _NO_ROOM_BYTES:
         return ConversionError(
-            f"the disk is full: {_WHO} could not write its result beside {work.parent.name}",
+            f"the disk is full: {_WHO} could not write its result",
             details=ended.last_lines(),
             hint="free some space and run edgesdk convert again",
         )
@@ -142,9 +142,11 @@ def _checked(work: Path, htp: Htp, ended: Ended) -> Path:
     """The binary, once everything holds that must."""
     try:
         context = read_context(work / CONTEXT_FILE)
-        binary = work / context.binary
-        if context.left or not context.binary or not binary.stat().st_size:
-            raise ValueError(f"left to the CPU: {', '.join(context.left) or 'unknown'}")
+        if context.left:
+            raise ValueError(f"left to the CPU: {', '.join(context.left)}")
+        binary = work / Path(context.binary).name
+        if not context.binary.startswith("model") or not binary.stat().st_size:
+            raise ValueError(f"found the binary {context.binary!r}, expected one with something in")
         if not (work / TRACE_FILE).is_file():
             raise ValueError(f"{TRACE_FILE} is missing")
     except (OSError, ValueError) as error:

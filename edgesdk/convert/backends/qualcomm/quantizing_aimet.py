@@ -31,11 +31,10 @@ DEADLINE_S = 3600.0
 
 SCHEMES: Mapping[Method, str] = {
     "minmax": "min_max",
-    "percentile": "percentile",
-    "mse": "post_training_tf_enhanced",
+    "mse": "tf_enhanced",
 }
 """Our range methods to AIMET's names; its "tf enhanced" minimizes the squared error. It has no
-entropy method."""
+entropy method, and its percentile cannot be set from aimet-onnx."""
 
 _FLOAT, _SAMPLES, _REQUEST = "float.onnx", "samples.npys", "request.json"
 _QUANTIZED = "quantized.onnx"

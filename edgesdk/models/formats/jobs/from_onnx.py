@@ -22,7 +22,7 @@ def run(request: Request) -> Answer:
             non_verbose=True,
         )
     # It ends with SystemExit where it does not know an operator.
-    except (Exception, SystemExit) as error:  # noqa: BLE001
+    except (Exception, SystemExit) as error:
         raise _unsupported(error, request) from error
     found = sorted(folder.glob("*_float32.tflite"))
     if len(found) != 1:

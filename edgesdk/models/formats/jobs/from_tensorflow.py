@@ -88,14 +88,14 @@ def _load_keras(request: Request) -> _Network:
             f"Keras cannot load {request.label}: {first_line(error)}",
             "if it has layers of your own, export it as a SavedModel: model.export(folder)",
         ) from error
-    return _keras_network(model, request)
+    return _keras_network(model, keras, request)
 
 
-def _keras_network(model: Any, request: Request) -> _Network:
+def _keras_network(model: Any, keras: Any, request: Request) -> _Network:
     import tensorflow as tf
 
     try:
-        given, made = model.input, model.output
+        given, made = _structure(model, keras)
     except (AttributeError, ValueError) as error:
         raise Refused(
             "model",
@@ -112,6 +112,14 @@ def _keras_network(model: Any, request: Request) -> _Network:
         return list(flat)
 
     return _Network(call, inputs, _output_names(made, tf.nest.flatten(made)), model)
+
+
+def _structure(model: Any, keras: Any) -> tuple[Any, Any]:
+    """The inputs and outputs in the lists or dictionaries that the model takes and gives."""
+    if isinstance(model, keras.Sequential):
+        (given,), (made,) = model.inputs or (), model.outputs or ()
+        return given, made
+    return model.input, model.output
 
 
 def _output_names(made: Any, tensors: Sequence[Any]) -> tuple[str, ...]:
@@ -192,15 +200,13 @@ def _signature_key(request: Request) -> str:
     if _SERVING in keys:
         return _SERVING
     if len(keys) == 1:
-        return keys[0]
+        return str(keys[0])
     found = f"the {len(keys)} signatures {', '.join(keys)}" if keys else "no signature"
     raise Refused(
         "model",
         f"{request.label} holds {found}, expected one, or one called {_SERVING}",
-        "save it with tf.saved_model.save(model, folder, signatures=model.call.get_concrete_function(...))"
-        if not keys
-        else f"save the one to deploy as {_SERVING!r}: "
-        "tf.saved_model.save(model, folder, signatures={...})",
+        "save the function to deploy under that name: "
+        f"tf.saved_model.save(model, folder, signatures={{'{_SERVING}': function}})",
     )
 
 
@@ -286,7 +292,7 @@ def _to_tflite(function: Any, network: _Network, request: Request) -> Answer:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     try:
         content = converter.convert()
-    except Exception as error:  # noqa: BLE001 - whatever the converter has, it refuses the model
+    except Exception as error:
         raise _unsupported("TFLiteConverter", "TFLite", str(error), request) from error
     Path(request.output).write_bytes(content)
     return _names(request)
@@ -322,7 +328,7 @@ def _to_onnx(function: Any, network: _Network, request: Request) -> Answer:
     ]
     try:
         proto, _ = tf2onnx.convert.from_function(function, specs, opset=_ONNX_OPSET)
-    except Exception as error:  # noqa: BLE001 - whatever the converter has, it refuses the model
+    except Exception as error:
         raise _unsupported("tf2onnx", "ONNX", str(error), request) from error
     Path(request.output).write_bytes(proto.SerializeToString())
     inputs = {_plain(value.name): value.name for value in proto.graph.input}

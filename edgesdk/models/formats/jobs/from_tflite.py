@@ -21,7 +21,7 @@ def run(request: Request) -> Answer:
 
     try:
         proto, _ = tf2onnx.convert.from_tflite(request.source, opset=_ONNX_OPSET)
-    except Exception as error:  # noqa: BLE001 - whatever the converter has, it refuses the model
+    except Exception as error:
         raise _unsupported(error, request) from error
     Path(request.output).write_bytes(proto.SerializeToString())
     return Answer(request.inputs, request.outputs)

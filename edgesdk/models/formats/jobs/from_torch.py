@@ -15,8 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .protocol import Answer, Array, Refused, Request, Tensor, first_line, fixed_shape
-from .protocol import require_known_inputs
+from .protocol import (
+    Answer,
+    Array,
+    Refused,
+    Request,
+    Tensor,
+    first_line,
+    fixed_shape,
+    require_known_inputs,
+)
 from .torch_archives import checked_copy
 
 _ONNX_OPSET = 18
@@ -61,7 +69,7 @@ def _from_file(request: Request) -> Any:
     torch.load = restricted
     try:
         return torch.export.load(str(path))
-    except Exception as error:  # noqa: BLE001 - what the file makes it raise is not documented
+    except Exception as error:
         raise Refused(
             "model",
             f"PyTorch {torch.__version__} cannot load {request.label}: {first_line(error)}",
@@ -80,7 +88,7 @@ def _from_factory(request: Request) -> Any:
     try:
         with torch.no_grad():
             return torch.export.export(module.eval(), inputs)
-    except Exception as error:  # noqa: BLE001 - the user's forward can raise anything
+    except Exception as error:
         raise Refused(
             "model",
             f"torch.export cannot export what {request.factory} makes: {first_line(error)}",
@@ -93,7 +101,7 @@ def _made(function: Any, request: Request) -> tuple[Any, tuple[Any, ...]]:
 
     try:
         made = function()
-    except Exception as error:  # noqa: BLE001 - the user's code can raise anything
+    except Exception as error:
         raise Refused(
             "model", f"{request.factory} raised {type(error).__name__}: {first_line(error)}"
         ) from error
@@ -119,7 +127,7 @@ def _function(request: Request) -> Any:
     place, _, name = request.factory.rpartition(":")
     try:
         module = _imported(place)
-    except Exception as error:  # noqa: BLE001 - the user's module can raise anything
+    except Exception as error:
         raise Refused(
             "model", f"{place} cannot be imported: {type(error).__name__}: {first_line(error)}"
         ) from error
@@ -150,12 +158,11 @@ def _edge(exported: Any, request: Request) -> Answer:
     "output_0", "output_1" and so on: a program has no names for them.
     """
     signature = exported.graph_signature
-    changed = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
-    if changed:
+    if _in_training(exported):
         raise Refused(
             "model",
-            f"{request.label} changes {', '.join(changed[:3])} when it runs, "
-            "as networks do that are still in training",
+            f"{request.label} was exported in training mode: its output depends on chance or on "
+            "the rest of the batch",
             "call model.eval() before torch.export.export",
         )
     values = {node.name: node.meta.get("val") for node in exported.graph.nodes}
@@ -169,8 +176,26 @@ def _edge(exported: Any, request: Request) -> Answer:
     )
 
 
+def _in_training(exported: Any) -> bool:
+    """It drops out, normalizes by the batch's statistics, or changes its own weights."""
+    signature = exported.graph_signature
+    if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
+        return True
+    return any(
+        _argument(node, "train", 2) is True
+        if str(node.target).startswith("aten.dropout")
+        else _argument(node, "training", 5) is True
+        for node in exported.graph.nodes
+        if str(node.target).startswith(("aten.dropout", "aten.batch_norm"))
+    )
+
+
+def _argument(node: Any, name: str, index: int) -> Any:
+    return node.kwargs.get(name, node.args[index] if index < len(node.args) else None)
+
+
 def _tensor(role: str, name: str, node: Any, values: Mapping[str, Any], request: Request) -> Tensor:
-    value = values.get(node) if isinstance(node, str) else None
+    value: Any = values.get(node) if isinstance(node, str) else None
     if not hasattr(value, "dtype"):
         raise Refused(
             "model",
@@ -248,7 +273,7 @@ def _to_onnx(program: _Program, request: Request) -> Answer:
             external_data=size > _INLINE_LIMIT_BYTES,
             verbose=False,
         )
-    except Exception as error:  # noqa: BLE001 - whatever the exporter has, it refuses the model
+    except Exception as error:
         raise _unsupported("torch.onnx.export", "ONNX", error, request) from error
     return Answer(request.inputs, request.outputs, program.edge.sha256)
 
@@ -288,7 +313,7 @@ def _to_tflite(program: _Program, request: Request) -> Answer:
     try:
         converted = litert_torch.convert(_flat(program.exported), tuple(zeros))
         converted.export(request.output)
-    except Exception as error:  # noqa: BLE001 - whatever the converter has, it refuses the model
+    except Exception as error:
         raise _unsupported("litert-torch", "TFLite", error, request) from error
     return Answer(
         tuple(Tensor(f"args_{i}", t.shape, t.dtype) for i, t in enumerate(request.inputs)),
@@ -302,7 +327,7 @@ def _flat(exported: Any) -> Any:
     import torch
     import torch.utils._pytree as pytree
 
-    class Flat(torch.nn.Module):
+    class Flat(torch.nn.Module):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:
             super().__init__()
             self.inner = exported.module()

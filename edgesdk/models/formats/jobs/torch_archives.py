@@ -118,12 +118,12 @@ def _problem(key: str, value: Any) -> Iterator[tuple[str, str]]:
             "has dynamic shapes, expected every dimension fixed",
             "export it without dynamic_shapes, with example inputs of the shapes to deploy",
         )
-    if key in ("target", "as_operator") and isinstance(value, str):
-        if not _OPERATOR.fullmatch(value):
-            yield (
-                f"uses the operator {value}, which is not PyTorch's own",
-                "replace it by operators of torch, or decompose it: program.run_decompositions()",
-            )
+    named = key in ("target", "as_operator") and isinstance(value, str)
+    if named and not _OPERATOR.fullmatch(value):
+        yield (
+            f"uses the operator {value}, which is not PyTorch's own",
+            "replace it by operators of torch, or decompose it: program.run_decompositions()",
+        )
     if key in ("in_spec", "out_spec") and isinstance(value, str):
         yield from _problems_of_spec(json.loads(value))
 
@@ -135,7 +135,7 @@ def _problems_of_spec(spec: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(spec, dict):
         if spec.get("type") not in _CONTAINERS:
             yield (
-                f"takes or gives a {spec['type']}, expected tensors, lists, tuples and dictionaries",
+                f"takes or gives a {spec['type']}, expected tensors, lists, tuples or dictionaries",
                 "wrap the module in one whose forward takes and returns tensors",
             )
         yield from _problems_of_spec(spec.get("children_spec", []))
