@@ -7,6 +7,7 @@ Pictures are NHWC here and NCHW there; the numbers are the same otherwise.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,14 @@ def to_tflite(path: Path, samples: Iterable[Array] | None) -> bytes:
     if len(shape) != 4:
         raise Untranslated(f"an input of shape {shape}")
     signature = [tf.TensorSpec(_moved(shape), tf.float32, name=source.name)]
-    function = tf.function(lambda x: _run(model.graph, x), input_signature=signature)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [function.get_concrete_function()], function
-    )
+    module = tf.Module()
+    module.run = tf.function(lambda x: _run(model.graph, x), input_signature=signature)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=module.run.get_concrete_function())
+        return _converted(tf.lite.TFLiteConverter.from_saved_model(folder), samples)
+
+
+def _converted(converter: Any, samples: Iterable[Array] | None) -> bytes:
     if samples is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([to_nhwc(each)] for each in samples)

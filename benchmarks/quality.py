@@ -3,7 +3,8 @@
 For each network: the signal to quantization noise ratio of the outputs (dB, higher is better) on
 samples that were not calibrated on, against the float model in its own runtime, after
 `edgesdk.api.convert` for one target of every toolchain, and after the toolkits' own quantizers as
-they come. Calibration data are the same for all. Inputs and outputs are float throughout.
+they come. Calibration data are the same for all. Inputs and outputs are float, but for
+ai-edge-quantizer, whose default they are not.
 
 Networks: examples/digits (trained), a MobileNetV2 with seeded random weights, and the model files
 that are given, with data as `edgesdk convert` takes them:
@@ -36,6 +37,7 @@ from calibration import Network as MobileNetV2
 from calibration import images
 
 from device_agent import runtimes
+from device_agent.manifest import Port
 from device_agent.runtimes.tensors import quantize
 from edgesdk import api
 from edgesdk.convert.toolchains import toolchains
@@ -115,11 +117,22 @@ def ours(name: str, model: str, calibration: str, scratch: Path) -> Runner:
 
 
 def loaded(runtime: str, path: Path) -> Runner:
-    """A model in the runtime that a device would have, one thread."""
+    """A model in the runtime that a device would have, one thread; integers at the edge scaled."""
     model = runtimes.load(runtime, str(path), threads=1)
-    return lambda samples: (
-        model.run([sample[port.name] for port in model.inputs]) for sample in samples
-    )
+
+    def run(samples: Samples) -> Iterator[Sequence[Array]]:
+        for sample in samples:
+            found = model.run([quantize(sample[port.name], port) for port in model.inputs])
+            yield [real(each, port) for each, port in zip(found, model.outputs, strict=True)]
+
+    return run
+
+
+def real(values: Array, port: Port) -> Array:
+    """What stored values stand for."""
+    if port.scale is None or port.zero_point is None:
+        return values
+    return (values.astype(np.float64) - port.zero_point) * port.scale
 
 
 def quantize_static(model: str, samples: Samples, scratch: Path) -> Runner:
@@ -156,10 +169,13 @@ def ai_edge_default(model: str, samples: Samples, scratch: Path) -> Runner:
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_quantizer import quantizer, recipe
 
-    (signature,) = Interpreter(model).get_signature_list()
+    signatures = list(Interpreter(model).get_signature_list())
+    if len(signatures) != 1:
+        raise NotMeasured(f"it wants one signature, the file has {len(signatures)}")
+    inputs = api.open_model(model).inputs
+    named = [{spec.names[0]: sample[spec.name] for spec in inputs} for sample in samples]
     quantizing = quantizer.Quantizer(model, recipe.static_wi8_ai8())
-    quantizing.load_quantization_recipe(recipe.static_wi8_ai8())
-    statistics = quantizing.calibrate({signature: list(samples)})
+    statistics = quantizing.calibrate({signatures[0]: named})
     quantizing.quantize(statistics).export_model(scratch / "int8.tflite")
     return loaded("litert", scratch / "int8.tflite")
 
@@ -329,9 +345,7 @@ def table(results: Sequence[Result]) -> str:
 
 def main() -> None:
     """Measure everything, one after the other."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="*", help=".onnx or .tflite files, instead of the bundled")
     parser.add_argument("--calibration", help="data to calibrate on, e.g. data.npz#calibration")
     parser.add_argument("--held-out", help="data to compare on, e.g. data.npz#test")

@@ -51,11 +51,16 @@ _CONVERTED: Mapping[Precision, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model file that was read."""
+    """A model file that was read.
+
+    Args:
+        compiled: what the file says that it keeps on chip; None where no compiler wrote it.
+    """
 
     name: str
     graph: Graph
     file: FileSize
+    compiled: CacheUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +105,13 @@ def forecast(
         inputs=graph.inputs,
         outputs=graph.outputs,
         operators=tuple(_placed(graph, placements)),
-        basis=_basis(target),
+        basis="compiled" if subject.compiled else _basis(target),
         accelerated_fraction=accelerated_fraction(placements),
         model_bytes=sizes.model_bytes,
         package_bytes=sizes.package_bytes,
         installed_bytes=sizes.installed_bytes,
         working_set_bytes=sizes.working_set_bytes,
-        cache=_cache(graph, target, placements),
+        cache=subject.compiled or _cache(graph, target, placements),
         budget=limits.budget,
         contract=limits.contract,
         broken=(
@@ -115,7 +120,7 @@ def forecast(
         ),
         notes=(
             *(text for text, breaks in told if not breaks),
-            *_notes(graph, target, chain),
+            *_notes(subject, target, chain),
         ),
     )
 
@@ -233,8 +238,11 @@ def _short(name: str) -> str:
     return name if len(name) <= _NAME_MOST else f"...{name[-_NAME_MOST:]}"
 
 
-def _notes(graph: Graph, target: Target, chain: Chain) -> Iterator[str]:
-    if target.operators:
+def _notes(subject: Subject, target: Target, chain: Chain) -> Iterator[str]:
+    graph = subject.graph
+    if subject.compiled:
+        yield "the model is compiled: placement and cache use are what the file says"
+    elif target.operators:
         yield "nothing was compiled: the placement is told from the rules of the descriptor"
     if graph.is_quantized:
         yield "the model is quantized already: sizes are those of the file, and convert refuses it"

@@ -7,6 +7,7 @@ A third party adds one with an entry point in the group `edgesdk.toolchains` tha
 from __future__ import annotations
 
 import importlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
@@ -17,8 +18,10 @@ import numpy.typing as npt
 
 from device_agent.manifest import Port
 from edgesdk.errors import ToolchainMissing
-from edgesdk.targets.types import Precision, RuntimeName
+from edgesdk.files import sha256_file
+from edgesdk.targets.types import Accelerator, Precision, RuntimeName
 from edgesdk.values.artifact import Compilation, OperatorPrecision, TensorError, TensorSize
+from edgesdk.values.forecast import CacheUse
 from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.recipe import PortDType, Quantizer
 
@@ -111,6 +114,17 @@ class Compiler(Protocol):
         """
 
 
+class CompiledReader(Protocol):
+    """What a module provides that reads files which the vendor's compiler wrote."""
+
+    def cache_of(self, model: Path, accelerator: Accelerator) -> CacheUse | None:
+        """What a compiled model keeps on chip, as it says itself; None where it is not compiled.
+
+        Raises:
+            ModelError: broken.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Toolchain:
     """A way to convert.
@@ -128,6 +142,8 @@ class Toolchain:
         quantizers: distribution to use for quantizing, the best first, where there is a choice.
         optional: distributions whose versions determine the output where they are installed.
         suffix: of the INT8 model's file; that of the format it reads where empty.
+        reader: module that reads compiled models (`CompiledReader`); empty where none does.
+        programs: that the compiler calls where they are on PATH; with one the result is another.
     """
 
     name: str
@@ -142,6 +158,8 @@ class Toolchain:
     quantizers: tuple[Quantizer, ...] = ()
     optional: tuple[str, ...] = ()
     suffix: str = ""
+    reader: str = ""
+    programs: tuple[str, ...] = ()
 
     def versions(self) -> dict[str, str]:
         """Installed versions of its distributions.
@@ -153,7 +171,14 @@ class Toolchain:
             found = {name: version(name) for name in self.distributions}
         except PackageNotFoundError as error:
             raise self._missing(str(error.name)) from error
-        return found | {name: version(name) for name in self.optional if is_installed(name)}
+        found |= {name: version(name) for name in self.optional if is_installed(name)}
+        return found | dict(self._programs())
+
+    def _programs(self) -> Iterator[tuple[str, str]]:
+        for name in self.programs:
+            path = shutil.which(name)
+            if path is not None:
+                yield name, f"sha256:{sha256_file(Path(path))[:16]}"
 
     def load_backend(self) -> Backend:
         """Import the backend.
@@ -170,6 +195,14 @@ class Toolchain:
             ToolchainMissing: its toolkits are not installed.
         """
         return cast(Compiler, self._import(self.compiler)) if self.compiler else None
+
+    def load_reader(self) -> CompiledReader | None:
+        """Import the reader of compiled models; None where the toolchain has none.
+
+        Raises:
+            ToolchainMissing: its toolkits are not installed.
+        """
+        return cast(CompiledReader, self._import(self.reader)) if self.reader else None
 
     def _import(self, module: str) -> object:
         try:
@@ -223,6 +256,8 @@ EDGETPU = Toolchain(
     requirement="edgesdk[litert]",
     distributions=("edgesdk", "ai-edge-litert", "ai-edge-quantizer", "numpy"),
     compiler="edgesdk.convert.backends.edgetpu.compiling",
+    reader="edgesdk.convert.backends.edgetpu.reading",
+    programs=("edgetpu_compiler",),
 )
 
 QUALCOMM = Toolchain(

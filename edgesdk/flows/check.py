@@ -22,7 +22,7 @@ from edgesdk.package.budget import resolve_budget
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import list_targets, load_target
 from edgesdk.targets.types import BudgetText, Contract, Target
-from edgesdk.values.forecast import Forecast, Refusal
+from edgesdk.values.forecast import CacheUse, Forecast, Refusal
 from edgesdk.values.recipe import Recipe
 
 InputShapes = Mapping[str, tuple[int, ...]]
@@ -53,7 +53,7 @@ def check(
             that cannot hold is no error: it is in the forecast.
     """
     descriptor = load_target(target)
-    asked = _Asked(recipe or Recipe(), budget, contract)
+    asked = _Asked(Path(model), recipe or Recipe(), budget, contract)
     chain = choose_chain(format_of(model), descriptor, asked.recipe)
     subject = _subject(model, chain.toolchain.reads, input_shapes or {}, progress or Silent())
     return _forecast(subject, descriptor, chain, asked)
@@ -73,7 +73,7 @@ def check_all(
     Raises:
         EdgeSDKError: the model cannot be read.
     """
-    asked = _Asked(recipe or Recipe(), budget, contract)
+    asked = _Asked(Path(model), recipe or Recipe(), budget, contract)
     model_format = format_of(model)
 
     @cache
@@ -89,6 +89,7 @@ def check_all(
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
+    model: Path
     recipe: Recipe
     budget: tuple[BudgetText, ...]
     contract: tuple[Contract, ...]
@@ -112,8 +113,15 @@ def _forecast(subject: Subject, target: Target, chain: Chain, asked: _Asked) -> 
         resolve_budget(target.budget, *asked.budget),
         resolve_contract(target.contract, *asked.contract),
     )
+    if subject.graph.is_quantized:
+        subject = replace(subject, compiled=_cache_of(asked.model, target, chain))
     told = forecast(subject, target, chain, asked.recipe, limits)
     return replace(told, notes=(*told.notes, *_missing(chain)))
+
+
+def _cache_of(model: Path, target: Target, chain: Chain) -> CacheUse | None:
+    reader = chain.toolchain.load_reader()
+    return None if reader is None else reader.cache_of(model, target.accelerator)
 
 
 def resolve_contract(*layers: Contract) -> Contract:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ from edgesdk.models.types import TensorSpec
 JOBS = Path(__file__).parent / "formats" / "jobs"
 _TAIL_LINES = 8
 _TAIL_BYTES = 2**14
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _KINDS: Mapping[str, type[EdgeSDKError]] = {
     "model": ModelError,
     "conversion": ConversionError,
@@ -157,10 +159,13 @@ def _tail(log: Path) -> tuple[str, ...]:
         stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
         text = stream.read().decode(errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return tuple(
-        "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
-        for line in lines[-_TAIL_LINES:]
-    )
+    return tuple(_plain(line) for line in lines[-_TAIL_LINES:])
+
+
+def _plain(text: object) -> str:
+    """Text of a toolkit without colours and what else a terminal would act on."""
+    shown = _COLOUR.sub("", str(text))
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in shown)
 
 
 def _died(job: Job, task: Task, status: int | None, tail: tuple[str, ...]) -> ConversionError:
@@ -212,14 +217,14 @@ def _parse(job: Job, task: Task, content: bytes, tail: tuple[str, ...]) -> Answe
 
 
 def _refusal(job: Job, task: Task, refused: Mapping[str, Any]) -> EdgeSDKError:
-    message = str(refused["message"])
-    details = [str(line) for line in refused["details"]]
+    message = _plain(refused["message"])
+    details = [_plain(line) for line in refused["details"]]
     if refused["kind"] == "missing":
         return ToolchainMissing(
             f"{_doing(task)} needs {message}, which is not installed",
             hint=f'install it with: pip install "{job.requirement}"',
         )
-    return _KINDS[refused["kind"]](message, hint=str(refused["hint"]), details=details)
+    return _KINDS[refused["kind"]](message, hint=_plain(refused["hint"]), details=details)
 
 
 def _spec(content: Mapping[str, Any]) -> TensorSpec:

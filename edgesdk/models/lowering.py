@@ -190,7 +190,13 @@ def _name_edges(writer: _EdgeWriter, output: Path, model: Model, answer: Answer)
 
 
 def _require_same_edge(model: Model, output: Path, bridge: Bridge) -> None:
-    found = open_model(output)
+    try:
+        found = open_model(output)
+    except ModelError as error:
+        raise ConversionError(
+            f"{bridge.tool} wrote a file for {model.name} that cannot be used: {error.message}",
+            hint=error.hint,
+        ) from error
     for role, there, wanted in (
         ("input", found.inputs, model.inputs),
         ("output", found.outputs, model.outputs),

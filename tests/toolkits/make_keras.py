@@ -41,8 +41,10 @@ model.save(folder / "net.h5")
 export(model, "net_saved")
 model.save_weights(folder / "only.weights.h5")
 
-series = keras.Sequential([keras.Input((10, 4), name="series"), layers.LSTM(6), layers.Dense(3)])
-series.save(folder / "series.keras")
+for name, unroll in {"series.keras": False, "unrolled.keras": True}.items():
+    recurrent = layers.LSTM(6, unroll=unroll)
+    steps = keras.Sequential([keras.Input((10, 4), name="series"), recurrent, layers.Dense(3)])
+    steps.save(folder / name)
 
 code = keras.Sequential([keras.Input((4,)), layers.Lambda(lambda x: x * 2)])
 code.save(folder / "code.keras")

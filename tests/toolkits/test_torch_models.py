@@ -86,12 +86,14 @@ def test_a_program_that_cannot_be_used_is_refused(models: Path, name: str, messa
 
 
 def test_a_shape_that_the_program_was_not_exported_for_is_refused(models: Path) -> None:
-    with pytest.raises(ModelError, match=r"is \[1, 3, 16, 16\], which \[1, 3, 32, 32\] does not fit"):
+    with pytest.raises(
+        ModelError, match=r"is \[1, 3, 16, 16\], which \[1, 3, 32, 32\] does not fit"
+    ):
         open_model(models / "net.pt2", {"image": (1, 3, 32, 32)})
 
 
 def test_the_operator_that_onnx_lacks_is_named(models: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="no ONNX form for .*bessel_j0"):
+    with pytest.raises(ConversionError, match=r"no ONNX form for .*bessel_j0"):
         cross(models / "bessel.pt2", "onnx", tmp_path)
 
 
@@ -100,7 +102,7 @@ def test_a_pickle_inside_a_program_is_not_run(models: Path, tmp_path: Path) -> N
     touched = tmp_path / "touched"
     program = tmp_path / "evil.pt2"
     _with_pickle(models / "net.pt2", program, f"open({str(touched)!r}, 'w')")
-    with pytest.raises(ModelError, match="cannot load evil.pt2"):
+    with pytest.raises(ModelError, match="holds pickled objects that are no tensors"):
         open_model(program)
     assert not touched.exists()
 

@@ -35,5 +35,5 @@ def test_a_factory_comes_across(tmp_path: Path) -> None:
 
 
 def test_the_operator_that_tflite_lacks_is_named(models: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="no TFLite form for .*bessel_j0"):
+    with pytest.raises(ConversionError, match=r"no TFLite form for .*bessel_j0"):
         cross(models / "bessel.pt2", "tflite", tmp_path)

@@ -24,13 +24,13 @@ from contextlib import closing
 from pathlib import Path
 
 import onnx
-import onnxruntime
 
 from edgesdk.calibration import cache
 from edgesdk.calibration.accumulator import Summary
 from edgesdk.calibration.estimators import needs_histogram
 from edgesdk.calibration.state import Seen
 from edgesdk.calibration.types import Range
+from edgesdk.convert.backends.onnx_exposing import Exposed, expose, inferred
 from edgesdk.convert.backends.onnx_qdq import FLOATS, Style
 from edgesdk.convert.toolchains import Array, Sample
 from edgesdk.errors import ConversionError
@@ -106,9 +106,9 @@ def calibrate(
         return seen
     rest = itertools.islice(samples(), seen.samples, None)
     workers = _workers(_cores(), _activation_bytes(model, names))
-    session = _session(model, names, max(1, _cores() // workers))
+    exposed = expose(model, names, max(1, _cores() // workers))
     due = time.monotonic() + CHECKPOINT_S
-    with closing(_stream(session, rest, names, seen.summaries, workers)) as stream:
+    with closing(_stream(exposed, rest, seen.summaries, workers)) as stream:
         for summaries in stream:
             seen.add(summaries)
             advance(1)
@@ -125,7 +125,7 @@ def calibrate(
 
 def activations(model: onnx.ModelProto) -> tuple[str, ...]:
     """Names of all float activations, in the graph's order."""
-    typed = onnx.shape_inference.infer_shapes(model)
+    typed = inferred(model)
     values = (*graph_inputs(typed), *typed.graph.value_info, *typed.graph.output)
     floats = {value.name for value in values if value.type.tensor_type.elem_type in FLOATS}
     floats -= {tensor.name for tensor in model.graph.initializer}
@@ -175,7 +175,7 @@ def _cores() -> int:
 
 def _activation_bytes(model: onnx.ModelProto, names: Collection[str]) -> int:
     """Of the named activations on one sample, as far as their shapes are known."""
-    typed = onnx.shape_inference.infer_shapes(model)
+    typed = inferred(model)
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*typed.graph.value_info, *typed.graph.output)
@@ -183,53 +183,21 @@ def _activation_bytes(model: onnx.ModelProto, names: Collection[str]) -> int:
     return sum(4 * int(math.prod(shapes[name])) for name in names if name in shapes)
 
 
-def _session(
-    model: onnx.ModelProto, names: Sequence[str], threads: int
-) -> onnxruntime.InferenceSession:
-    """The float model, optimized as for inference, with the named activations as outputs.
-
-    Layout optimization computes convolutions in another order than ONNX Runtime's calibrators do:
-    ranges differ from theirs in the last digits, and it takes half the time.
-    """
-    there = {value.name for value in (*model.graph.input, *model.graph.output)}
-    exposed = [onnx.ValueInfoProto(name=name) for name in names if name not in there]
-    # Messages that are written one after the other are read as one: saves a copy of the weights.
-    more = onnx.ModelProto(graph=onnx.GraphProto(output=exposed))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    # Waiting threads would take the core of another sample.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(
-        model.SerializeToString() + more.SerializeToString(),
-        options,
-        providers=["CPUExecutionProvider"],
-    )
-
-
 def _stream(
-    session: onnxruntime.InferenceSession,
+    exposed: Exposed,
     samples: Iterable[Sample],
-    names: Sequence[str],
     summaries: Callable[[Mapping[str, Array]], Mapping[str, Summary]],
     workers: int,
 ) -> Generator[Mapping[str, Summary], None, None]:
     """What is wanted of each sample, in order, while the next ones are being run on.
 
     Args:
-        summaries: of the named activations; called in the threads that the model runs in.
+        summaries: of all activations; called in the threads that the model runs in.
     """
-    inputs = [port.name for port in session.get_inputs()]
-    outputs = [name for name in names if name not in inputs]
-
-    def run(sample: Sample) -> Mapping[str, Summary]:
-        fed = {name: sample[name] for name in inputs}
-        return summaries(fed | dict(zip(outputs, session.run(outputs, fed), strict=True)))
-
     running: deque[Future[Mapping[str, Summary]]] = deque()
     with ThreadPoolExecutor(workers) as runner:
         for sample in samples:
-            running.append(runner.submit(run, sample))
+            running.append(runner.submit(lambda sample: summaries(exposed.run(sample)), sample))
             if len(running) > workers:
                 yield running.popleft().result()
         while running:

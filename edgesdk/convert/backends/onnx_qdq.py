@@ -26,12 +26,12 @@ from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 from onnxruntime.quantization.execution_providers.qnn.mixed_precision_overrides_utils import (
     MixedPrecisionTensorQuantOverridesFixer,
 )
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shape_infer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.tensor_quant_overrides import TensorQuantOverridesHelper
 
 from edgesdk.calibration.types import Range
+from edgesdk.convert.backends.onnx_channels import ChannelsQuantizer
 from edgesdk.errors import ConversionError, EdgeSDKError
 from edgesdk.models.formats.onnx import graph_inputs
 
@@ -161,7 +161,7 @@ def quantize(
         types = _activation_types(inferred)
         _require_known(style.overrides, types)
         options, op_types = _options(inferred, style, kept)
-        quantizer = QDQQuantizer(
+        quantizer = ChannelsQuantizer(
             inferred,
             per_channel=style.per_channel,
             reduce_range=False,

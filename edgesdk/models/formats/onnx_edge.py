@@ -19,10 +19,12 @@ def name_edges(path: Path, inputs: Edge, outputs: Edge) -> None:
     """Rename, reorder and fix the shapes of the file's inputs and outputs.
 
     Raises:
-        ConversionError: one of them is missing, or one value would need two names.
+        ConversionError: one of them is missing, one value would need two names, or the file holds
+            operators that ONNX does not have.
         ModelError: a shape does not fit the network.
     """
     proto = onnx.load(str(path), load_external_data=False)
+    _require_operators(proto.graph)
     _rename(proto.graph, _wanted(proto.graph, inputs, outputs))
     _reorder(proto.graph, [spec.name for _, spec in inputs], [spec.name for _, spec in outputs])
     fixed = fix_shapes(proto, {spec.name: spec.shape for _, spec in inputs}, path)
@@ -36,6 +38,16 @@ def write_fixed(path: Path, shapes: Mapping[str, tuple[int, ...]], output: Path)
         ModelError: broken, or the shapes do not fit.
     """
     onnx.save(fix_shapes(load(path), shapes, path), str(output))
+
+
+def _require_operators(graph: onnx.GraphProto) -> None:
+    kinds = {node.op_type for each in _graphs(graph) for node in each.node if not node.domain}
+    unknown = sorted(kind for kind in kinds if not onnx.defs.has(kind))
+    if unknown:
+        raise ConversionError(
+            f"the ONNX form of the model holds {', '.join(unknown)}, which is no operator of ONNX",
+            hint="replace that operator in the network, or cut that part off",
+        )
 
 
 def _wanted(graph: onnx.GraphProto, inputs: Edge, outputs: Edge) -> dict[str, str]:

@@ -23,15 +23,17 @@ def name_edges(path: Path, inputs: Edge, outputs: Edge) -> None:
     """Rename and reorder the file's inputs and outputs; it then has the one signature.
 
     Raises:
-        ConversionError: one of them is missing, or one tensor would need two names.
+        ConversionError: one of them is missing, one tensor would need two names, or the file
+            holds what LiteRT does not run.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(path.read_bytes()))
     if len(model.subgraphs) != 1:
         raise ConversionError(
             f"the TFLite form of the model has {len(model.subgraphs)} subgraphs, expected 1",
-            hint="replace its control flow (if, while, recurrent layers) by unrolled layers",
+            hint="replace its branches and loops; recurrent layers can be unrolled (unroll=True)",
         )
     graph = model.subgraphs[0]
+    _require_builtins(model)
     found_inputs = _found(_names(model, graph.inputs, "inputs"), inputs, "input")
     found_outputs = _found(_names(model, graph.outputs, "outputs"), outputs, "output")
     found = [*found_inputs, *found_outputs]
@@ -40,6 +42,16 @@ def name_edges(path: Path, inputs: Edge, outputs: Edge) -> None:
     graph.outputs = np.asarray(found_outputs, np.int32)
     model.signatureDefs = [_signature(found_inputs, inputs, found_outputs, outputs)]
     path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _require_builtins(model: Any) -> None:
+    custom = sorted({_text(code.customCode) for code in model.operatorCodes if code.customCode})
+    if custom:
+        raise ConversionError(
+            f"the TFLite form of the model holds {', '.join(custom)}, which is no operator "
+            "of TFLite",
+            hint="replace that operator in the network, or cut that part off",
+        )
 
 
 def _names(model: Any, indices: Sequence[int], role: str) -> dict[str, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgesdk.convert.backends.edgetpu.reading import placements, read_compiled
-from edgesdk.convert.placement import LEFT
+from edgesdk.convert.placement import LEFT, ONE_SUBGRAPH
 from edgesdk.errors import ModelError
 from edgesdk.models.reading import read_graph
 from tests.unit.convert.edgetpu_files import (
@@ -60,6 +60,19 @@ def test_operators_that_the_file_still_has_are_on_the_cpu(source: Path) -> None:
     placed = placements(read_graph(source), read_graph(result))
     assert [each.unit for each in placed] == ["edgetpu", "edgetpu", "cpu", "cpu"]
     assert [each.reason for each in placed] == ["", "", LEFT, LEFT]
+
+
+def test_only_what_is_behind_something_left_is_told_that_one_piece_is_the_limit(
+    tmp_path: Path,
+) -> None:
+    source = chain(tmp_path / "source.tflite", ["RELU", "ABS", "ABS"])
+    result = compiled(source, tmp_path / "c.tflite", [0])
+    statuses = {"ABS": ("Operation not supported", ONE_SUBGRAPH)}
+    placed = placements(read_graph(source), read_graph(result), statuses)
+    assert [each.reason for each in placed[1:]] == [
+        "Operation not supported",
+        f"Operation not supported or {ONE_SUBGRAPH}",
+    ]
 
 
 def test_a_file_in_which_nothing_is_mapped_has_no_pieces(source: Path) -> None:

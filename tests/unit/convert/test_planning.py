@@ -14,6 +14,7 @@ from edgesdk.convert.planning import plan_conversion
 from edgesdk.convert.toolchains import LITERT, ONNXRUNTIME, Toolchain, toolchains
 from edgesdk.data.samples import Samples
 from edgesdk.errors import ExitCode, IncompatibleTarget, ModelError, ToolchainMissing, UsageError
+from edgesdk.models.bridges import BRIDGES
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import Model, TensorSpec
 from edgesdk.targets.loading import load_target
@@ -107,18 +108,49 @@ def test_two_toolchains_of_one_name_are_our_bug(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_target_without_a_common_runtime_is_incompatible() -> None:
     with pytest.raises(IncompatibleTarget) as caught:
-        plan(target=replace(TARGET, runtimes=(TFLITE,)))
+        plan(target=replace(TARGET, runtimes=(TFLITE,)), available=[ONNXRUNTIME])
     assert caught.value.message == (
-        "raspberry-pi-5 runs litert models, which a .onnx model does not convert to"
+        "raspberry-pi-5 runs litert models, which a onnx model does not convert to"
     )
-    assert caught.value.hint.startswith("export the model to .tflite, or choose another target")
+    assert caught.value.hint.startswith("choose another target (edgesdk target ls)")
     assert caught.value.exit_code == ExitCode.BAD_INPUT
 
 
-def test_without_any_toolchain_for_the_target_no_format_is_suggested() -> None:
-    with pytest.raises(IncompatibleTarget) as caught:
-        plan(available=[])
-    assert caught.value.hint == "choose another target (edgesdk target ls)"
+def test_a_model_that_no_toolchain_reads_goes_over_a_bridge() -> None:
+    chosen = plan(target=replace(TARGET, runtimes=(TFLITE,)))
+    assert (chosen.model_format, chosen.working_format) == ("onnx", "tflite")
+    assert (chosen.bridge, chosen.backend) == ("onnx2tf", "litert")
+    assert "onnx2tf" in chosen.toolchain
+
+
+def test_a_toolchain_that_reads_the_model_goes_before_a_bridge() -> None:
+    chosen = plan(target=replace(TARGET, runtimes=(TFLITE, ONNX)))
+    assert (chosen.bridge, chosen.backend) == ("", "onnxruntime")
+
+
+def test_a_bridge_that_is_installed_goes_before_one_that_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ready = replace(BRIDGES["torch", "onnx"], distributions=("numpy",), optional=())
+    absent = replace(BRIDGES["torch", "tflite"], distributions=("no-such-toolkit",), isolated=None)
+    bridges = {("torch", "onnx"): ready, ("torch", "tflite"): absent}
+    monkeypatch.setattr("edgesdk.convert.planning.BRIDGES", bridges)
+    assert plan(model("torch"), target=replace(TARGET, runtimes=(TFLITE, ONNX))).bridge == ready.tool
+
+
+def test_a_program_that_a_toolchain_calls_changes_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calling = replace(LITERT, programs=("vendor-compiler",))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    absent = plan(model("tflite"), available=[calling])
+    program = tmp_path / "vendor-compiler"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    present = plan(model("tflite"), available=[calling])
+    assert "vendor-compiler" not in absent.toolchain
+    assert present.toolchain["vendor-compiler"].startswith("sha256:")
+    assert present.digest != absent.digest
 
 
 def test_a_missing_toolkit_is_answered_with_the_line_that_installs_it() -> None:

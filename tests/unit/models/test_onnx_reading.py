@@ -286,17 +286,27 @@ def test_an_empty_file_is_refused(path: Path) -> None:
 
 
 def test_a_folder_and_nothing_are_refused(tmp_path: Path) -> None:
-    assert refused(tmp_path).message == f"found a directory at {tmp_path}, expected a model file"
+    assert refused(tmp_path).message == (
+        f"found a directory at {tmp_path}, expected a model file or a SavedModel"
+    )
     missing = tmp_path / "no.onnx"
     assert refused(missing).message == f"found nothing at {missing}, expected a model file"
 
 
-@pytest.mark.parametrize("name", ["net.pt", "net", "net.ONNX", "net.onnx.zip"])
+@pytest.mark.parametrize("name", ["net", "net.ONNX", "net.onnx.zip"])
 def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"1")
     error = refused(tmp_path / name)
-    assert "expected one of .onnx, .tflite" in error.message
-    assert error.hint == "export the model to ONNX or TFLite first"
+    assert "expected one of .onnx, .tflite, .keras" in error.message
+    assert error.hint.startswith("export the model to one of these")
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net.pth", "net.pkl"])
+def test_a_pickle_is_refused_and_not_loaded(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"1")
+    error = refused(tmp_path / name)
+    assert "loading one can run any code" in error.message
+    assert "torch.export.save" in error.hint
 
 
 def test_an_input_that_is_no_tensor_is_refused(path: Path) -> None:

@@ -228,9 +228,9 @@ def test_a_large_file_is_read_at_once(path: Path) -> None:
     net.write(
         path, net.operator("FULLY_CONNECTED", [x, net.constant("w", weights)], "y", (1, 1000))
     )
-    started = time.monotonic()
+    started = time.process_time()
     read_graph(path)
-    assert time.monotonic() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 def test_scales_make_a_tensor_quantized(path: Path) -> None:

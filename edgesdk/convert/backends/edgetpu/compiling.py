@@ -72,8 +72,8 @@ def _not_compiled(edgetpu: EdgeTpu | None) -> Compilation:
     return Compilation(
         "not compiled",
         COMPILER,
-        reason=f"{COMPILER} is not on PATH, so that the model runs on the CPU; {_WHERE}; then run "
-        f"edgesdk convert again, or by hand: {command}",
+        reason=f"{COMPILER} is not on PATH, so that the model runs on the CPU; {_WHERE}; then "
+        f"convert into a new folder, or compile by hand: {command}",
     )
 
 

@@ -16,6 +16,7 @@ from edgesdk.convert.placement import LEFT, ONE_SUBGRAPH
 from edgesdk.errors import ModelError
 from edgesdk.models.graph import Graph, GraphOperator
 from edgesdk.models.reading import read_graph
+from edgesdk.targets.types import Accelerator
 from edgesdk.values.forecast import CPU, CacheUse, Placement
 
 COMPILED_OPERATOR: Final = "edgetpu-custom-op"
@@ -48,6 +49,14 @@ class CompiledFile:
             sum(piece.streamed_bytes for piece in self.pieces),
             capacity_bytes,
         )
+
+
+def cache_of(model: Path, accelerator: Accelerator) -> CacheUse | None:
+    """See `edgesdk.convert.toolchains.CompiledReader`."""
+    compiled = read_compiled(model)
+    if not compiled.pieces or accelerator.edgetpu is None:
+        return None
+    return compiled.cache(accelerator.edgetpu.parameter_cache_bytes.value)
 
 
 def read_compiled(path: Path) -> CompiledFile:

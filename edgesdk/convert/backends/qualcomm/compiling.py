@@ -15,7 +15,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from edgesdk.convert.backends.qualcomm.child import Ended, run_child
+from edgesdk.convert.backends.child import Ended, run_child
 from edgesdk.convert.backends.qualcomm.context import made_for, read_context
 from edgesdk.convert.backends.qualcomm.trace import TRACE_FILE, Refused, read_log, read_trace
 from edgesdk.convert.toolchains import Compiled

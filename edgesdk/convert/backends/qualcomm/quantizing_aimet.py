@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from edgesdk.calibration.types import Method
-from edgesdk.convert.backends.qualcomm.child import run_child
+from edgesdk.convert.backends.child import run_child
 from edgesdk.convert.backends.qualcomm.encodings import ENCODINGS_FILE
 from edgesdk.convert.toolchains import Sample
 from edgesdk.errors import ConversionError

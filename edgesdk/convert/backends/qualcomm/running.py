@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesdk.convert.backends import onnxruntime as cpu
-from edgesdk.convert.backends.qualcomm.child import run_child
+from edgesdk.convert.backends.child import run_child
 from edgesdk.convert.backends.qualcomm.compiling import CONTEXT_FILE
 from edgesdk.convert.toolchains import Array
 from edgesdk.errors import ConversionError

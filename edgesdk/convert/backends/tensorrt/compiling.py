@@ -16,7 +16,7 @@ from pathlib import Path
 
 import onnx
 
-from edgesdk.convert.backends.qualcomm.child import run_child
+from edgesdk.convert.backends.child import run_child
 from edgesdk.convert.backends.tensorrt.shape import require_shape
 from edgesdk.convert.toolchains import Compiled
 from edgesdk.errors import ConversionError, MalformedFile

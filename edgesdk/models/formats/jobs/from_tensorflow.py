@@ -62,8 +62,8 @@ def run(request: Request) -> Answer:
         return edge
     request.run(lambda values: _evaluate(function, values))
     if request.action == "tflite":
-        return _to_tflite(function, network, request)
-    return _to_onnx(function, network, request)
+        return _to_tflite(function, request)
+    return _to_onnx(function, request)
 
 
 def _load(request: Request) -> _Network:
@@ -116,9 +116,8 @@ def _keras_network(model: Any, keras: Any, request: Request) -> _Network:
 
 def _structure(model: Any, keras: Any) -> tuple[Any, Any]:
     """The inputs and outputs in the lists or dictionaries that the model takes and gives."""
-    if isinstance(model, keras.Sequential):
-        (given,), (made,) = model.inputs or (), model.outputs or ()
-        return given, made
+    if isinstance(model, keras.Sequential) and model.inputs:
+        return model.inputs[0], model.outputs[0]
     return model.input, model.output
 
 
@@ -283,12 +282,15 @@ def _names(request: Request) -> Answer:
     )
 
 
-def _to_tflite(function: Any, network: _Network, request: Request) -> Answer:
+def _to_tflite(function: Any, request: Request) -> Answer:
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [function.get_concrete_function()], network.owner
-    )
+    concrete = function.get_concrete_function()
+    # The converter finds the variables it is to freeze here; it does not find them in Keras 3's
+    # models.
+    holder = tf.Module()
+    holder.kept = list(concrete.variables)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], holder)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     try:
         content = converter.convert()
@@ -318,7 +320,7 @@ def _unsupported(tool: str, to: str, said: str, request: Request) -> Refused:
     return Refused("conversion", f"{tool} could not convert {request.label}: {reason}")
 
 
-def _to_onnx(function: Any, network: _Network, request: Request) -> Answer:
+def _to_onnx(function: Any, request: Request) -> Answer:
     import tensorflow as tf
     import tf2onnx
 

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import pickle
 import re
 import sys
 import warnings
@@ -69,6 +70,12 @@ def _from_file(request: Request) -> Any:
     torch.load = restricted
     try:
         return torch.export.load(str(path))
+    except pickle.UnpicklingError as error:
+        raise Refused(
+            "model",
+            f"{request.label} holds pickled objects that are no tensors, which are not loaded",
+            "give tensors only as example inputs when exporting it",
+        ) from error
     except Exception as error:
         raise Refused(
             "model",

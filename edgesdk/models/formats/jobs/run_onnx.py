@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .protocol import Answer, Array, Request
+from .protocol import Answer, Array, Refused, Request, first_line
 
 
 def run(request: Request) -> Answer:
@@ -12,7 +12,12 @@ def run(request: Request) -> Answer:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(request.source, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(request.source, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise Refused(
+            "model", f"ONNX Runtime cannot load {request.label}: {first_line(error)}"
+        ) from error
     outputs = [each.name for each in request.outputs]
 
     def network(values: tuple[Array, ...]) -> list[Array]:
