@@ -13,6 +13,7 @@ import pytest
 from edgesdk.targets.loading import target_ids
 from tests.cli import DIGITS, Cli, Done
 from tests.onnx_networks import Converted, Network, conv_network
+from tests.unit.convert.edgetpu_files import chain, compiled
 
 MODEL = DIGITS / "digits.onnx"
 ACME = """\
@@ -188,6 +189,26 @@ def test_a_fraction_in_a_descriptor_that_is_none_is_named(cli: Cli, net: Path, a
     assert "found 90, expected 0 to 1 @ $.contract.min_accelerated_fraction" in done.err
 
 
+# Compiled already
+
+
+def test_a_compiled_model_is_told_by_what_it_says_itself(cli: Cli) -> None:
+    source = chain(cli.folder / "chain.tflite", ["RELU", "RELU", "ABS"])
+    compiled(source, cli.folder / "compiled.tflite", [0, 1])
+    told = cli("check", "compiled.tflite", "--target", "coral-usb", "--json").json
+    assert told["basis"] == "compiled"
+    assert [operator["unit"] for operator in told["operators"]] == ["edgetpu", "cpu"]
+    assert told["cache"]["on_chip_bytes"] == 4096
+    assert told["cache"]["streamed_bytes"] == 64
+
+
+def test_an_uncompiled_model_is_told_by_the_rules(cli: Cli) -> None:
+    chain(cli.folder / "chain.tflite", ["RELU", "RELU", "ABS"])
+    told = cli("check", "chain.tflite", "--target", "coral-usb", "--json").json
+    assert told["basis"] == "rules"
+    assert any("nothing was compiled" in note for note in told["notes"])
+
+
 # All targets
 
 
@@ -204,7 +225,8 @@ def test_a_target_that_the_model_cannot_go_to_is_a_row_that_says_so(cli: Cli) ->
     assert done.code == 0, done.err
     assert refused
     for row in refused:
-        assert f"{row['target_id']}: {row['reason']}" in done.out
+        assert row["target_id"] in done.out
+        assert row["reason"] in done.out
         assert "bringing a tflite model to onnx needs tensorflow" in row["reason"]
 
 

@@ -25,6 +25,8 @@ _LEVELS = 127
 class ChannelsQuantizer(QDQQuantizer):  # type: ignore[misc]  # has no types
     """`QDQQuantizer`, quicker on int8 weights with one scale a channel."""
 
+    tensors_to_quantize: dict[str, Any]
+
     def _calc_initializer_quant_params(self) -> dict[str, Any]:
         every = self.tensors_to_quantize
         found = {

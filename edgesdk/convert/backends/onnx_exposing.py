@@ -134,5 +134,5 @@ def _give_blocks(graph: onnx.GraphProto) -> dict[str, str]:
 
 
 def _is_full(reorder: onnx.NodeProto) -> bool:
-    channels = {attribute.name: attribute.i for attribute in reorder.attribute}["channels"]
-    return channels % _BLOCK == 0
+    (channels,) = (each.i for each in reorder.attribute if each.name == "channels")
+    return int(channels) % _BLOCK == 0

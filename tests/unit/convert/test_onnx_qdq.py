@@ -11,13 +11,20 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
-from onnxruntime.quantization import QuantFormat, QuantType, quantize, quantize_static
+from onnxruntime.quantization import (
+    QuantFormat,
+    QuantType,
+    qdq_quantizer,
+    quantize,
+    quantize_static,
+)
+from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgesdk.calibration.types import Range
 from edgesdk.convert.backends import onnx_qdq
-from edgesdk.convert.backends.onnx_calibration import activations, calibrated_ranges
+from edgesdk.convert.backends.onnx_calibration import activations, calibrated_ranges, superseded
 from edgesdk.convert.backends.onnx_precisions import assigned
 from edgesdk.convert.backends.onnx_qdq import CPU, HTP, HTP_A16, TENSORRT, Style
 from edgesdk.errors import ConversionError, ModelError
@@ -140,6 +147,19 @@ class Reader:
         return next(self._samples, None)
 
 
+def as_theirs(source: Path, style: Style, kept: tuple[str, ...] = ()) -> Quantized:
+    """From the ranges that ONNX Runtime's own calibrator finds."""
+    clean, augmented = source.with_name("clean.onnx"), source.with_name("augmented.onnx")
+    quant_pre_process(source, clean, skip_symbolic_shape=True)
+    calibrator = create_calibrator(clean, None, augmented_model_path=str(augmented))
+    calibrator.collect_data(Reader(random_samples(open_model(source, None), 4)))
+    found = calibrator.compute_data().items()
+    ranges = {name: Range(each.lowest.item(), each.highest.item()) for name, each in found}
+    others = superseded(onnx.load(str(clean)), style, kept, ranges)
+    ranges |= {name: ranges[result] for name, result in others.items()}
+    return Quantized(source, style, kept, ranges)
+
+
 # ONNX Runtime on the CPU
 
 
@@ -167,7 +187,7 @@ def static(quantized: Quantized, kept: tuple[str, ...] = (), **options: Any) -> 
 def test_cpu_models_are_byte_for_byte_those_of_quantize_static(
     path: Path, build: Callable[[Path], Path]
 ) -> None:
-    quantized = Quantized(build(path), CPU)
+    quantized = as_theirs(build(path), CPU)
     assert quantized.path.read_bytes() == static(quantized)
 
 
@@ -175,17 +195,34 @@ def test_cpu_models_are_byte_for_byte_those_of_quantize_static(
 def test_what_is_kept_in_float_is_so_as_in_quantize_static(
     path: Path, kept: tuple[str, ...]
 ) -> None:
-    quantized = Quantized(residual_network(path), CPU, kept)
+    quantized = as_theirs(residual_network(path), CPU, kept)
     assert quantized.path.read_bytes() == static(quantized, kept)
 
 
 def test_weights_can_have_one_scale_and_activations_be_symmetric(path: Path) -> None:
     style = replace(CPU, per_channel=False, activation_symmetric=True)
-    quantized = Quantized(residual_network(path), style)
+    quantized = as_theirs(residual_network(path), style)
     options = {"ActivationSymmetric": True, "WeightSymmetric": True}
     assert quantized.path.read_bytes() == static(
         quantized, per_channel=False, extra_options=options
     )
+
+
+def test_weights_of_zeros_and_of_next_to_nothing_are_as_in_quantize_static(path: Path) -> None:
+    net = Network()
+    weights = np.random.default_rng(0).normal(size=(4, 3, 1, 1)).astype(np.float32)
+    weights[1], weights[2] = 0, 1e-38
+    h = net.node("Conv", [net.input("x", (1, 3, 8, 8)), net.constant("w", weights)], "h")
+    net.node("Conv", [h, net.weights("y_w", 2, 4, 1, 1), net.constant("y_b", [1e9, 0])], "y")
+    quantized = as_theirs(net.write(path, y=(1, 2, 8, 8)), CPU)
+    assert quantized.path.read_bytes() == static(quantized)
+
+
+def test_the_scales_of_channels_are_not_made_one_by_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(qdq_quantizer, "compute_data_quant_params")
+    assert Quantized(conv_network(path), CPU).nodes("DequantizeLinear")
 
 
 def test_only_the_operator_types_of_the_style_are_quantized(path: Path) -> None:
@@ -279,7 +316,7 @@ def test_every_style_computes_what_the_float_model_does(
 def test_htp_models_are_those_of_the_toolkits_own_configuration(
     path: Path, style: Style, build: Callable[[Path], Path]
 ) -> None:
-    quantized = Quantized(build(path), style)
+    quantized = as_theirs(build(path), style)
     config = get_qnn_qdq_config(
         quantized.source,
         Reader(quantized.samples),

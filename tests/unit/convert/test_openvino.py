@@ -138,8 +138,7 @@ def test_an_operator_without_int8_kernel_is_reported_with_a_reason(path: Path) -
     }
 
 
-def test_a_kernel_that_reads_signed_int8_counts_as_int8(path: Path) -> None:
-    # Its name ends in "_i8", where all others end in "_I8".
+def test_with_symmetric_activations_every_operator_becomes_int8_too(path: Path) -> None:
     symmetric = Scheme(PER_CHANNEL, TensorScheme(8, True, "per-tensor"))
     converted = Converted(conv_network(path), scheme=symmetric)
     assert set(converted.operators().values()) == {"int8"}
@@ -400,7 +399,7 @@ def test_the_same_conversion_gives_the_same_bytes(path: Path) -> None:
 
 
 def test_the_same_conversion_gives_the_same_account(path: Path) -> None:
-    # What OpenVINO makes of several operators, and what it puts in while it loads, is numbered, too.
+    # OpenVINO numbers what it makes of one operator, and what it puts in while it loads, too.
     net = Network()
     tokens = net.node("Gather", [net.weights("t", 4, 16), net.input("ids", (1, 8), "int64")], "x")
     scale, bias = net.constant("s", np.ones(16)), net.constant("b", np.zeros(16))
