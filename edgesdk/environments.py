@@ -201,7 +201,7 @@ def _run(name: str, argv: list[str], advance: Advance) -> None:
         assert stdout is not None
         for line in stdout:
             lines.append(line.strip())
-            if line.startswith("Collecting "):
+            if line.startswith(("Collecting ", "Processing ")):
                 advance(1)
         status = process.wait()
     if status != 0:

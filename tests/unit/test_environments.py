@@ -80,8 +80,14 @@ def says(python: Path) -> str:
     return done.stdout.strip()
 
 
-def test_it_is_made_on_first_use_and_kept(tiny: Isolated, tmp_path: Path) -> None:
+def test_it_is_made_on_first_use_and_kept(
+    tiny: Isolated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = Recorded(), Recorded()
+    # Our search path is not for it: this would hide the standard library's own.
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "venv.py").write_text("raise SystemExit('not ours')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "ours"))
     made = environment(tiny, first, tmp_path / "cache")
     assert says(made) == "42"
     assert first.tasks == [("environment of tiny (once)", 3)]
@@ -90,21 +96,53 @@ def test_it_is_made_on_first_use_and_kept(tiny: Isolated, tmp_path: Path) -> Non
     assert second.tasks == []
 
 
-def test_other_pins_are_another_environment(tiny: Isolated, tmp_path: Path) -> None:
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Stands for venv and pip; what it was called with."""
+    calls: list[list[str]] = []
+
+    def run(_: str, argv: list[str], __: Advance) -> None:
+        calls.append(argv)
+        time.sleep(0.3)
+        if "venv" in argv:
+            (Path(argv[-1]) / "bin").mkdir(parents=True)
+            (Path(argv[-1]) / "bin" / "python").symlink_to(sys.executable)
+
+    monkeypatch.setattr(environments, "_run", run)
+    return calls
+
+
+def test_other_pins_are_another_environment(
+    tiny: Isolated, tmp_path: Path, quick: list[list[str]]
+) -> None:
     first = environment(tiny, Silent(), tmp_path / "cache")
     tiny.requirements.write_text(tiny.requirements.read_text() + "# changed\n")
     assert environment(tiny, Silent(), tmp_path / "cache") != first
 
 
-def test_what_a_killed_process_left_is_made_afresh(tiny: Isolated, tmp_path: Path) -> None:
-    made = environment(tiny, Silent(), tmp_path / "cache")
-    (made.parents[1] / "complete").unlink()
-    for left in made.parents[1].rglob("tiny.py"):
-        left.write_text("value = 'half'\n")
-    assert says(environment(tiny, Silent(), tmp_path / "cache")) == "42"
+def test_what_a_killed_process_left_is_made_afresh(
+    tiny: Isolated, tmp_path: Path, quick: list[list[str]]
+) -> None:
+    home = environment(tiny, Silent(), tmp_path / "cache").parents[1]
+    (home / "complete").unlink()
+    (home / "half").touch()
+    environment(tiny, Silent(), tmp_path / "cache")
+    assert len(quick) == 4
+    assert not (home / "half").exists()
 
 
-def test_a_process_that_is_killed_holds_up_nobody(tiny: Isolated, tmp_path: Path) -> None:
+def test_it_is_made_afresh_when_its_python_has_gone(
+    tiny: Isolated, tmp_path: Path, quick: list[list[str]]
+) -> None:
+    python = environment(tiny, Silent(), tmp_path / "cache")
+    python.unlink()
+    python.symlink_to(tmp_path / "uninstalled")
+    assert environment(tiny, Silent(), tmp_path / "cache").exists()
+
+
+def test_a_process_that_is_killed_holds_up_nobody(
+    tiny: Isolated, tmp_path: Path, quick: list[list[str]]
+) -> None:
     program = (
         "import sys, time; from pathlib import Path\n"
         "from edgesdk import environments; from edgesdk.progress import Silent\n"
@@ -116,25 +154,15 @@ def test_a_process_that_is_killed_holds_up_nobody(tiny: Isolated, tmp_path: Path
         assert process.stdout is not None
         process.stdout.readline()
         os.kill(process.pid, signal.SIGKILL)
-    assert says(environment(tiny, Silent(), tmp_path / "cache")) == "42"
+    assert environment(tiny, Silent(), tmp_path / "cache").exists()
 
 
-def test_two_at_once_make_one(
-    tiny: Isolated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built = []
-    build = environments._build
-
-    def counted(*arguments: object) -> None:
-        built.append(time.monotonic())
-        build(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(environments, "_build", counted)
+def test_two_at_once_make_one(tiny: Isolated, tmp_path: Path, quick: list[list[str]]) -> None:
     seen = Recorded()
     with ThreadPoolExecutor(2) as pool:
         made = list(pool.map(lambda _: environment(tiny, seen, tmp_path / "cache"), range(2)))
     assert made[0] == made[1]
-    assert len(built) == 1
+    assert len(quick) == 2
     assert ("another process makes the environment of tiny", 0) in seen.tasks
 
 
@@ -153,7 +181,7 @@ def test_when_pip_fails_its_last_word_is_said_and_nothing_is_left(
 
 
 def test_a_full_disk_is_said(
-    tiny: Isolated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Isolated, tmp_path: Path, quick: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -163,17 +191,6 @@ def test_a_full_disk_is_said(
         environment(tiny, Silent(), tmp_path / "cache")
     assert "XDG_CACHE_HOME" in error.value.hint
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
-
-
-def test_nothing_of_our_search_path_reaches_it(
-    tiny: Isolated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "ours").mkdir()
-    (tmp_path / "ours" / "tiny.py").write_text("value = 'ours'\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "ours"))
-    made = environment(tiny, Silent(), tmp_path / "cache")
-    monkeypatch.delenv("PYTHONPATH")
-    assert says(made) == "42"
 
 
 def test_this_python_is_used_where_it_will_do() -> None:
