@@ -118,6 +118,7 @@ def plan_for(model: Model, **changes: Any) -> ConversionPlan:
         "quantizer": None,
         "runtime": Runtime("onnxruntime", "1.18"),
         "accelerator": Accelerator(),
+        "cpu_features": (),
         "precision": "w8a8",
         "scheme": Scheme(PER_CHANNEL, ASYMMETRIC),
         "io": "float32",

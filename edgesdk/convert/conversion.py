@@ -252,7 +252,9 @@ def _write_golden(
     plan: ConversionPlan,
 ) -> GoldenVectors:
     kernels = backend.kernels()
-    count = _golden_count(description, len(kernels), len(samples), model.stat().st_size)
+    weights = _beside(model, ".bin")
+    model_bytes = model.stat().st_size + (weights.stat().st_size if weights else 0)
+    count = _golden_count(description, len(kernels), len(samples), model_bytes)
     inputs = [
         [
             quantize(sample[spec.name], port)

@@ -111,6 +111,9 @@ def plan_conversion(
         quantizer=_quantizer(recipe, toolchain),
         runtime=chain.runtime,
         accelerator=target.accelerator,
+        cpu_features=tuple(
+            sorted({feature for unit in target.compute_units for feature in unit.features})
+        ),
         precision=chain.precision,
         scheme=_scheme(target.quantization, chain.precision),
         io=chain.io,

@@ -27,6 +27,8 @@ class ConversionPlan:
         quantizer: which of the toolchain's; None where it has but one.
         scheme: how tensors are stored, its bits those of `precision`.
         accelerator: what the vendor's compiler is told of the device.
+        cpu_features: instruction sets of its CPUs that matter to INT8; empty where nobody has read
+            them.
         rules_sha256: of the target's operator rules, which the artifact's forecast rests on.
         toolchain: distribution to version, of all that the result depends on.
     """
@@ -44,6 +46,7 @@ class ConversionPlan:
     quantizer: Quantizer | None
     runtime: Runtime
     accelerator: Accelerator
+    cpu_features: tuple[str, ...]
     precision: Precision
     scheme: Scheme
     io: PortDType

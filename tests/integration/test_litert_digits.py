@@ -38,6 +38,7 @@ def convert(directory: Path) -> Path:
         quantizer=None,
         runtime=Runtime("litert", "2.0"),
         accelerator=Accelerator(),
+        cpu_features=(),
         precision="w8a8",
         scheme=Scheme(TensorScheme(8, True, "per-channel"), TensorScheme(8, False, "per-tensor")),
         io="float32",

@@ -173,8 +173,7 @@ def test_when_pip_fails_its_last_word_is_said_and_nothing_is_left(
     with pytest.raises(ToolchainMissing) as error:
         environment(tiny, Silent(), tmp_path / "cache")
     assert error.value.message == (
-        "the environment of tiny could not be made: "
-        "No matching distribution found for absent==1.0"
+        "the environment of tiny could not be made: No matching distribution found for absent==1.0"
     )
     assert error.value.hint.startswith("run the command again")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]

@@ -1,7 +1,7 @@
-"""ONNX Runtime's quantizer, with the scales of a weight's channels computed at once.
+"""ONNX Runtime's quantizer, with the channels of a weight computed at once.
 
-Its own code goes through the channels one by one: a third of a second for MobileNetV2's 18,000.
-What comes out is the same, bit for bit; what is unusual about a weight is left to it.
+Its own code goes through the channels one by one: half a second for MobileNetV2's 18,000. What
+comes out is the same, bit for bit; what is unusual about a weight is left to it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,23 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 from onnxruntime.quantization.base_quantizer import QuantizationParams
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer, QDQQuantTensorType
+from onnxruntime.quantization.qdq_quantizer import (
+    QDQQuantizer,
+    QDQQuantTensorType,
+    QDQTensorQuantizedValue,
+)
+from onnxruntime.quantization.quant_utils import (
+    TENSOR_NAME_QUANT_SUFFIX,
+    QuantizedValue,
+    QuantizedValueType,
+    add_dequant_output_suffix,
+    add_dequant_suffix,
+)
 
 _LEVELS = 127
 """Of int8 on either side of zero: symmetric weights do not use -128."""
+_SAFE_BIAS = 2**30
+"""Steps of a bias that int32 holds with room to spare."""
 
 
 class ChannelsQuantizer(QDQQuantizer):  # type: ignore[misc]  # has no types
@@ -39,6 +52,44 @@ class ChannelsQuantizer(QDQQuantizer):  # type: ignore[misc]  # has no types
         self.tensors_to_quantize = every
         return {**rest, **found}
 
+    def _add_qdq_nodes_for_initializer(self, weight_proto: onnx.TensorProto) -> None:
+        name = weight_proto.name
+        params = self.initializer_quant_params[name]
+        done = name in self.quantized_value_map
+        if done or self.add_qdq_pair_to_weight or not _is_simple(weight_proto, params):
+            super()._add_qdq_nodes_for_initializer(weight_proto)
+            return
+        axis, result = params["axis"], add_dequant_output_suffix(name)
+        pair = self._make_scale_zp_initializers(name, params)
+        scale, zero_point = pair.scale.name, pair.zero_point.name
+        levels = numpy_helper.from_array(
+            _levels(weight_proto, params["scale"], axis), name + TENSOR_NAME_QUANT_SUFFIX
+        )
+        self.model.replace_input_of_all_nodes(name, result)
+        self.model.add_initializer(levels)
+        reader = add_dequant_suffix(name)
+        self._create_dq_node(levels.name, result, reader, scale, zero_point, axis=axis)
+        kind = QuantizedValueType.Initializer
+        value = QuantizedValue(name, levels.name, scale, zero_point, kind, axis=axis)
+        self.quantized_value_map[name] = QDQTensorQuantizedValue(value, None, None)
+
+    def _adjust_weight_scale_for_int32_bias(
+        self,
+        input_scale: npt.NDArray[Any],
+        weight_scale: npt.NDArray[Any],
+        weight_name: str,
+        bias_tp: onnx.TensorProto,
+        is_per_channel: bool,
+    ) -> tuple[bool, npt.NDArray[Any] | None]:
+        """Scales are changed where a bias is too large for int32, which is seldom so."""
+        bias = np.abs(numpy_helper.to_array(bias_tp))
+        steps = input_scale.astype(np.float64) * weight_scale.astype(np.float64)
+        if steps.shape == bias.shape and np.all(bias < _SAFE_BIAS * steps):
+            return False, weight_scale
+        return super()._adjust_weight_scale_for_int32_bias(  # type: ignore[no-any-return]
+            input_scale, weight_scale, weight_name, bias_tp, is_per_channel
+        )
+
     def _is_usual(self, tensor: onnx.TensorProto) -> bool:
         """Whether it is float32, to become int8 per channel, and nothing else is said about it."""
         info = self.tensors_to_quantize[tensor.name]
@@ -52,6 +103,27 @@ class ChannelsQuantizer(QDQQuantizer):  # type: ignore[misc]  # has no types
             and self.block_size == 0
             and not self.reduce_range
         )
+
+
+def _is_simple(tensor: onnx.TensorProto, params: QuantizationParams) -> bool:
+    """Whether it is float32 and becomes int8 without zero points, one scale a channel."""
+    return (
+        tensor.data_type == onnx.TensorProto.FLOAT
+        and params["quant_type"] == onnx.TensorProto.INT8
+        and params.get("axis") is not None
+        and not params.get("block_size")
+        and not params["zero_point"].any()
+        and 0 not in tensor.dims
+    )
+
+
+def _levels(
+    tensor: onnx.TensorProto, scales: npt.NDArray[np.float32], axis: int
+) -> npt.NDArray[np.int8]:
+    """As `quantize_nparray` in quantization/quant_utils.py has them."""
+    scale = np.expand_dims(scales, [each for each in range(len(tensor.dims)) if each != axis])
+    levels = np.round(numpy_helper.to_array(tensor) / scale)
+    return np.asarray(np.clip(levels, -128, 127, out=levels), np.int8)
 
 
 def _params(tensor: onnx.TensorProto, axis: int, least_width: float | None) -> QuantizationParams:

@@ -162,6 +162,7 @@ def plan_for(
         quantizer=None,
         runtime=Runtime("litert", "2.0"),
         accelerator=Accelerator(),
+        cpu_features=(),
         precision=precision,
         scheme=Scheme(weights, activations),
         io=io,

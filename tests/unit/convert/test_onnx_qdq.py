@@ -218,10 +218,20 @@ def test_weights_of_zeros_and_of_next_to_nothing_are_as_in_quantize_static(path:
     assert quantized.path.read_bytes() == static(quantized)
 
 
-def test_the_scales_of_channels_are_not_made_one_by_one(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("group", [1, 2])
+def test_transposed_convolutions_are_as_in_quantize_static(path: Path, group: int) -> None:
+    net = Network()
+    weights, bias = net.weights("y_w", 4, 6 // group, 2, 2), net.weights("y_b", 6)
+    net.node("ConvTranspose", [net.input("x", (1, 4, 4, 4)), weights, bias], "y", group=group)
+    quantized = as_theirs(net.write(path, y=(1, 6, 5, 5)), CPU)
+    assert quantized.path.read_bytes() == static(quantized)
+
+
+@pytest.mark.parametrize("step", ["compute_data_quant_params", "quantize_onnx_initializer"])
+def test_the_toolkit_is_not_asked_for_one_channel_after_the_other(
+    path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    monkeypatch.delattr(qdq_quantizer, "compute_data_quant_params")
+    monkeypatch.delattr(qdq_quantizer, step)
     assert Quantized(conv_network(path), CPU).nodes("DequantizeLinear")
 
 

@@ -46,6 +46,11 @@ DIGITS = ROOT / "examples" / "digits" / "digits.onnx"
 HALF = {"precision": "fp16"}
 
 
+def _has(feature: str) -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and feature in cpuinfo.read_text().split()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "net.onnx"
@@ -445,6 +450,54 @@ def _peak_bytes(model: Any, path: Path, sample: Mapping[str, Array], count: int)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+KERNELS_PROGRAM = """
+import sys
+import numpy as np
+from device_agent import runtimes
+model = runtimes.load("openvino", sys.argv[1], threads=1)
+np.save(sys.argv[3], model.run([np.load(sys.argv[2])])[0])
+"""
+
+
+@pytest.mark.skipif(not _has("avx_vnni"), reason="this CPU has no AVX-VNNI")
+def test_the_kernels_of_a_small_cpu_with_vnni_give_the_same_outputs(path: Path) -> None:
+    # OpenVINO's, as they run on an N100; the parity gate compares with what a workstation computed.
+    converted = Converted(conv_network(path))
+    sample, found = path.with_name("x.npy"), path.with_name("y.npy")
+    np.save(sample, converted.samples[0]["x"])
+    subprocess.run(
+        [sys.executable, "-c", KERNELS_PROGRAM, converted.path, sample, found],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2_VNNI"},
+        cwd=ROOT,
+        timeout=120,
+        check=True,
+    )
+    (wanted,) = converted.outputs(converted.samples[0])
+    assert np.load(found) == pytest.approx(wanted, abs=1e-4)
+
+
+def largest_weight(path: Path) -> int:
+    import openvino
+
+    constants = [
+        node.data
+        for node in openvino.Core().read_model(path).get_ordered_ops()
+        if node.get_type_name() == "Constant" and node.get_element_type() == openvino.Type.i8
+    ]
+    return max(int(np.abs(data.astype(np.int16)).max()) for data in constants if data.size > 1)
+
+
+@pytest.mark.parametrize(
+    ("features", "largest"),
+    [(("avx2", "avx_vnni"), 127), (("amx_int8",), 127), (("avx2",), 64), (("avx512f",), 64)],
+)
+def test_weights_give_up_a_bit_where_the_cpus_sums_would_saturate(
+    path: Path, features: tuple[str, ...], largest: int
+) -> None:
+    converted = Converted(conv_network(path), cpu_features=features)
+    assert largest - 2 <= largest_weight(converted.path) <= largest
 
 
 TELEMETRY_PROGRAM = """

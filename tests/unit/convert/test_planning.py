@@ -135,7 +135,8 @@ def test_a_bridge_that_is_installed_goes_before_one_that_is_not(
     absent = replace(BRIDGES["torch", "tflite"], distributions=("no-such-toolkit",), isolated=None)
     bridges = {("torch", "onnx"): ready, ("torch", "tflite"): absent}
     monkeypatch.setattr("edgesdk.convert.planning.BRIDGES", bridges)
-    assert plan(model("torch"), target=replace(TARGET, runtimes=(TFLITE, ONNX))).bridge == ready.tool
+    target = replace(TARGET, runtimes=(TFLITE, ONNX))
+    assert plan(model("torch"), target=target).bridge == ready.tool
 
 
 def test_a_program_that_a_toolchain_calls_changes_the_plan(
@@ -260,6 +261,7 @@ OTHER: dict[str, Any] = {
     "backend": "litert",
     "quantizer": "aimet-onnx",
     "runtime": TFLITE,
+    "cpu_features": ("avx2",),
     "accelerator": Accelerator(edgetpu=EdgeTpu(Figure(1, "sheet"))),
     "precision": "w8a16",
     "scheme": Scheme(TensorScheme(8, True, "per-tensor"), TARGET.quantization.activations),

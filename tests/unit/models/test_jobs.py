@@ -48,10 +48,13 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 def test_an_answer_is_read(fake: Fake) -> None:
     tensor = "{'name': 'x', 'shape': [1, 3], 'dtype': 'float32'}"
-    answer = fake.run(ANSWERS + f"""
+    answer = fake.run(
+        ANSWERS
+        + f"""
 open(result, 'w').write(json.dumps({{'ok': {{
     'inputs': [{tensor}], 'outputs': [], 'sha256': 'abc', 'versions': {{'tensorflow': '2.21.0'}}
-}}}}))""")
+}}}}))"""
+    )
     assert answer == Answer(
         (TensorSpec("x", (1, 3), "float32"),), (), "abc", {"tensorflow": "2.21.0"}
     )
@@ -118,7 +121,9 @@ def test_an_answer_of_another_shape_is_refused(fake: Fake, written: str) -> None
     assert "answered what is no answer of a job" in error.message
 
 
-@pytest.mark.parametrize(("kind", "error"), [("model", ModelError), ("conversion", ConversionError)])
+@pytest.mark.parametrize(
+    ("kind", "error"), [("model", ModelError), ("conversion", ConversionError)]
+)
 def test_a_refusal_is_the_error_of_its_kind(
     fake: Fake, kind: str, error: type[EdgeSDKError]
 ) -> None:

@@ -74,6 +74,7 @@ PLAN = ConversionPlan(
     quantizer=None,
     runtime=Runtime("onnxruntime", "1.18"),
     accelerator=Accelerator(),
+    cpu_features=(),
     precision="w8a8",
     scheme=Scheme(TensorScheme(8, True, "per-channel"), TensorScheme(8, False, "per-tensor")),
     io="float32",

@@ -221,6 +221,7 @@ def example_artifact(name: str = "resnet8") -> Artifact:
         quantizer=None,
         runtime=Runtime("litert", "2.0"),
         accelerator=Accelerator(),
+        cpu_features=(),
         precision="w8a8",
         scheme=example_scheme(),
         io="int8",

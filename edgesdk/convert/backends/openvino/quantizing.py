@@ -1,9 +1,8 @@
 """OpenVINO model in float to OpenVINO model in INT8, with NNCF's post-training quantization.
 
 Where quantizers go, how weights are stored and the correction of biases are NNCF's. For w8a8 NNCF
-treats CPU, GPU and NPU alike (it takes the CPU's rules for all three), so no device is named. Its
-guard against saturation stays on: the weights of the first layers use half their range, because
-x86 CPUs without VNNI add two products of INT8 in 16 bits.
+treats CPU, GPU and NPU alike (it takes the CPU's rules for all three), so no device is named. What
+the target's CPU has decides whether weights give up a bit against saturation (`_overflow_fix`).
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ import numpy as np
 import onnx
 from nncf.quantization.advanced_parameters import (
     AdvancedQuantizationParameters,
+    OverflowFix,
     QuantizationMode,
     QuantizationParameters,
 )
@@ -36,6 +36,9 @@ from edgesdk.values.plan import ConversionPlan
 
 KEPT_INFO = ["edgesdk", "kept_in_float"]
 """Where in the model's own notes stands which operators the recipe keeps in float, as JSON."""
+
+_SUMS_IN_32_BITS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
+"""Features, as /proc/cpuinfo spells them, whose kernels cannot saturate."""
 
 
 def quantized(
@@ -64,11 +67,23 @@ def quantized(
             advanced_parameters=AdvancedQuantizationParameters(
                 activations_range_estimator_params=RangeEstimatorParametersSet.HISTOGRAM,
                 weights_quantization_params=_weights(scheme.weights),
+                overflow_fix=_overflow_fix(plan.cpu_features),
             ),
         )
     _require_numbers(result)
     result.set_rt_info(json.dumps(sorted(kept)), KEPT_INFO)
     return result
+
+
+def _overflow_fix(features: Collection[str]) -> OverflowFix:
+    """Whether weights give up a bit so that sums of products fit into 16.
+
+    Kernels for AVX2 and AVX-512 alone add two products of 8 bits in 16 and saturate; VNNI and AMX
+    add in 32. Of a CPU whose features are not known, NNCF's own choice is taken.
+    """
+    if not features:
+        return OverflowFix.FIRST_LAYER
+    return OverflowFix.DISABLE if _SUMS_IN_32_BITS & set(features) else OverflowFix.ENABLE
 
 
 class _Pass:

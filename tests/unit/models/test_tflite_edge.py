@@ -1,0 +1,99 @@
+"""A TFLite file gets the names and the order of the model it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgesdk.errors import ConversionError
+from edgesdk.models.opening import open_model
+from edgesdk.models.types import TensorSpec
+
+pytest.importorskip("ai_edge_litert", reason='needs ai-edge-litert: pip install "edgesdk[litert]"')
+
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from edgesdk.models.formats.tflite_edge import name_edges
+
+
+def tensor(name: str, size: int) -> schema.TensorT:
+    return schema.TensorT(shape=[1, size], type=schema.TensorType.FLOAT32, name=name.encode())
+
+
+def write(path: Path, code: schema.OperatorCodeT | None = None) -> Path:
+    """a -> RELU -> y -> RELU -> out_a; b -> RELU -> out_b; edges in another order, no signature."""
+    relu = schema.BuiltinOperator.RELU
+    operators = [
+        schema.OperatorT(opcodeIndex=0, inputs=[source], outputs=[made])
+        for source, made in ((0, 4), (4, 2), (1, 3))
+    ]
+    named = [("a", 3), ("b", 2), ("out_a", 3), ("out_b", 2), ("y", 3)]
+    graph = schema.SubGraphT(
+        tensors=[tensor(*each) for each in named],
+        inputs=[1, 0],
+        outputs=[3, 2],
+        operators=operators,
+        name=b"main",
+    )
+    model = schema.ModelT(
+        version=3,
+        operatorCodes=[
+            code or schema.OperatorCodeT(builtinCode=relu, deprecatedBuiltinCode=relu, version=1)
+        ],
+        subgraphs=[graph],
+        buffers=[schema.BufferT()],
+    )
+    path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return path
+
+
+def spec(name: str, size: int) -> TensorSpec:
+    return TensorSpec(name, (1, size), "float32")
+
+
+INPUTS = (("a", spec("image:0", 3)), ("b", spec("extra", 2)))
+OUTPUTS = (("out_a", spec("y", 3)), ("out_b", spec("z", 2)))
+
+
+def test_names_and_order_are_the_sources(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.tflite")
+    name_edges(path, INPUTS, OUTPUTS)
+    model = open_model(path)
+    assert [str(each) for each in model.inputs] == [str(each) for _, each in INPUTS]
+    assert [str(each) for each in model.outputs] == [str(each) for _, each in OUTPUTS]
+
+
+def test_the_signature_has_the_same_names(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.tflite")
+    name_edges(path, INPUTS, OUTPUTS)
+    (signature,) = flatbuffer_utils.read_model(str(path)).signatureDefs
+    assert [entry.name for entry in signature.inputs] == [b"image:0", b"extra"]
+    assert [entry.name for entry in signature.outputs] == [b"y", b"z"]
+
+
+def test_an_inner_tensor_of_the_same_name_makes_room(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.tflite")
+    name_edges(path, INPUTS, OUTPUTS)
+    names = [each.name for each in flatbuffer_utils.read_model(str(path)).subgraphs[0].tensors]
+    assert sorted(names) == [b"extra", b"image:0", b"y", b"y/inner_4", b"z"]
+
+
+def test_an_input_that_is_gone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="has lost the input 'image'"):
+        name_edges(write(tmp_path / "m.tflite"), [("x", spec("image", 3))], OUTPUTS)
+
+
+def test_one_tensor_cannot_have_two_names(tmp_path: Path) -> None:
+    twice = (("out_a", spec("y", 3)), ("out_a", spec("z", 3)))
+    with pytest.raises(ConversionError, match="'z' and 'y' are one tensor"):
+        name_edges(write(tmp_path / "m.tflite"), INPUTS, twice)
+
+
+def test_a_custom_operator_is_refused_by_name(tmp_path: Path) -> None:
+    code = schema.OperatorCodeT(
+        builtinCode=schema.BuiltinOperator.CUSTOM, customCode=b"ONNX_DET", version=1
+    )
+    with pytest.raises(ConversionError, match="holds ONNX_DET, which is no operator of TFLite"):
+        name_edges(write(tmp_path / "m.tflite", code), INPUTS, OUTPUTS)
