@@ -8,7 +8,7 @@ DEMO := out/demo
 LIGHT := .[onnx,litert,virtual,dev]
 VENDORS := .[onnx,litert,qualcomm,jetson,openvino,virtual,dev]
 # Frameworks that models come from: some GB, in an environment of their own.
-FRAMEWORKS := .[onnx,litert,qualcomm,keras,torch,virtual,dev]
+FRAMEWORKS := .[onnx,litert,aimet,keras,torch,virtual,dev]
 
 .PHONY: setup vendors frameworks demo test test-frameworks lint lock clean
 
@@ -51,9 +51,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The newest release of everything, for every Python and platform we support.
+# The newest release of everything, for every Python and platform we support. Not torch-litert: its
+# pins rule out newer Pythons than it knows.
+EXTRAS := onnx litert qualcomm jetson openvino aimet keras torch virtual dev
 lock:
-	uv pip compile --quiet --universal --all-extras --upgrade --no-annotate --no-header \
+	uv pip compile --quiet --universal $(EXTRAS:%=--extra %) --upgrade --no-annotate --no-header \
 		--python-version 3.11 pyproject.toml -o constraints.txt
 
 clean:

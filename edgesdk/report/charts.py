@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgesdk.report.wording import ROLE_NAMES
 from edgesdk.values.report import ClassAccuracy, Contributor, LatencySummary, Report
 from edgesdk.values.results import ModelRun
 from edgesdk.values.verdict import Verdict, written
@@ -59,7 +58,6 @@ class Curve:
     """Share of runs finished by a time, as a path; `label_x`, `label_y` is a place beside it."""
 
     role: str
-    name: str
     path: str
     label_x: float
     label_y: float
@@ -97,7 +95,6 @@ class RunChart:
     """One model's runs in order, with the histogram of the same runs beside them."""
 
     role: str
-    name: str
     height: int
     left: float
     right: float
@@ -206,7 +203,7 @@ def _curve(role: str, ordered: Values, x: Scale, y: Scale) -> Curve:
     path = f"M{points[0][0]} {y.start} {inside}"
     beside = _LABEL_SHARES[role]
     label_x = x.clamped(float(np.quantile(ordered, beside))) + 9
-    return Curve(role, ROLE_NAMES[role], path, label_x, y(beside) + 5)
+    return Curve(role, path, label_x, y(beside) + 5)
 
 
 def run_chart(run: ModelRun, summary: LatencySummary) -> RunChart:
@@ -221,7 +218,6 @@ def run_chart(run: ModelRun, summary: LatencySummary) -> RunChart:
     late = np.flatnonzero(samples > high)[:MOST_POINTS]
     return RunChart(
         role=run.role,
-        name=ROLE_NAMES[run.role],
         height=252,
         left=x.start,
         right=x.end,
@@ -389,7 +385,7 @@ def _sure(low: float, high: float) -> Literal["worse", "better", ""]:
 
 
 def _change(row: ClassAccuracy) -> tuple[float, float, float]:
-    """Low, value and high of INT8 minus float: lost accuracy points left."""
+    """Low, value and high of converted minus float: lost accuracy points left."""
     drop = row.drop
     low, high = (drop.interval.low, drop.interval.high) if drop.interval else (drop.value,) * 2
     return -high, -drop.value, -low

@@ -14,9 +14,10 @@ from markupsafe import Markup
 
 from edgesdk.report import charts, wording
 from edgesdk.report.charts import ClassChart, CumulativeChart, Gauge, RunChart, SizeBar
+from edgesdk.report.placement import conversion_facts
 from edgesdk.text import plain
 from edgesdk.units import format_bytes, format_ns
-from edgesdk.values.report import DataSummary, Report
+from edgesdk.values.report import DataSummary, Report, converted_name, role_name
 from edgesdk.values.results import ModelRun
 from edgesdk.values.verdict import with_symbol
 
@@ -35,6 +36,7 @@ class Page:
 
     title: str
     subtitle: str
+    converted: str
     summary: str
     created: str
     cumulative: CumulativeChart | None
@@ -42,6 +44,7 @@ class Page:
     size: SizeBar
     gauges: tuple[Gauge | None, ...]
     classes: ClassChart | None
+    conversion: tuple[Fact, ...]
     environment: tuple[Fact, ...]
     measurement: tuple[tuple[str, tuple[Fact, ...]], ...]
     provenance: tuple[Fact, ...]
@@ -75,6 +78,7 @@ def _page(report: Report) -> Page:
     return Page(
         title=wording.title(report),
         subtitle=wording.subtitle(report),
+        converted=converted_name(report.precision),
         summary=wording.summary(report),
         created=f"{datetime.fromisoformat(report.created):%-d %B %Y, %H:%M} UTC",
         cumulative=charts.cumulative_chart(report.results.runs),
@@ -85,9 +89,11 @@ def _page(report: Report) -> Page:
         size=charts.size_bar(report),
         gauges=tuple(charts.gauge(verdict) for verdict in report.verdicts),
         classes=None if report.accuracy is None else charts.class_chart(report.accuracy.classes),
+        conversion=tuple(Fact(name, text) for name, text in conversion_facts(report)),
         environment=tuple(_environment(report)),
         measurement=tuple(
-            (wording.ROLE_NAMES[run.role], tuple(_measurement(run))) for run in report.results.runs
+            (role_name(run.role, report.precision), tuple(_measurement(run)))
+            for run in report.results.runs
         ),
         provenance=tuple(_provenance(report)),
     )

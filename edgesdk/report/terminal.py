@@ -9,13 +9,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgesdk.report.placement import conversion_facts, fallen_text, first, moved_text
 from edgesdk.report.wording import (
-    ROLE_NAMES,
     VIRTUAL_NOTICE,
     count_text,
     findings_title,
     headline,
     interval_text,
+    latency_title,
     p_text,
     reason_text,
     size_change,
@@ -26,7 +27,7 @@ from edgesdk.report.wording import (
 )
 from edgesdk.text import plain
 from edgesdk.units import format_bytes
-from edgesdk.values.report import Findings, Report
+from edgesdk.values.report import Findings, Report, converted_name
 from edgesdk.values.results import Role
 from edgesdk.values.verdict import Estimate, Unit, Verdict, with_symbol
 
@@ -38,6 +39,7 @@ _STYLES = {
     "not measured": "bold white on bright_black",
 }
 _BAR_CELLS = 24
+_MOST_OPERATORS = 3
 
 
 def render_terminal(report: Report) -> RenderableType:
@@ -47,6 +49,7 @@ def render_terminal(report: Report) -> RenderableType:
         _numbers(report, _rows(report, latency=True, accuracy=True)),
         report,
         _sizes(report),
+        _conversion(report),
     )
 
 
@@ -61,13 +64,12 @@ def _layout(
     heading: RenderableType,
     numbers: RenderableType,
     findings: Findings,
-    sizes: RenderableType | None = None,
+    *below: RenderableType,
 ) -> RenderableType:
     parts = [heading, numbers]
     if findings.verdicts:
         parts.append(_gates(findings.verdicts))
-    if sizes is not None:
-        parts.append(sizes)
+    parts += below
     if findings.caveats:
         parts.append(_caveats(findings.caveats))
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
@@ -128,7 +130,7 @@ def _add(table: Table, name: str, estimate: Estimate | None, unit: Unit, noun: s
 
 def _add_latency(table: Table, findings: Findings, role: Role) -> None:
     latency = findings.latency(role)
-    name = f"{ROLE_NAMES[role]} latency{_tag(findings)}"
+    name = f"{latency_title(findings, role)}{_tag(findings)}"
     if latency is not None and not latency.steady:
         table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), "never settled")
         return
@@ -143,7 +145,8 @@ def _add_accuracy(table: Table, findings: Findings) -> None:
     _add(table, "Accuracy lost", drop, "points", "sample")
     if accuracy is not None:
         _add(table, "  float", accuracy.float_percent, "percent", "sample")
-        _add(table, "  INT8", accuracy.int8_percent, "percent", "sample")
+        name = converted_name(findings.precision)
+        _add(table, f"  {name}", accuracy.int8_percent, "percent", "sample")
         table.add_row("  McNemar's p", p_text(accuracy.mcnemar_p))
     elif findings.agreement_percent is not None:
         _add(table, "  same class as float", findings.agreement_percent, "percent", "sample")
@@ -180,7 +183,7 @@ def _size_lines(report: Report) -> Iterator[Text]:
     model, package = report.model, report.package
     yield Text.assemble(
         ("Model    ", "dim"),
-        f"{format_bytes(model.float_bytes)} float, {format_bytes(model.int8_bytes)} INT8"
+        f"{format_bytes(model.float_bytes)} float, {format_bytes(model.int8_bytes)} {converted_name(report.precision)}"
         f" ({size_change(model.float_bytes, model.int8_bytes)})",
     )
     line = Text.assemble(("Package  ", "dim"), format_bytes(package.size_bytes))
@@ -196,6 +199,22 @@ def _size_lines(report: Report) -> Iterator[Text]:
         yield Text(
             f"         {format_bytes(contributor.size_bytes)} {plain(contributor.name)}", "dim"
         )
+
+
+def _conversion(report: Report) -> Group:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in conversion_facts(report):
+        table.add_row(name, Text(plain(text)))
+    conversion = report.conversion
+    for lines in (
+        [moved_text(moved) for moved in conversion.moved],
+        [fallen_text(placement) for placement in conversion.fallen_back],
+    ):
+        for line in first(lines, _MOST_OPERATORS):
+            table.add_row("", Text(plain(line)))
+    return Group(Text("Conversion and placement", "dim"), table)
 
 
 def _caveats(caveats: tuple[str, ...]) -> Group:

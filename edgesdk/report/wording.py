@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgesdk.text import plain
-from edgesdk.values.report import Findings, LatencySummary, Report
+from edgesdk.values.report import Findings, LatencySummary, Report, converted_name, role_name
+from edgesdk.values.results import Role
 from edgesdk.values.verdict import Estimate, Unit, Verdict, written
 
 NOT_MEASURED = "not measured"
-ROLE_NAMES = {"float": "Float", "int8": "INT8"}
 VIRTUAL_NOTICE = (
     "These latencies and this memory are the workstation's that runs the virtual device. They say"
     " nothing about a board's speed."
@@ -23,12 +23,18 @@ ASSUMPTIONS = (
 
 def title(report: Report) -> str:
     """What the report is about, in one line."""
-    return plain(f"{report.model.name} in INT8 on {report.results.device.name}")
+    name = converted_name(report.precision)
+    return plain(f"{report.model.name} in {name} on {report.results.device.name}")
 
 
 def subtitle(report: Report) -> str:
     """What it was converted for, in one line."""
     return plain(f"Converted for {report.target.name}")
+
+
+def latency_title(findings: Findings, role: Role) -> str:
+    """Name of a model's latency: "Float latency", "INT8 latency"."""
+    return f"{role_name(role, findings.precision)} latency"
 
 
 def findings_title(findings: Findings) -> str:
@@ -174,9 +180,10 @@ def accuracy_problem(report: Report) -> tuple[str, str]:
 
 GLOSSARY = (
     (
-        "INT8",
-        "Numbers stored in 8 bits instead of the float model's 32. The model gets smaller and"
-        " usually faster, and loses a little accuracy.",
+        "INT8, w8a16, fp16",
+        "How the converted model stores its numbers, instead of the float model's 32 bits: INT8 in"
+        " 8; w8a16 weights in 8 and activations in 16; fp16 all in 16-bit float. The model gets"
+        " smaller and usually faster, and may lose a little accuracy.",
     ),
     (
         "Latency, p50, p95, p99",
@@ -190,7 +197,7 @@ GLOSSARY = (
     ),
     (
         "Accuracy lost, points",
-        "Share of samples the float model classified correctly minus the INT8 model's share, in"
+        "Share of samples the float model classified correctly minus the converted one's, in"
         " percentage points. Both ran on the device, on the same samples.",
     ),
     (
@@ -213,7 +220,7 @@ GLOSSARY = (
         "Golden vectors, parity",
         "Inputs and the outputs the converted model gives for them on the workstation. Parity"
         " compares the device's outputs: a value is off when it differs by more than one step of"
-        " its 8-bit scale.",
+        " its integer scale, or 1/255 of a float output's range.",
     ),
     (
         "Kernel path",
@@ -231,8 +238,20 @@ GLOSSARY = (
     ),
     (
         "Left in float",
-        "Operators that still compute in 32 bits inside the INT8 model, by choice or because the"
-        " runtime has no 8-bit form.",
+        "Operators that still compute in float inside the converted model, by choice or because"
+        " the runtime has no narrower form.",
+    ),
+    (
+        "Forecast, compiled, accepted, not compiled",
+        "A forecast says where operators run by the rules of the target's descriptor. Compiled: the"
+        " vendor's compiler made the model that was shipped, and says where they run. Accepted: it"
+        " took the model, and the device compiles again for itself. Not compiled: it was not there"
+        " to be asked, and the forecast is all that is known.",
+    ),
+    (
+        "Bridge",
+        "What brought the model from its own format to the one that is converted; its outputs are"
+        " compared with the source model's on the same samples.",
     ),
     (
         "SQNR",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from statistics import median
 
 from edgesdk.data.samples import Samples
-from edgesdk.targets.types import Target
+from edgesdk.targets.types import Precision, Target
 from edgesdk.units import format_bytes
+from edgesdk.validate.conversion import conversion_caveats, summarize_conversion
 from edgesdk.validate.gates import Gates, exit_code, judge, outcome
 from edgesdk.validate.summaries import (
     agreement_percent,
@@ -30,6 +31,8 @@ from edgesdk.values.report import (
     PackageSummary,
     Report,
     TargetSummary,
+    converted_name,
+    role_name,
 )
 from edgesdk.values.results import ModelRun, Results
 from edgesdk.values.verdict import Estimate, written
@@ -56,19 +59,26 @@ def build_report(
 
     Args:
         artifact: what was converted; its plan names the model and the tool versions.
-        calibration: what set the INT8 ranges.
+        calibration: what set the quantization ranges.
         evaluation: what both models were run on; None without such data.
         budget: whose package size the report draws the package against.
         created: aware; written as UTC.
         caveats: what only the caller knows, e.g. that the device is emulated.
     """
-    model = summarize_model(artifact)
+    model, conversion = summarize_model(artifact), summarize_conversion(artifact)
+    precision = artifact.plan.precision
     found = find(
         results,
         target,
         gates,
+        precision=precision,
         package_bytes=package.size_bytes,
-        caveats=(*_size_caveats(model), *_data_caveats(calibration, evaluation), *caveats),
+        caveats=(
+            *conversion_caveats(conversion),
+            *_size_caveats(model, precision),
+            *_data_caveats(calibration, evaluation),
+            *caveats,
+        ),
     )
     return Report(
         schema=SCHEMA,
@@ -79,9 +89,11 @@ def build_report(
         calibration=calibration,
         evaluation=evaluation,
         plan_digest=artifact.plan_digest,
+        conversion=conversion,
         artifact=summarize_artifact(artifact),
         package=summarize_package(package, budget),
         results=found.results,
+        precision=found.precision,
         latencies=found.latencies,
         speedup=found.speedup,
         agreement_percent=found.agreement_percent,
@@ -98,19 +110,22 @@ def find(
     target: Target,
     gates: Gates,
     *,
+    precision: Precision | None = None,
     package_bytes: int | None = None,
     caveats: Sequence[str] = (),
 ) -> Findings:
     """Derive from what was measured all that needs nothing else.
 
     Args:
+        precision: of the converted model; None where nothing but the device knows it.
         package_bytes: size of the package file; None when it is not at hand.
         caveats: what the results alone do not tell.
     """
     predictions = results.predictions
-    verdicts = judge(results, gates, package_bytes=package_bytes)
+    verdicts = judge(results, gates, precision=precision, package_bytes=package_bytes)
     return Findings(
         results=results,
+        precision=precision,
         latencies=tuple(summarize_latency(run) for run in results.runs),
         speedup=speedup(results),
         agreement_percent=None if predictions is None else agreement_percent(predictions),
@@ -118,7 +133,7 @@ def find(
         verdicts=verdicts,
         outcome=outcome(verdicts),
         exit_code=int(exit_code(verdicts)),
-        caveats=(*find_caveats(results, target), *caveats),
+        caveats=(*find_caveats(results, target, precision), *caveats),
     )
 
 
@@ -132,16 +147,17 @@ def summarize_model(artifact: Artifact) -> ModelSummary:
         inputs=plan.inputs,
         outputs=plan.outputs,
         float_bytes=artifact.file("float").size_bytes,
-        int8_bytes=artifact.file("model").size_bytes,
+        int8_bytes=artifact.loaded_bytes,
     )
 
 
 def summarize_artifact(artifact: Artifact) -> ArtifactSummary:
     """Operators by precision, those left in float, the tensors that suffered most."""
     operators = artifact.operators
+    floats = ("float32",) if artifact.plan.precision == "fp16" else ("float32", "float16")
     return ArtifactSummary(
         precisions=dict(sorted(Counter(operator.precision for operator in operators).items())),
-        left_in_float=tuple(op for op in operators if op.precision not in ("int8", "-")),
+        left_in_float=tuple(op for op in operators if op.precision in floats),
         worst_tensors=artifact.tensor_errors[:WORST_TENSORS],
         working_set_bytes=artifact.working_set_bytes,
     )
@@ -165,9 +181,11 @@ def summarize_package(package: Package, budget: Budget) -> PackageSummary:
     )
 
 
-def find_caveats(results: Results, target: Target) -> tuple[str, ...]:
+def find_caveats(
+    results: Results, target: Target, precision: Precision | None = None
+) -> tuple[str, ...]:
     """What the results themselves tell against taking the figures at face value."""
-    return (*_device_caveats(results, target), *_run_caveats(results))
+    return (*_device_caveats(results, target), *_run_caveats(results, precision))
 
 
 def _device_caveats(results: Results, target: Target) -> Iterator[str]:
@@ -189,31 +207,34 @@ def _device_caveats(results: Results, target: Target) -> Iterator[str]:
         )
 
 
-def _run_caveats(results: Results) -> Iterator[str]:
+def _run_caveats(results: Results, precision: Precision | None) -> Iterator[str]:
     for run in results.runs:
         if not run.latency.steady:
             yield (
-                f"{_NAMES[run.role]} latency is invalid: it was still falling when the time for"
+                f"{role_name(run.role, precision)} latency is invalid: it was still falling when the time for"
                 " warming up ended."
             )
-        yield from _drift(run)
+        yield from _drift(run, precision)
     slow, fast = results.run("float"), results.run("int8")
     if slow is not None and fast is not None and _setting(slow) != _setting(fast):
         yield (
-            f"The speed-up compares two settings: float with {_setting(slow)}, INT8 with"
-            f" {_setting(fast)}."
+            f"The speed-up compares two settings: float with {_setting(slow)},"
+            f" {converted_name(precision)} with {_setting(fast)}."
         )
-    yield from _slower(speedup(results))
+    yield from _slower(speedup(results), precision)
     yield from _busy(results)
 
 
-def _slower(ratio: Estimate | None) -> Iterator[str]:
+def _slower(ratio: Estimate | None, precision: Precision | None) -> Iterator[str]:
     if ratio is None or (ratio.interval.high if ratio.interval else ratio.value) >= 1:
         return
     ends = () if ratio.interval is None else (ratio.interval.low, ratio.interval.high)
     symbol, (value, *interval) = written("times", ratio.value, *ends)
     span = f" ({' to '.join(interval)})" if interval else ""
-    yield f"INT8 is slower than float here: {value} {symbol} as fast{span}."
+    yield (
+        f"The {converted_name(precision)} model is slower than the float one here:"
+        f" {value} {symbol} as fast{span}."
+    )
 
 
 def _busy(results: Results) -> Iterator[str]:
@@ -227,23 +248,23 @@ def _busy(results: Results) -> Iterator[str]:
         )
 
 
-def _drift(run: ModelRun) -> Iterator[str]:
+def _drift(run: ModelRun, precision: Precision | None) -> Iterator[str]:
     medians = [median(turn) for turn in turns(run.latency) if turn]
     low, high = min(medians), max(medians)
     if high - low > low * DRIFT_PERCENT / 100:
         symbol, (first, last) = written("ns", low, high)
         yield (
-            f"{_NAMES[run.role]} latency drifted: the medians of its {len(medians)} turns lie"
+            f"{role_name(run.role, precision)} latency drifted: the medians of its {len(medians)} turns lie"
             f" between {first} and {last} {symbol}. The intervals allow for that, but it is"
             " no one steady latency."
         )
 
 
-def _size_caveats(model: ModelSummary) -> Iterator[str]:
+def _size_caveats(model: ModelSummary, precision: Precision) -> Iterator[str]:
     if model.int8_bytes >= model.float_bytes:
         yield (
-            f"The INT8 file is not smaller than the float one: {format_bytes(model.int8_bytes)}"
-            f" against {format_bytes(model.float_bytes)}."
+            f"The {converted_name(precision)} model is not smaller than the float one:"
+            f" {format_bytes(model.int8_bytes)} against {format_bytes(model.float_bytes)}."
         )
 
 
@@ -257,11 +278,8 @@ def _data_caveats(calibration: DataSummary, evaluation: DataSummary | None) -> I
     if evaluation is not None and evaluation.sha256 == calibration.sha256:
         yield (
             "The evaluation data are the calibration data (same SHA-256), so the accuracy is"
-            " flattered: INT8 was fitted to them."
+            " flattered: the converted model was fitted to them."
         )
-
-
-_NAMES: Mapping[str, str] = {"float": "Float", "int8": "INT8"}
 
 
 def _setting(run: ModelRun) -> str:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgesdk.errors import ExitCode, UsageError
-from edgesdk.targets.types import GateBounds
+from edgesdk.targets.types import GateBounds, Precision
 from edgesdk.units import parse_bytes, parse_duration_ns
 from edgesdk.validate.statistics import samples_needed
 from edgesdk.validate.summaries import summarize_accuracy, summarize_latency
 from edgesdk.values.package import Budget
+from edgesdk.values.report import converted_name, role_name
 from edgesdk.values.results import Results
 from edgesdk.values.verdict import Estimate, Status, Unit, Verdict, written
 
@@ -39,9 +40,9 @@ class Gates:
     """The highest values that pass, in base units; None where there is no gate.
 
     Args:
-        max_accuracy_drop_points: float top-1 minus INT8 top-1, in percentage points.
-        max_p95_ns: 95th percentile of INT8 latency.
-        max_peak_ram_bytes: peak resident memory of the process that ran the INT8 model.
+        max_accuracy_drop_points: float top-1 minus the converted model's, in percentage points.
+        max_p95_ns: 95th percentile of the converted model's latency.
+        max_peak_ram_bytes: peak resident memory of the process that ran the converted model.
         max_parity_mismatch_percent: golden output values more than one quantization step away.
         max_package_bytes: size of the package file.
         asked: ids of the gates whose bound the user set, rather than the target.
@@ -114,20 +115,25 @@ def _finite(name: str, bounds: dict[str, float | None]) -> float | None:
 
 
 def judge(
-    results: Results, gates: Gates, *, package_bytes: int | None = None
+    results: Results,
+    gates: Gates,
+    *,
+    precision: Precision | None = None,
+    package_bytes: int | None = None,
 ) -> tuple[Verdict, ...]:
     """One verdict for each gate that has a bound, in a fixed order.
 
     Args:
+        precision: of the converted model, for the gates' titles; None where it is not known.
         package_bytes: size of the package file; None when no package is at hand.
     """
     verdicts = []
     if gates.max_accuracy_drop_points is not None:
-        verdicts.append(_accuracy_drop(results, gates.max_accuracy_drop_points))
+        verdicts.append(_accuracy_drop(results, gates.max_accuracy_drop_points, precision))
     if gates.max_p95_ns is not None:
-        verdicts.append(_p95(results, gates.max_p95_ns))
+        verdicts.append(_p95(results, gates.max_p95_ns, precision))
     if gates.max_peak_ram_bytes is not None:
-        verdicts.append(_peak_ram(results, gates.max_peak_ram_bytes))
+        verdicts.append(_peak_ram(results, gates.max_peak_ram_bytes, precision))
     if gates.max_parity_mismatch_percent is not None:
         verdicts.append(_parity(results, gates.max_parity_mismatch_percent))
     if gates.max_package_bytes is not None:
@@ -161,8 +167,9 @@ def exit_code(verdicts: Sequence[Verdict]) -> ExitCode:
     return ExitCode.PASSED
 
 
-def _accuracy_drop(results: Results, bound: float) -> Verdict:
-    gate = _Gate("accuracy_drop", "Accuracy lost to INT8", "points", bound)
+def _accuracy_drop(results: Results, bound: float, precision: Precision | None) -> Verdict:
+    what = "the conversion" if precision is None else converted_name(precision)
+    gate = _Gate("accuracy_drop", f"Accuracy lost to {what}", "points", bound)
     if results.predictions is None:
         return _without(gate, "not measured", "no data were run on the device")
     accuracy = summarize_accuracy(results.predictions)
@@ -171,11 +178,12 @@ def _accuracy_drop(results: Results, bound: float) -> Verdict:
     return _compare(gate, accuracy.drop)
 
 
-def _p95(results: Results, bound: int) -> Verdict:
-    gate = _Gate("p95", "INT8 latency, 95th percentile", "ns", bound)
+def _p95(results: Results, bound: int, precision: Precision | None) -> Verdict:
+    title = f"{role_name('int8', precision)} latency, 95th percentile"
+    gate = _Gate("p95", title, "ns", bound)
     run = results.run("int8")
     if run is None:
-        return _without(gate, "not measured", "the INT8 model was not timed")
+        return _without(gate, "not measured", "the converted model was not timed")
     if not run.latency.steady:
         return _without(
             gate,
@@ -194,11 +202,12 @@ def _p95(results: Results, bound: int) -> Verdict:
     return _compare(gate, p95)
 
 
-def _peak_ram(results: Results, bound: int) -> Verdict:
-    gate = _Gate("peak_ram", "Peak memory of the INT8 process", "bytes", bound)
+def _peak_ram(results: Results, bound: int, precision: Precision | None) -> Verdict:
+    title = f"Peak memory of the {converted_name(precision)} model's process"
+    gate = _Gate("peak_ram", title, "bytes", bound)
     run = results.run("int8")
     if run is None:
-        return _without(gate, "not measured", "the INT8 model was not run")
+        return _without(gate, "not measured", "the converted model was not run")
     if run.latency.peak_rss_bytes is None:
         return _without(gate, "not measured", "the device does not tell a process's peak memory")
     return _compare(gate, Estimate(float(run.latency.peak_rss_bytes), 1, None))

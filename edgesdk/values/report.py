@@ -7,18 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from edgesdk.calibration.types import Method
 from edgesdk.models.types import TensorSpec
-from edgesdk.values.artifact import OperatorPrecision, TensorError
+from edgesdk.targets.types import Precision
+from edgesdk.values.artifact import Lowering, OperatorPrecision, TensorError
+from edgesdk.values.forecast import CacheUse, Moved, Placement
+from edgesdk.values.recipe import Quantizer
 from edgesdk.values.results import Results, Role
 from edgesdk.values.verdict import Estimate, Status, Verdict
 
 SCHEMA = 1
 
 
+def converted_name(precision: Precision | None) -> str:
+    """What to call the converted model: "INT8", "w8a16"; "converted" of one that is not known."""
+    if precision is None:
+        return "converted"
+    return "INT8" if precision == "w8a8" else precision
+
+
+def role_name(role: Role, precision: Precision | None) -> str:
+    """A model's name at the head of a line: "Float", "INT8", "w8a16", "Converted"."""
+    if role == "float":
+        return "Float"
+    return "Converted" if precision is None else converted_name(precision)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """The float model, and how large its file is before and after conversion."""
+    """The float model, and how large it is before and after conversion.
+
+    Args:
+        int8_bytes: of the converted model's files, all that the device loads.
+    """
 
     name: str
     format: str
@@ -44,7 +67,8 @@ class ArtifactSummary:
 
     Args:
         precisions: operators by precision ("int8", "float32", "-" for those that compute nothing).
-        left_in_float: every operator that computes in float, with the reason.
+        left_in_float: every operator that computes in a wider float than was asked for, with the
+            reason.
         worst_tensors: the activations that lost most to quantization, worst first.
         working_set_bytes: lower bound of memory, without the runtime's own.
     """
@@ -53,6 +77,46 @@ class ArtifactSummary:
     left_in_float: tuple[OperatorPrecision, ...]
     worst_tensors: tuple[TensorError, ...]
     working_set_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompilationSummary:
+    """What the vendor's compiler said; see `edgesdk.values.artifact.Compilation`.
+
+    Args:
+        units: operators by the unit it put them on; empty where it does not say.
+    """
+
+    status: Literal["compiled", "accepted", "not compiled", "not needed"]
+    compiler: str
+    version: str
+    reason: str
+    units: Mapping[str, int]
+    cache: CacheUse | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionSummary:
+    """How the model was converted, and where its operators run.
+
+    Args:
+        toolchain: that converted it.
+        quantizer: which of the toolchain's; None where it has but one.
+        lowering: how it was brought to the format that is quantized; None where it came in it.
+        forecast: operators by unit, by the target's rules; empty where it has no accelerator.
+        moved: operators that the compiler did not put where they were forecast.
+        fallen_back: operators that no accelerator takes, with the reason: by the compiler where it
+            says, else by the forecast.
+    """
+
+    toolchain: str
+    quantizer: Quantizer | None
+    range_method: Method
+    lowering: Lowering | None
+    compilation: CompilationSummary
+    forecast: Mapping[str, int]
+    moved: tuple[Moved, ...]
+    fallen_back: tuple[Placement, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +198,9 @@ class AccuracySummary:
 
     Args:
         float_percent, int8_percent: share of samples classified correctly.
-        drop: float minus INT8 in percentage points; positive is worse.
+        drop: float minus converted in percentage points; positive is worse.
         float_only: samples only the float model got right.
-        int8_only: samples only the INT8 model got right.
+        int8_only: samples only the converted model got right.
         mcnemar_p: two-sided exact p-value of "the two are equally accurate".
         classes: by label.
     """
@@ -155,8 +219,9 @@ class Findings:
     """One package on one device, judged; `results` is raw, what follows it is derived from it.
 
     Args:
-        speedup: float median over INT8 median (n counts pairs of turns); None when either latency
-            is missing or invalid.
+        precision: of the converted model; None where only the installed package is known.
+        speedup: float median over the converted model's (n counts pairs of turns); None when either
+            latency is missing or invalid.
         agreement_percent: samples both models put in the same class; needs no labels.
         accuracy: None without labelled data.
         outcome: "fail" if a gate failed, else "invalid" if one is, else "not measured" if one that
@@ -166,6 +231,7 @@ class Findings:
     """
 
     results: Results
+    precision: Precision | None
     latencies: tuple[LatencySummary, ...]
     speedup: Estimate | None
     agreement_percent: Estimate | None
@@ -187,7 +253,7 @@ class Report(Findings):
     Args:
         created: UTC, ISO 8601.
         tool_versions: distribution to version, on the workstation.
-        calibration: what set the INT8 ranges.
+        calibration: what set the quantization ranges.
         evaluation: what both models were run on; None without such data.
     """
 
@@ -199,5 +265,6 @@ class Report(Findings):
     calibration: DataSummary
     evaluation: DataSummary | None
     plan_digest: str
+    conversion: ConversionSummary
     artifact: ArtifactSummary
     package: PackageSummary

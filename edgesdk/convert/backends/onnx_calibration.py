@@ -30,8 +30,9 @@ from edgesdk.calibration.accumulator import Summary
 from edgesdk.calibration.estimators import needs_histogram
 from edgesdk.calibration.state import Seen
 from edgesdk.calibration.types import Range
-from edgesdk.convert.backends.onnx_exposing import Exposed, expose, inferred
+from edgesdk.convert.backends.onnx_exposing import Exposed, expose
 from edgesdk.convert.backends.onnx_qdq import FLOATS, Style
+from edgesdk.convert.backends.onnx_shapes import activation_shapes
 from edgesdk.convert.toolchains import Array, Sample
 from edgesdk.errors import ConversionError
 from edgesdk.models.formats.onnx import graph_inputs
@@ -125,7 +126,7 @@ def calibrate(
 
 def activations(model: onnx.ModelProto) -> tuple[str, ...]:
     """Names of all float activations, in the graph's order."""
-    typed = inferred(model)
+    typed = activation_shapes(model)
     values = (*graph_inputs(typed), *typed.graph.value_info, *typed.graph.output)
     floats = {value.name for value in values if value.type.tensor_type.elem_type in FLOATS}
     floats -= {tensor.name for tensor in model.graph.initializer}
@@ -175,7 +176,7 @@ def _cores() -> int:
 
 def _activation_bytes(model: onnx.ModelProto, names: Collection[str]) -> int:
     """Of the named activations on one sample, as far as their shapes are known."""
-    typed = inferred(model)
+    typed = activation_shapes(model)
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*typed.graph.value_info, *typed.graph.output)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import device_agent.runtimes.onnxruntime  # noqa: F401 - turns the telemetry of onnxruntime off
 
 # isort: split
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from edgesdk.convert.toolchains import Array, Sample
 
 _BLOCK = 16
 """Channels of the largest blocks; a multiple of them is not padded."""
-_LARGE = 1024
-"""Elements of a constant from which it cannot be a shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +63,6 @@ def expose(model: onnx.ModelProto, names: Sequence[str], threads: int) -> Expose
     inputs = tuple(port.name for port in session.get_inputs())
     outputs = {name: blocks.get(name, name) for name in names if name not in inputs}
     return Exposed(session, inputs, outputs)
-
-
-def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    """With the types and shapes of activations, but without what large weights hold.
-
-    Inference makes four copies of all that it is given, and reads shapes among the constants only.
-    """
-    light, graph = onnx.ModelProto(), model.graph
-    light.ir_version = model.ir_version
-    light.opset_import.extend(model.opset_import)
-    light.functions.extend(model.functions)
-    light.graph.node.extend(graph.node)
-    light.graph.input.extend(graph.input)
-    light.graph.output.extend(graph.output)
-    light.graph.value_info.extend(graph.value_info)
-    light.graph.initializer.extend(
-        onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
-        if math.prod(tensor.dims) > _LARGE
-        else tensor
-        for tensor in graph.initializer
-    )
-    return onnx.shape_inference.infer_shapes(light)
 
 
 def _write_optimized(model: onnx.ModelProto, names: Sequence[str], path: Path) -> None:

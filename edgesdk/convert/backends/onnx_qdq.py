@@ -26,12 +26,13 @@ from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 from onnxruntime.quantization.execution_providers.qnn.mixed_precision_overrides_utils import (
     MixedPrecisionTensorQuantOverridesFixer,
 )
-from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shape_infer
+from onnxruntime.quantization.quant_utils import add_infer_metadata
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.tensor_quant_overrides import TensorQuantOverridesHelper
 
 from edgesdk.calibration.types import Range
 from edgesdk.convert.backends.onnx_channels import ChannelsQuantizer
+from edgesdk.convert.backends.onnx_shapes import with_shapes
 from edgesdk.errors import ConversionError, EdgeSDKError
 from edgesdk.models.formats.onnx import graph_inputs
 
@@ -157,7 +158,8 @@ def quantize(
         ConversionError: the toolkit refused, or `style.overrides` names no activation of the model.
     """
     with their_failures():
-        inferred = save_and_reload_model_with_shape_infer(model)
+        inferred = with_shapes(model)
+        add_infer_metadata(inferred)  # else it is done again
         types = _activation_types(inferred)
         _require_known(style.overrides, types)
         options, op_types = _options(inferred, style, kept)

@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 
 from edgesdk.convert.backends.onnx_calibration import activations
-from edgesdk.convert.backends.onnx_exposing import Exposed, expose, inferred
+from edgesdk.convert.backends.onnx_exposing import Exposed, expose
+from edgesdk.convert.backends.onnx_shapes import activation_shapes, with_shapes
 from edgesdk.models.opening import open_model
 from tests.onnx_networks import Array, Network, random_samples
 
@@ -82,6 +83,12 @@ def test_the_model_is_not_changed(source: Path) -> None:
 
 def test_shapes_are_found_without_the_weights(source: Path) -> None:
     model = onnx.load(str(source))
-    light, full = inferred(model), onnx.shape_inference.infer_shapes(model)
+    light, full = activation_shapes(model), onnx.shape_inference.infer_shapes(model)
     assert list(light.graph.value_info) == list(full.graph.value_info)
     assert light.ByteSize() < full.ByteSize() / 4
+
+
+def test_a_copy_with_shapes_has_the_weights(source: Path) -> None:
+    model = onnx.load(str(source))
+    full = onnx.shape_inference.infer_shapes(model)
+    assert with_shapes(model).SerializeToString() == full.SerializeToString()
