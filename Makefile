@@ -8,7 +8,7 @@ DEMO := out/demo
 LIGHT := .[onnx,litert,virtual,dev]
 VENDORS := .[onnx,litert,qualcomm,jetson,openvino,virtual,dev]
 # Frameworks that models come from: some GB, in an environment of their own.
-FRAMEWORKS := .[onnx,litert,aimet,keras,torch,virtual,dev]
+FRAMEWORKS := .[onnx,litert,aimet,keras,torch,torch-litert,virtual,dev]
 
 .PHONY: setup vendors frameworks demo test test-frameworks lint lock clean
 
@@ -28,9 +28,9 @@ vendors: .venv/vendors
 
 frameworks: .venv-frameworks/ready
 
-.venv-frameworks/ready: pyproject.toml constraints.txt
+.venv-frameworks/ready: pyproject.toml constraints-frameworks.txt
 	$(PYTHON) -m venv .venv-frameworks
-	.venv-frameworks/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e "$(FRAMEWORKS)"
+	.venv-frameworks/bin/pip install --quiet --disable-pip-version-check -c constraints-frameworks.txt -e "$(FRAMEWORKS)"
 	@touch $@
 
 # The whole product on the built-in example: a virtual device is started, used, and stopped.
@@ -44,19 +44,21 @@ test: vendors
 
 # Models from TensorFlow and PyTorch, and the toolkits that live in environments of their own.
 test-frameworks: frameworks
-	.venv-frameworks/bin/python -m pytest tests/toolkits
+	.venv-frameworks/bin/python -m pytest -p no:anyio -m "network or not network" tests/toolkits
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The newest release of everything, for every Python and platform we support. Not torch-litert: its
-# pins rule out newer Pythons than it knows.
+# The newest release of everything, for every Python and platform we support. Not so torch-litert,
+# whose pins rule out newer Pythons than it knows: it is locked with the frameworks, for one Python.
 EXTRAS := onnx litert qualcomm jetson openvino aimet keras torch virtual dev
+WITH_TORCH_LITERT := onnx litert aimet keras torch torch-litert virtual dev
+LOCK := uv pip compile --quiet --upgrade --no-annotate --no-header --python-version 3.11 pyproject.toml
 lock:
-	uv pip compile --quiet --universal $(EXTRAS:%=--extra %) --upgrade --no-annotate --no-header \
-		--python-version 3.11 pyproject.toml -o constraints.txt
+	$(LOCK) --universal $(EXTRAS:%=--extra %) -o constraints.txt
+	$(LOCK) --python-platform x86_64-manylinux_2_36 $(WITH_TORCH_LITERT:%=--extra %) -o constraints-frameworks.txt
 
 clean:
 	rm -rf .venv out build dist

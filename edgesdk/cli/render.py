@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,12 +115,21 @@ def package(console: Console, sealed: Package) -> None:
         console,
         f"  for       {where.target} ({machines}), {where.runtime} >= {where.runtime_min_version}",
     )
+    if made := _made(manifest.provenance):
+        _line(console, f"  made      {made}")
     _line(console, "  signed    no: signatures are not made yet")
     _ports(console, "inputs", manifest.inputs)
     _ports(console, "outputs", manifest.outputs)
     for file in manifest.files:
         sizes = f"{format_bytes(file.stored_bytes)} ({format_bytes(file.raw_bytes)} installed)"
         _line(console, f"  {file.role:<9} {file.path}: {sizes}")
+
+
+def _made(provenance: Mapping[str, str]) -> str:
+    """How, as far as the package says: "w8a8; compilation: not compiled; bridge: onnx2tf"."""
+    told = (key for key in ("compilation", "quantizer", "bridge") if key in provenance)
+    parts = (provenance.get("precision", ""), *(f"{key}: {provenance[key]}" for key in told))
+    return "; ".join(filter(None, parts))
 
 
 def _ports(console: Console, title: str, ports: Sequence[Port]) -> None:

@@ -88,7 +88,8 @@ def _kind(operator: GraphOperator, graph: Graph) -> str | None:
     if operator.type in ("Resize", "Upsample"):
         return _RESIZES.get(str(operator.attributes.get("mode", "nearest")))
     if operator.type == "Clip":
-        return _CLIPS.get((_bound(operator, graph, 1, "min"), _bound(operator, graph, 2, "max")))
+        low, high = _bound(operator, graph, 1, "min"), _bound(operator, graph, 2, "max")
+        return None if low is None else _CLIPS.get((low, high))
     if operator.type == "MatMul" and not _is_constant(operator, graph, 1):
         return "BATCH_MATMUL"
     return _TYPES.get(operator.type)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from device_agent.manifest import is_at_least, runs_on
 from device_agent.protocol import Environment, ErrorCode
@@ -15,14 +16,49 @@ from edgesdk.errors import AgentError
 from edgesdk.targets.types import Runtime, RuntimeName
 from edgesdk.values.plan import ConversionPlan
 
-_RUNTIME_PACKAGES: dict[RuntimeName, str] = {
-    "litert": "ai-edge-litert",
-    "onnxruntime": "onnxruntime",
-    "edgetpu": "ai-edge-litert",
-    "qnn": "onnxruntime-qnn",
-    "tensorrt": "tensorrt",
-    "openvino": "openvino",
+_VIRTUAL_ENVIRONMENT = (
+    "if it is in a virtual environment there, name its interpreter: "
+    "edgesdk device add {device} ... --python PATH --replace"
+)
+_SYSTEM_PYTHON = (
+    "it is the system's Python that sees it: "
+    "edgesdk device add {device} ... --python /usr/bin/python3 --replace"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remedy:
+    """What brings a runtime to a device; "{version}" stands for the oldest that will do.
+
+    Args:
+        needs: what has to be there.
+        install: what puts it there.
+        interpreter: which Python then sees it; "{device}" stands for the device's name.
+    """
+
+    needs: str
+    install: str
+    interpreter: str = _VIRTUAL_ENVIRONMENT
+
+
+_REMEDIES: Mapping[RuntimeName, _Remedy] = {
+    "litert": _Remedy("ai-edge-litert>={version}", "pip install 'ai-edge-litert>={version}'"),
+    "onnxruntime": _Remedy("onnxruntime>={version}", "pip install 'onnxruntime>={version}'"),
+    "edgetpu": _Remedy(
+        "ai-edge-litert>={version} with libedgetpu",
+        "pip install 'ai-edge-litert>={version}' and, from Coral's package repository, "
+        "sudo apt install libedgetpu1-std",
+    ),
+    "qnn": _Remedy("onnxruntime-qnn>={version}", "pip install 'onnxruntime-qnn>={version}'"),
+    "tensorrt": _Remedy(
+        "tensorrt>={version}",
+        "with JetPack's own packages, sudo apt install python3-libnvinfer",
+        _SYSTEM_PYTHON,
+    ),
+    "openvino": _Remedy("openvino>={version}", "pip install 'openvino>={version}'"),
 }
+_NO_MODULE = "trtexec"
+"""Package of a TensorRT without its Python module, through which engines are run."""
 _GENERIC_TARGETS = {"x86_64": "generic-x86-64", "aarch64": "generic-arm64"}
 
 
@@ -69,19 +105,20 @@ def lack_of_runtime(
     device: Device, environment: Environment, wanted: Sequence[Runtime]
 ) -> AgentError | None:
     """What to say of a device that has none of the wanted runtimes; None where it has one."""
+    usable = tuple(found for found in environment.runtimes if found.package != _NO_MODULE)
     for runtime in wanted:
-        for found in environment.runtimes:
+        for found in usable:
             if found.runtime == runtime.name and is_at_least(found.version, runtime.min_version):
                 return None
-    packages = [f"{_RUNTIME_PACKAGES[each.name]}>={each.min_version}" for each in wanted]
-    installs = " or ".join(f"pip install '{package}'" for package in packages)
+    remedies = tuple((_REMEDIES[each.name], each.min_version) for each in wanted)
+    needs = " or ".join(each.needs.format(version=version) for each, version in remedies)
+    installs = " or ".join(each.install.format(version=version) for each, version in remedies)
+    seen = dict.fromkeys(each.interpreter.format(device=device.name) for each, _ in remedies)
     return AgentError(
         f"{device.python} on {device.name} (Python {environment.python}) has no "
-        f"{' or '.join(packages)} to run converted models",
+        f"{needs} to run converted models",
         code=ErrorCode.NO_RUNTIME,
-        hint=f"{installs} on the device; "
-        "if it is in a virtual environment there, name its interpreter: "
-        f"edgesdk device add {device.name} ... --python PATH --replace",
+        hint=f"{installs} on the device; {'; '.join(seen)}",
     )
 
 

@@ -25,7 +25,7 @@ from device_agent.manifest import (
 from edgesdk.errors import PackageError
 from edgesdk.files import write_durable
 from edgesdk.package.budget import check_budget
-from edgesdk.values.artifact import Artifact, Role
+from edgesdk.values.artifact import Artifact, Compilation, Role
 from edgesdk.values.package import Budget, Package, Release
 
 _VERSION_MAX = 64
@@ -139,15 +139,31 @@ def _manifest(
         files=files,
         limits=Limits(budget.installed_bytes, budget.peak_ram_bytes),
         gates=dict(gates),
-        provenance={
-            "plan": artifact.plan_digest,
-            "model": plan.model_name,
-            "model_sha256": plan.model_sha256,
-            "calibration_sha256": plan.calibration_sha256,
-            "calibration_samples": str(plan.calibration_samples),
-            **{f"toolchain.{name}": version for name, version in plan.toolchain.items()},
-        },
+        provenance=_provenance(artifact),
     )
+
+
+def _provenance(artifact: Artifact) -> dict[str, str]:
+    plan = artifact.plan
+    chosen = {"quantizer": plan.quantizer, "bridge": plan.bridge}
+    return {
+        "plan": artifact.plan_digest,
+        "model": plan.model_name,
+        "model_sha256": plan.model_sha256,
+        "calibration_sha256": plan.calibration_sha256,
+        "calibration_samples": str(plan.calibration_samples),
+        "precision": plan.precision,
+        "compilation": _compilation(artifact.compilation),
+        **{key: name for key, name in chosen.items() if name},
+        **{f"toolchain.{name}": version for name, version in plan.toolchain.items()},
+    }
+
+
+def _compilation(compilation: Compilation) -> str:
+    if compilation.status in ("not compiled", "not needed"):
+        return compilation.status
+    compiler = " ".join(filter(None, (compilation.compiler, compilation.version)))
+    return f"{compilation.status} by {compiler}"
 
 
 def read_package(path: Path) -> Package:

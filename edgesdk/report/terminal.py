@@ -181,9 +181,10 @@ def _sizes(report: Report) -> Group:
 
 def _size_lines(report: Report) -> Iterator[Text]:
     model, package = report.model, report.package
+    name = converted_name(report.precision)
     yield Text.assemble(
         ("Model    ", "dim"),
-        f"{format_bytes(model.float_bytes)} float, {format_bytes(model.int8_bytes)} {converted_name(report.precision)}"
+        f"{format_bytes(model.float_bytes)} float, {format_bytes(model.int8_bytes)} {name}"
         f" ({size_change(model.float_bytes, model.int8_bytes)})",
     )
     line = Text.assemble(("Package  ", "dim"), format_bytes(package.size_bytes))

@@ -211,8 +211,8 @@ def _run_caveats(results: Results, precision: Precision | None) -> Iterator[str]
     for run in results.runs:
         if not run.latency.steady:
             yield (
-                f"{role_name(run.role, precision)} latency is invalid: it was still falling when the time for"
-                " warming up ended."
+                f"{role_name(run.role, precision)} latency is invalid: it was still falling when"
+                " the time for warming up ended."
             )
         yield from _drift(run, precision)
     slow, fast = results.run("float"), results.run("int8")
@@ -254,8 +254,8 @@ def _drift(run: ModelRun, precision: Precision | None) -> Iterator[str]:
     if high - low > low * DRIFT_PERCENT / 100:
         symbol, (first, last) = written("ns", low, high)
         yield (
-            f"{role_name(run.role, precision)} latency drifted: the medians of its {len(medians)} turns lie"
-            f" between {first} and {last} {symbol}. The intervals allow for that, but it is"
+            f"{role_name(run.role, precision)} latency drifted: the medians of its"
+            f" {len(medians)} turns lie between {first} and {last} {symbol}. The intervals allow for that, but it is"
             " no one steady latency."
         )
 

@@ -31,8 +31,8 @@ def conversion_caveats(conversion: ConversionSummary) -> Iterator[str]:
     if compilation.status == "not compiled":
         placed = "only a forecast" if conversion.forecast else "not known"
         yield (
-            "The model is not compiled: the figures are those of the uncompiled model, and where its"
-            f" operators run is {placed}. The reason: {compilation.reason}."
+            "The model is not compiled: the figures are those of the uncompiled model, and where"
+            f" its operators run is {placed}. The reason: {compilation.reason}."
         )
 
 

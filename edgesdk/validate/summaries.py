@@ -44,7 +44,7 @@ def _cut(samples: tuple[int, ...], sizes: Sequence[int]) -> Iterator[tuple[int, 
 
 
 def speedup(results: Results) -> Estimate | None:
-    """Float median over the converted model's; None unless both were timed with a settled warm-up."""
+    """Float median over the converted model's; None unless both were timed and had settled."""
     slow, fast = results.run("float"), results.run("int8")
     if slow is None or fast is None or not (slow.latency.steady and fast.latency.steady):
         return None

@@ -10,7 +10,6 @@ import pytest
 from edgesdk.devices.virtual import VirtualDevice
 from tests.cli import CALIBRATION, DIGITS, Cli, this_machine
 
-
 OURS = (".edgesdk", ".cache/edgesdk")
 
 

@@ -31,9 +31,9 @@ HEAVY = {
 LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends")
 
 STAGES = {"convert", "devices", "package", "report", "validate"}
-LOWER = {"calibration", "data", "errors", "files", "models", "progress", "serial", "targets", "text"} | {
-    "units",
-    "values",
+LOWER = {
+    *("calibration", "data", "errors", "files", "models", "progress", "serial", "targets", "text"),
+    *("units", "values"),
 }
 MAY_IMPORT = {
     "__main__": {"cli"},

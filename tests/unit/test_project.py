@@ -96,7 +96,8 @@ def test_unknown_keys_are_listed_with_their_tables(path: Path) -> None:
     ("text", "problem"),
     [
         ("model = 5", "found 5, expected str @ $.model"),
-        ('recipe = {io = "int4"}', "found 'int4', expected one of int8, uint8, float32 @ $.recipe.io"),
+        ('recipe = {io = "int4"}',
+         "found 'int4', expected one of int8, uint8, float32 @ $.recipe.io"),
         ("input_shapes = {x = 3}", "found 3, expected a list @ $.input_shapes.x"),
         ("gates = {max_accuracy_drop_points = nan}",
          "found nan, expected a finite number @ $.gates.max_accuracy_drop_points"),

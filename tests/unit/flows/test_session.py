@@ -9,7 +9,7 @@ import pytest
 from device_agent.protocol import Environment, RuntimeVersion
 from edgesdk.devices.inventory import Device
 from edgesdk.flows.session import lack_of_runtime
-from edgesdk.targets.types import Runtime
+from edgesdk.targets.types import Runtime, RuntimeName
 from tests.unit.report.example import example_environment
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -40,3 +40,57 @@ def test_another_runtime_does_not_make_up_for_it() -> None:
     lack = lack_of_runtime(DEVICE, environment, WANTED)
     assert lack is not None
     assert "has no onnxruntime>=1.18" in lack.message
+
+
+@pytest.mark.parametrize(
+    ("runtime", "needs", "advice"),
+    [
+        ("litert", "ai-edge-litert>=1.0", ("pip install 'ai-edge-litert>=1.0'", "--python PATH")),
+        (
+            "edgetpu",
+            "ai-edge-litert>=1.0 with libedgetpu",
+            (
+                "pip install 'ai-edge-litert>=1.0'",
+                "from Coral's package repository, sudo apt install libedgetpu1-std",
+                "--python PATH",
+            ),
+        ),
+        ("qnn", "onnxruntime-qnn>=1.0", ("pip install 'onnxruntime-qnn>=1.0'", "--python PATH")),
+        (
+            "tensorrt",
+            "tensorrt>=1.0",
+            ("JetPack", "sudo apt install python3-libnvinfer", "--python /usr/bin/python3"),
+        ),
+        ("openvino", "openvino>=1.0", ("pip install 'openvino>=1.0'", "--python PATH")),
+    ],
+)
+def test_each_runtime_has_a_remedy_of_its_own(
+    runtime: RuntimeName, needs: str, advice: tuple[str, ...]
+) -> None:
+    environment = replace(example_environment(), runtimes=())
+    lack = lack_of_runtime(DEVICE, environment, (Runtime(runtime, "1.0"),))
+    assert lack is not None
+    assert f"has no {needs} to run converted models" in lack.message
+    assert [words for words in advice if words not in lack.hint] == []
+
+
+def test_no_pip_brings_tensorrt() -> None:
+    environment = replace(example_environment(), runtimes=())
+    lack = lack_of_runtime(DEVICE, environment, (Runtime("tensorrt", "8.5.2"),))
+    assert lack is not None
+    assert "pip" not in lack.hint and "--python PATH" not in lack.hint
+
+
+def test_a_tensorrt_without_its_python_module_does_not_do() -> None:
+    found = RuntimeVersion("tensorrt", "trtexec", "10.3")
+    environment = replace(example_environment(), runtimes=(found,))
+    assert lack_of_runtime(DEVICE, environment, (Runtime("tensorrt", "8.5.2"),)) is not None
+
+
+def test_one_interpreter_is_told_once_for_two_runtimes() -> None:
+    environment = replace(example_environment(), runtimes=())
+    wanted = (Runtime("litert", "1.0"), Runtime("onnxruntime", "1.18"))
+    lack = lack_of_runtime(DEVICE, environment, wanted)
+    assert lack is not None
+    assert "pip install 'ai-edge-litert>=1.0' or pip install 'onnxruntime>=1.18'" in lack.hint
+    assert lack.hint.count("--python PATH") == 1

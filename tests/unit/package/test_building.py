@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from edgesdk.errors import ExitCode, PackageError
 from edgesdk.package.building import build_package, package_name, read_package
-from edgesdk.values.artifact import Artifact
+from edgesdk.values.artifact import Artifact, Compilation
 from edgesdk.values.package import Budget, Package, Release
 from tests.unit.package.artifacts import CONTENTS, make_artifact
 
@@ -76,8 +77,36 @@ def test_the_manifest_says_what_it_was_made_from(tmp_path: Path, artifact: Artif
         "model_sha256": "a" * 64,
         "calibration_sha256": "c" * 64,
         "calibration_samples": "5",
+        "precision": "w8a8",
+        "compilation": "not needed",
         "toolchain.onnx": "1.23.2",
     }
+
+
+@pytest.mark.parametrize(
+    ("compilation", "told"),
+    [
+        (Compilation("not compiled", "edgetpu_compiler", reason="not on PATH"), "not compiled"),
+        (Compilation("compiled", "edgetpu_compiler", "16.0"), "compiled by edgetpu_compiler 16.0"),
+        (Compilation("accepted", "TensorRT-RTX", "1.3"), "accepted by TensorRT-RTX 1.3"),
+        (Compilation("not needed"), "not needed"),
+    ],
+)
+def test_the_manifest_says_whether_the_model_is_compiled(
+    tmp_path: Path, artifact: Artifact, compilation: Compilation, told: str
+) -> None:
+    manifest = build(tmp_path, replace(artifact, compilation=compilation)).manifest
+    assert manifest.provenance["compilation"] == told
+
+
+def test_the_manifest_names_a_quantizer_and_a_bridge_where_there_are_any(
+    tmp_path: Path, artifact: Artifact
+) -> None:
+    plan = replace(artifact.plan, quantizer="aimet-onnx", bridge="onnx2tf", precision="w8a16")
+    provenance = build(tmp_path, replace(artifact, plan=plan)).manifest.provenance
+    told = [provenance[key] for key in ("precision", "quantizer", "bridge")]
+    assert told == ["w8a16", "aimet-onnx", "onnx2tf"]
+    assert not {"quantizer", "bridge"} & set(build(tmp_path, artifact).manifest.provenance)
 
 
 @pytest.mark.parametrize(
