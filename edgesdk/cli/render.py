@@ -64,7 +64,8 @@ def artifact(console: Console, shown: Artifact, all_tensors: bool = False) -> No
     _line(
         console,
         f"{plan.model_name} for {plan.target_id} ({plan.runtime.name}): "
-        f"{format_bytes(before)} float, {format_bytes(after)} {plan.precision} ({after / before:.2f}x)",
+        f"{format_bytes(before)} float, {format_bytes(after)} {plan.precision} "
+        f"({after / before:.2f}x)",
     )
     _precisions(console, shown.operators)
     render_check.placement(console, shown)

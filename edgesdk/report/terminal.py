@@ -208,11 +208,10 @@ def _conversion(report: Report) -> Group:
     table.add_column(overflow="fold")
     for name, text in conversion_facts(report):
         table.add_row(name, Text(plain(text)))
-    conversion = report.conversion
-    for lines in (
-        [moved_text(moved) for moved in conversion.moved],
-        [fallen_text(placement) for placement in conversion.fallen_back],
-    ):
+    moved = report.conversion.moved
+    told = {each.found for each in moved}
+    fallen = (each for each in report.conversion.fallen_back if each not in told)
+    for lines in ([*map(moved_text, moved)], [*map(fallen_text, fallen)]):
         for line in first(lines, _MOST_OPERATORS):
             table.add_row("", Text(plain(line)))
     return Group(Text("Conversion and placement", "dim"), table)

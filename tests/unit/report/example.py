@@ -35,10 +35,12 @@ from edgesdk.values.artifact import (
     ArtifactFile,
     Compilation,
     GoldenVectors,
+    Lowering,
     OperatorPrecision,
     TensorError,
     TensorSize,
 )
+from edgesdk.values.forecast import CacheUse, Placement
 from edgesdk.values.package import Budget, Package
 from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.report import DataSummary, Report
@@ -264,6 +266,39 @@ def example_artifact(name: str = "resnet8") -> Artifact:
         working_set_bytes=180_224,
         golden=GoldenVectors(32, ("xnnpack", "builtin")),
         compilation=Compilation("not needed"),
+    )
+
+
+def compiled_artifact() -> Artifact:
+    """For an Edge TPU, with one operator that the compiler put elsewhere than forecast."""
+    artifact = example_artifact()
+    told = tuple(
+        Placement(
+            each.index, each.type, each.name, "cpu" if each.reason else "edgetpu", each.reason
+        )
+        for each in artifact.operators
+    )
+    refused = dataclasses.replace(told[2], unit="cpu", reason="Operation version not supported")
+    return dataclasses.replace(
+        artifact,
+        forecast=told,
+        compilation=Compilation(
+            "compiled",
+            "edgetpu_compiler",
+            "16.0",
+            placements=(*told[:2], refused, *told[3:]),
+            cache=CacheUse(6 * 2**20, 2**19, 8 * 2**20),
+        ),
+        lowering=Lowering("onnx2tf", 0.0031, 0.00012, 8),
+    )
+
+
+def uncompiled_artifact() -> Artifact:
+    """The same, on a workstation that has no compiler."""
+    reason = "edgetpu_compiler is not on PATH"
+    return dataclasses.replace(
+        compiled_artifact(),
+        compilation=Compilation("not compiled", "edgetpu_compiler", reason=reason),
     )
 
 

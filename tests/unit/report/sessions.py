@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 
 from edgesdk.validate.gates import Gates
+from edgesdk.values.artifact import Compilation
+from edgesdk.values.forecast import Placement
 from edgesdk.values.report import DataSummary, Report
 from edgesdk.values.results import Results
 from tests.unit.report.example import (
     GATES,
     SHA,
+    compiled_artifact,
     example_artifact,
     example_latency,
     example_report,
     example_results,
     example_run,
+    uncompiled_artifact,
 )
 
 HOSTILE = "<script>alert('x')</script>\x1b[31m[bold red]\"&\u202e"
@@ -54,14 +58,34 @@ def hostile_report() -> Report:
         dataclasses.replace(operator, name=HOSTILE, type=HOSTILE, precision="float32")
         for operator in artifact.operators
     )
+    placed = Placement(0, HOSTILE, HOSTILE, "npu", HOSTILE, HOSTILE)
+    compilation = Compilation(
+        "accepted", HOSTILE, HOSTILE, HOSTILE, (dataclasses.replace(placed, unit="cpu"),)
+    )
     return example_report(
-        artifact=dataclasses.replace(artifact, operators=operators),
+        artifact=dataclasses.replace(
+            artifact, operators=operators, forecast=(placed,), compilation=compilation
+        ),
         results=example_results(
             device=device,
             parity=dataclasses.replace(parity, kernel_path=HOSTILE, values=0),
         ),
         caveats=(HOSTILE,),
     )
+
+
+def wide_report() -> Report:
+    """Weights in 8 bits, activations in 16, by a quantizer of the user's choice."""
+    artifact = example_artifact()
+    plan = dataclasses.replace(artifact.plan, precision="w8a16", quantizer="aimet-onnx")
+    return example_report(artifact=dataclasses.replace(artifact, plan=plan))
+
+
+def half_report() -> Report:
+    """All in 16-bit float."""
+    artifact = example_artifact()
+    plan = dataclasses.replace(artifact.plan, precision="fp16")
+    return example_report(artifact=dataclasses.replace(artifact, plan=plan))
 
 
 def larger_report() -> Report:
@@ -100,4 +124,8 @@ REPORTS = {
     ),
     "INT8 is larger": larger_report(),
     "hostile names": hostile_report(),
+    "compiled": example_report(artifact=compiled_artifact()),
+    "not compiled": example_report(artifact=uncompiled_artifact()),
+    "w8a16": wide_report(),
+    "fp16": half_report(),
 }

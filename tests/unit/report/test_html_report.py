@@ -106,6 +106,36 @@ def test_the_verdict_is_the_first_thing_said_after_the_title() -> None:
     assert "resnet8 in INT8 on bench-pi Converted for Raspberry Pi 5 fail The gate failed" in text
 
 
+def test_a_model_that_is_not_compiled_says_so_and_shows_the_forecast() -> None:
+    text = words("not compiled")
+    for fact in (
+        "Compilation not compiled: edgetpu_compiler is not on PATH",
+        "Forecast 15 on edgetpu, 1 on cpu, by the rules of raspberry-pi-5",
+        "Not on an accelerator, by forecast",
+        "The model is not compiled: the figures are those of the uncompiled model",
+    ):
+        assert fact in text
+    assert "Not as forecast" not in text
+
+
+def test_a_compiled_model_shows_what_moved() -> None:
+    text = words("compiled")
+    for fact in (
+        "As compiled 14 on edgetpu, 2 on cpu; 1 not as forecast",
+        "Not as forecast Operator Type Forecast Compiled Why"
+        " stage2/conv CONV_2D edgetpu cpu Operation version not supported",
+        "Not on an accelerator, by the compiler",
+    ):
+        assert fact in text
+
+
+@pytest.mark.parametrize("name", ["w8a16", "fp16"])
+def test_int8_is_not_said_of_another_precision(name: str) -> None:
+    text = words(name)
+    assert "INT8" not in text.split(" Words ")[0], "outside the glossary"
+    assert f"{name} latency" in text and f"How the {name} model computes" in text
+
+
 def test_a_virtual_device_is_unmistakable() -> None:
     page = render_html(REPORTS["virtual device"])
     assert "<title>[VIRTUAL] PASS" in page

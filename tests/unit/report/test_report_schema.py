@@ -89,6 +89,8 @@ def change(path: str, value: object) -> Callable[[Any], None]:
         ("verdicts.0.unit", "ms", "$.verdicts[0].unit"),
         ("verdicts.0.measured", 0, "$.verdicts[0].measured"),
         ("accuracy.mcnemar_p", 2, "$.accuracy"),
+        ("precision", "int8", "$.precision"),
+        ("conversion.compilation.status", "skipped", "$.conversion.compilation.status"),
         ("package.size_bytes", -1, "$.package.size_bytes"),
         ("verdicts.0.asked", "yes", "$.verdicts[0].asked"),
         ("calibration", None, "$.calibration"),

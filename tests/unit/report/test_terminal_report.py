@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console, RenderableType
@@ -11,7 +12,12 @@ from edgesdk.report.terminal import render_findings, render_terminal
 from edgesdk.validate.build import find
 from edgesdk.validate.gates import Gates
 from edgesdk.values.report import Report
-from tests.unit.report.example import example_results, example_target
+from tests.unit.report.example import (
+    example_report,
+    example_results,
+    example_target,
+    uncompiled_artifact,
+)
 from tests.unit.report.sessions import REPORTS
 
 
@@ -76,6 +82,60 @@ def test_without_labels_agreement_takes_accuracys_place() -> None:
     assert "Accuracy lost not measured" in text and "same class as float 99.10 %" in text
 
 
+def test_a_model_that_is_not_compiled_says_so_and_shows_the_forecast() -> None:
+    text = unwrapped(REPORTS["not compiled"])
+    for fact in (
+        "Compilation not compiled: edgetpu_compiler is not on PATH",
+        "Forecast 15 on edgetpu, 1 on cpu, by the rules of raspberry-pi-5",
+        "As compiled not known: it is not compiled",
+        "* The model is not compiled: the figures are those of the uncompiled model",
+    ):
+        assert fact in text
+
+
+def test_a_compiled_model_shows_what_moved() -> None:
+    text = unwrapped(REPORTS["compiled"])
+    for fact in (
+        "Compilation compiled by edgetpu_compiler 16.0",
+        "As compiled 14 on edgetpu, 2 on cpu; 1 not as forecast",
+        "On chip 6.00 MiB of parameters kept in 8.00 MiB, 512 KiB sent anew for every run",
+        "2 CONV_2D stage2/conv is on cpu, not on edgetpu as forecast: Operation version not",
+        "15 SOFTMAX probabilities on cpu: kept in float by the recipe",
+        "Bridge onnx2tf; its outputs differ from the source model's by at most 0.00012",
+    ):
+        assert fact in text
+    assert "stage2/conv on cpu" not in text, "told once"
+
+
+def test_many_operators_off_the_accelerator_are_counted() -> None:
+    artifact = uncompiled_artifact()
+    forecast = tuple(
+        replace(each, unit="cpu", reason="too large") for each in artifact.forecast[:5]
+    )
+    text = shown(example_report(artifact=replace(artifact, forecast=forecast)))
+    assert text.count("too large") == 3
+    assert "and 2 more" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("everything passed", "Toolchain INT8 (w8a8) by litert"),
+        ("w8a16", "Toolchain w8a16 by litert, quantized by aimet-onnx"),
+        ("fp16", "Toolchain fp16 by litert"),
+    ],
+)
+def test_the_precision_is_told_as_it_is(name: str, said: str) -> None:
+    text = unwrapped(REPORTS[name])
+    assert said in text
+    assert ("INT8" in text) == (name == "everything passed")
+
+
+def test_fp16_has_no_ranges() -> None:
+    assert "Ranges minmax, from 200 samples" in unwrapped(REPORTS["w8a16"])
+    assert "Ranges" not in unwrapped(REPORTS["fp16"])
+
+
 def test_the_target_stands_below_the_title() -> None:
     first, second, *_ = shown(REPORTS["a gate failed"]).splitlines()
     assert first.split() == ["FAIL", "resnet8", "in", "INT8", "on", "bench-pi"]
@@ -95,7 +155,7 @@ def test_a_larger_file_is_not_called_smaller() -> None:
 
 @pytest.mark.parametrize(
     ("left_out", "kept", "gone"),
-    [("predictions", "INT8 latency", "Accuracy"), ("runs", "Accuracy lost", "latency")],
+    [("predictions", "Converted latency", "Accuracy"), ("runs", "Accuracy lost", "latency")],
 )
 def test_findings_leave_out_what_was_not_tried(left_out: str, kept: str, gone: str) -> None:
     results = example_results(**{left_out: None if left_out == "predictions" else ()})

@@ -13,27 +13,32 @@ from hypothesis import strategies as st
 from edgesdk.data.samples import Samples
 from edgesdk.errors import MalformedFile
 from edgesdk.serial import from_dict, to_dict
-from edgesdk.validate.build import build_report, find_caveats, summarize_data
+from edgesdk.targets.types import Precision
+from edgesdk.validate.build import build_report, find, find_caveats, summarize_data
 from edgesdk.validate.gates import Gates
 from edgesdk.validate.summaries import speedup
+from edgesdk.values.artifact import ArtifactFile, OperatorPrecision
 from edgesdk.values.package import Budget
+from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.report import DataSummary, Report
 from edgesdk.values.results import ModelRun, Predictions, Results, Role
 from tests.unit.report.example import (
     CALIBRATION,
     GATES,
     SHA,
+    compiled_artifact,
     example_artifact,
     example_package,
     example_report,
     example_results,
     example_run,
     example_target,
+    uncompiled_artifact,
 )
 
 
 def caveats(results: Results) -> str:
-    return "\n".join(find_caveats(results, example_target()))
+    return "\n".join(find_caveats(results, example_target(), "w8a8"))
 
 
 def with_environment(virtual: bool = False, **changes: object) -> Results:
@@ -78,6 +83,99 @@ def test_operators_are_counted_and_those_in_float_listed() -> None:
     artifact = example_report().artifact
     assert artifact.precisions == {"int8": 14, "float32": 1, "-": 1}
     assert [operator.name for operator in artifact.left_in_float] == ["probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "computed", "left"),
+    [
+        ("w8a8", "float32", 1),
+        ("w8a8", "float16", 1),
+        ("w8a16", "int16", 0),
+        ("fp16", "float16", 0),
+        ("fp16", "float32", 1),
+    ],
+)
+def test_what_is_left_in_float_depends_on_what_was_asked_for(
+    precision: Precision, computed: str, left: int
+) -> None:
+    artifact = example_artifact()
+    operators = (OperatorPrecision(0, "CONV_2D", "stem", computed),)
+    artifact = dataclasses.replace(artifact, plan=with_precision(precision), operators=operators)
+    assert len(example_report(artifact=artifact).artifact.left_in_float) == left
+
+
+def with_precision(precision: Precision) -> ConversionPlan:
+    return dataclasses.replace(example_artifact().plan, precision=precision)
+
+
+@pytest.mark.parametrize(
+    ("precision", "name"), [("w8a8", "INT8"), ("w8a16", "w8a16"), ("fp16", "fp16")]
+)
+def test_gates_and_caveats_call_the_model_by_its_precision(precision: Precision, name: str) -> None:
+    artifact = dataclasses.replace(example_artifact(), plan=with_precision(precision))
+    slow, fast = example_results().runs
+    slower = (
+        dataclasses.replace(fast, latency=slow.latency),
+        dataclasses.replace(slow, latency=fast.latency),
+    )
+    results = example_results(
+        runs=(
+            dataclasses.replace(slower[1], role="float"),
+            dataclasses.replace(slower[0], role="int8"),
+        )
+    )
+    report = example_report(artifact=artifact, results=results)
+    titles = [verdict.title for verdict in report.verdicts]
+    assert titles[:3] == [
+        f"Accuracy lost to {name}",
+        f"{name} latency, 95th percentile",
+        f"Peak memory of the {name} model's process",
+    ]
+    assert report.caveats[0].startswith(f"The {name} model is slower than the float one here")
+
+
+def test_a_model_of_unknown_precision_is_called_converted() -> None:
+    titles = [
+        verdict.title for verdict in find(example_results(), example_target(), GATES).verdicts
+    ]
+    assert titles[:3] == [
+        "Accuracy lost to the conversion",
+        "Converted latency, 95th percentile",
+        "Peak memory of the converted model's process",
+    ]
+
+
+def test_the_converted_size_is_that_of_every_file_that_the_device_loads() -> None:
+    artifact = example_artifact()
+    companion = ArtifactFile("companion", "model.bin", 1000, SHA)
+    artifact = dataclasses.replace(artifact, files=(*artifact.files, companion))
+    assert example_report(artifact=artifact).model.int8_bytes == 99_304
+
+
+def test_the_forecast_stands_beside_what_the_compiler_says() -> None:
+    conversion = example_report(artifact=compiled_artifact()).conversion
+    assert conversion.forecast == {"cpu": 1, "edgetpu": 15}
+    assert conversion.compilation.units == {"cpu": 2, "edgetpu": 14}
+    assert [each.found.name for each in conversion.moved] == ["stage2/conv"]
+    assert [each.name for each in conversion.fallen_back] == ["stage2/conv", "probabilities"]
+
+
+def test_a_compiled_model_has_no_caveat() -> None:
+    assert example_report(artifact=compiled_artifact()).caveats == ()
+
+
+def test_a_model_that_is_not_compiled_is_a_caveat() -> None:
+    (found,) = example_report(artifact=uncompiled_artifact()).caveats
+    assert found == (
+        "The model is not compiled: the figures are those of the uncompiled model, and where its"
+        " operators run is only a forecast. The reason: edgetpu_compiler is not on PATH."
+    )
+
+
+def test_without_a_compiler_what_falls_back_is_the_forecasts() -> None:
+    conversion = example_report(artifact=uncompiled_artifact()).conversion
+    assert [each.name for each in conversion.fallen_back] == ["probabilities"]
+    assert (conversion.compilation.units, conversion.moved) == ({}, ())
 
 
 def test_the_package_lists_its_files_largest_first() -> None:
@@ -140,12 +238,14 @@ def test_int8_that_is_slower_is_a_caveat() -> None:
         dataclasses.replace(fast, latency=slow.latency),
     )
     found = caveats(example_results(runs=swapped))
-    assert found == "INT8 is slower than float here: 0.368 times as fast (0.366 to 0.369)."
+    assert found == (
+        "The INT8 model is slower than the float one here: 0.368 times as fast (0.366 to 0.369)."
+    )
 
 
 def test_int8_that_is_slower_in_too_few_turns_for_an_interval_is_a_caveat() -> None:
     found = caveats(timed((100,), (125,), (1,)))
-    assert found == "INT8 is slower than float here: 0.80 times as fast."
+    assert found == "The INT8 model is slower than the float one here: 0.80 times as fast."
 
 
 def test_int8_that_may_be_as_fast_is_none() -> None:
@@ -176,7 +276,7 @@ def test_an_int8_file_that_is_not_smaller_is_a_caveat(int8_bytes: int, warned: b
     model, *others = artifact.files
     model = dataclasses.replace(model, size_bytes=int8_bytes)
     report = example_report(artifact=dataclasses.replace(artifact, files=(model, *others)))
-    wanted = "The INT8 file is not smaller than the float one: 314 KiB against 314 KiB."
+    wanted = "The INT8 model is not smaller than the float one: 314 KiB against 314 KiB."
     assert report.caveats == ((wanted,) if warned else ())
 
 

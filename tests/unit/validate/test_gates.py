@@ -169,13 +169,13 @@ def test_int8_that_is_more_accurate_passes_a_bound_of_nothing_lost() -> None:
             {"max_accuracy_drop_points": 1.0},
             "the data carry no labels",
         ),
-        (example_results(runs=()), {"max_p95_ns": 1}, "the INT8 model was not timed"),
+        (example_results(runs=()), {"max_p95_ns": 1}, "the converted model was not timed"),
         (
             with_int8(samples_ns=(5,) * 71, block_sizes=(71,)),
             {"max_p95_ns": 10},
             "found 71 runs; a 95 % interval of this percentile needs 72",
         ),
-        (example_results(runs=()), {"max_peak_ram_bytes": 1}, "the INT8 model was not run"),
+        (example_results(runs=()), {"max_peak_ram_bytes": 1}, "the converted model was not run"),
         (
             with_int8(peak_rss_bytes=None),
             {"max_peak_ram_bytes": 1},
