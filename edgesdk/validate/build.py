@@ -255,8 +255,8 @@ def _drift(run: ModelRun, precision: Precision | None) -> Iterator[str]:
         symbol, (first, last) = written("ns", low, high)
         yield (
             f"{role_name(run.role, precision)} latency drifted: the medians of its"
-            f" {len(medians)} turns lie between {first} and {last} {symbol}. The intervals allow for"
-            " that, but it is no one steady latency."
+            f" {len(medians)} turns lie between {first} and {last} {symbol}. The intervals allow"
+            " for that, but it is no one steady latency."
         )
 
 

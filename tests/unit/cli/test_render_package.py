@@ -1,0 +1,41 @@
+"""Facts about how a package is shown."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from edgesdk.cli import render
+from tests.unit.report.example import example_package
+
+
+def shown(**provenance: str) -> str:
+    package = example_package()
+    manifest = replace(package.manifest, provenance=provenance)
+    text = io.StringIO()
+    render.package(Console(file=text, width=200), replace(package, manifest=manifest))
+    return text.getvalue()
+
+
+def test_a_package_says_its_precision_and_that_it_is_not_compiled() -> None:
+    text = shown(precision="w8a8", compilation="not compiled")
+    assert "  made      w8a8; compilation: not compiled\n" in text
+
+
+def test_a_package_names_its_compiler_quantizer_and_bridge() -> None:
+    text = shown(
+        precision="w8a16",
+        compilation="compiled by onnxruntime-qnn 2.7.0",
+        quantizer="aimet-onnx",
+        bridge="torch.onnx",
+    )
+    assert (
+        "w8a16; compilation: compiled by onnxruntime-qnn 2.7.0; quantizer: aimet-onnx; "
+        "bridge: torch.onnx\n" in text
+    )
+
+
+def test_a_package_that_does_not_say_shows_no_such_line() -> None:
+    assert "  made " not in shown()
