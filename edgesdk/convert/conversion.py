@@ -136,8 +136,8 @@ def _require_replaceable(directory: Path) -> None:
 
 
 def _is_of_an_artifact(name: str) -> bool:
-    known = (ARTIFACT_FILE, GOLDEN_FILE, FLOAT_FILE, ENCODINGS_FILE)
-    return name in known or re.match(rf"{_MODEL_STEM}[._]", name) is not None
+    known = (ARTIFACT_FILE, GOLDEN_FILE, ENCODINGS_FILE)
+    return name in known or re.match(rf"({_MODEL_STEM}|float)[._]", name) is not None
 
 
 def _toolchain(name: str) -> Toolchain:
