@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,14 @@ from edgesdk.errors import DataError
 from edgesdk.models.types import TensorSpec
 
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_MODES_OF_8_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
+"""Pillow's other modes have more bits, which its conversion cuts off at 255."""
+_UNREADABLE = (
+    *(UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError),
+    *(OverflowError, TypeError, struct.error, zlib.error),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
+"""What Pillow's decoders raise for damaged files."""
 Sample = Mapping[str, npt.NDArray[Any]]
 
 
@@ -59,6 +69,13 @@ def image_samples(
 
 def _pictures(folder: Path) -> list[tuple[Path, int | None]]:
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and _inside(path))
+    found = _inside(folder)
+    if classes and found:
+        raise DataError(
+            f"{folder} holds {len(found)} pictures beside the classes {classes[0].name}, ..., "
+            "expected pictures in class folders only, or in no class folder",
+            hint=f"move them, {found[0].name} first",
+        )
     if classes:
         indices = _indices([path.name for path in classes])
         return [
@@ -66,7 +83,6 @@ def _pictures(folder: Path) -> list[tuple[Path, int | None]]:
             for path, index in zip(classes, indices, strict=True)
             for picture in _inside(path)
         ]
-    found = _inside(folder)
     if not found:
         raise DataError(
             f"{folder} holds no pictures, expected {', '.join(sorted(_SUFFIXES))} files there or "
@@ -80,25 +96,35 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _indices(names: list[str]) -> list[int]:
-    if all(name.isdecimal() for name in names):
-        return [int(name) for name in names]
-    return list(range(len(names)))
+    if not all(name.isdecimal() for name in names):
+        return list(range(len(names)))
+    indices = [int(name) for name in names]
+    for index in indices:
+        if indices.count(index) > 1:
+            same = [name for name in names if int(name) == index]
+            raise DataError(f"the folders {' and '.join(same)} are both class {index}")
+    return indices
 
 
 def _read(path: Path, preprocessing: Preprocessing, spec: TensorSpec) -> npt.NDArray[Any]:
+    picture = _picture(path)
+    if picture.mode not in _MODES_OF_8_BITS:
+        raise DataError(
+            f"{path} has pixels of the kind {picture.mode}, expected 8 bits a channel",
+            hint="convert it first: how more bits become 8 is not for us to choose",
+        )
+    try:
+        return preprocessing.apply(picture, spec)
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def _picture(path: Path) -> Image.Image:
+    """The picture as it is to be seen, decoded in full."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
-                upright = ImageOps.exif_transpose(picture)
-                return preprocessing.apply(upright, spec)
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+                return ImageOps.exif_transpose(picture)
+    except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read as a picture: {error}") from error
-    except DataError as error:
-        raise DataError(f"{path}: {error.message}", hint=error.hint) from error

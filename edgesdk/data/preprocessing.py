@@ -26,7 +26,7 @@ class Preprocessing:
     """What is done to a picture, in this order; sizes are (height, width) in pixels.
 
     Args:
-        color: channels and their order.
+        color: channels and their order; transparency is left out.
         shorter_side: scale so that the shorter side has this many pixels, keeping the proportions.
         resize: scale to exactly this size; None leaves the size, or what `shorter_side` made of it.
         interpolation: of both, as Pillow does it (it looks at every pixel when it scales down).

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import itertools
 import math
+import os
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from edgesdk.models.types import TensorSpec
 
 Sample = Mapping[str, npt.NDArray[Any]]
 LABEL = "label"
-Source = str | Iterable[Sample]
+Source = str | os.PathLike[str] | Iterable[Sample]
 """Where samples come from; see `open_samples`."""
 
 
@@ -78,6 +79,8 @@ def open_samples(
     Raises:
         DataError: missing, empty, wrong names, shapes or dtypes, not finite, bad labels.
     """
+    if isinstance(source, os.PathLike):
+        source = os.fspath(source)
     if not isinstance(source, str):
         return _checked("the given samples", _iterable_samples(source), inputs, advance)
     file, _, split = source.partition("#")
@@ -194,6 +197,8 @@ def _function_samples(source: str) -> Callable[[], Iterator[Sample]]:
 def _iterable_samples(source: Iterable[Sample]) -> Callable[[], Iterator[Sample]]:
     if isinstance(source, Iterator):
         return spooled(source)
+    if not isinstance(source, Iterable):
+        raise DataError(f"found a {type(source).__name__}, expected an iterable of samples")
     return lambda: iter(source)
 
 

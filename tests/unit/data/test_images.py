@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from edgesdk.data.preprocessing import Preprocessing
 from edgesdk.data.samples import Samples, open_samples
@@ -132,6 +133,30 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     assert refused(tmp_path, EXACT).message.startswith(
         f"{tmp_path / 'a.png'} cannot be read as a picture"
     )
+
+
+def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
+    text = PngInfo()
+    text.add_text("comment", "x" * 2**21, zip=True)
+    Image.new("RGB", (6, 8)).save(tmp_path / "a.png", pnginfo=text)
+    assert "cannot be read as a picture" in refused(tmp_path, EXACT).message
+
+
+def test_more_than_8_bits_are_refused_and_not_cut_off(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 6), 20000, np.uint16)).save(tmp_path / "a.png")
+    assert "expected 8 bits a channel" in refused(tmp_path, EXACT).message
+
+
+def test_pictures_beside_class_folders_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "cat" / "a.png")
+    picture(tmp_path / "b.png")
+    assert "holds 1 pictures beside the classes cat" in refused(tmp_path, EXACT).message
+
+
+def test_two_folders_of_one_class_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "1" / "a.png")
+    picture(tmp_path / "01" / "a.png")
+    assert refused(tmp_path, EXACT).message == "the folders 01 and 1 are both class 1"
 
 
 def test_another_size_than_the_models_is_refused_by_name(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +54,16 @@ def test_an_iterators_samples_are_not_kept_in_memory() -> None:
 def test_what_is_no_dictionary_is_refused() -> None:
     with pytest.raises(DataError, match="given sample 0 is a ndarray, expected a dictionary"):
         open_samples(iter([np.zeros(3)]), [X])  # type: ignore[list-item]
+
+
+def test_a_path_is_a_source_as_its_text_is(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=np.zeros((2, 3), np.float32))
+    assert open_samples(tmp_path / "data.npz", [X]).count == 2
+
+
+def test_what_cannot_be_gone_through_is_refused() -> None:
+    with pytest.raises(DataError, match="found a int, expected an iterable of samples"):
+        open_samples(5, [X])  # type: ignore[arg-type]
 
 
 def test_objects_are_refused() -> None:
