@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def check(
     model: Annotated[
-        str | None, typer.Argument(help="Float or quantized model, .onnx or .tflite.")
+        str | None,
+        typer.Argument(help="Any model that convert takes; .onnx and .tflite quantized, too."),
     ] = None,
     target: options.Target = None,
     all_targets: Annotated[
@@ -36,12 +37,14 @@ def check(
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Tell operators, placement, sizes and broken budgets before any conversion, in seconds."""
+    """Tell operators, placement, sizes and broken budgets before any conversion."""
     if all_targets and target:
         raise UsageError(f"found --all-targets and --target {target}, expected one of them")
     settings = api.load_project(project)
     found = required(model or settings.model, "MODEL", "model")
-    chosen = options.recipe(settings.recipe, recipe, io, keep_float, precision, None, None, False)
+    chosen = options.recipe(
+        settings.recipe, recipe, io=io, keep_float=keep_float, precision=precision
+    )
     shapes = {**settings.input_shapes, **options.parse_shapes(input_shape)}
     budget = (settings.budget, api.BudgetText(package_budget, installed_budget, ram_budget))
     contract = (settings.contract, api.Contract(min_accelerated_fraction))

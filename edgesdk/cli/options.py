@@ -128,12 +128,13 @@ def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
 def recipe(
     project: Recipe,
     file: Path | None,
+    *,
     io: PortDType | None,
     keep_float: list[str] | None,
     precision: PrecisionName | None,
-    range_method: Method | None,
-    quantizer: Quantizer | None,
-    encodings: bool,
+    range_method: Method | None = None,
+    quantizer: Quantizer | None = None,
+    encodings: bool = False,
 ) -> Recipe:
     """The recipe file, or the project's recipe without one, with the flags on top."""
     below = project if file is None else api.load_recipe(file)

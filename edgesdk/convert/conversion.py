@@ -23,7 +23,7 @@ from edgesdk.convert.toolchains import Backend, Compiled, Description, Toolchain
 from edgesdk.data.samples import Sample, Samples
 from edgesdk.errors import ArtifactError, ConversionError, MalformedFile
 from edgesdk.files import new_directory, sha256_file
-from edgesdk.models.reading import read_graph
+from edgesdk.models.reading import READERS, read_graph
 from edgesdk.models.types import Model
 from edgesdk.progress import Progress
 from edgesdk.serial import read_json, write_json
@@ -220,7 +220,8 @@ def _beside(path: Path, suffix: str) -> Path | None:
 
 
 def _forecast(quantized: Path, target: Target) -> tuple[Placement, ...]:
-    return place(read_graph(quantized), target) if target.operators else ()
+    readable = quantized.suffix in READERS
+    return place(read_graph(quantized), target) if target.operators and readable else ()
 
 
 def _require_reduced(description: Description, plan: ConversionPlan, model: Model) -> None:

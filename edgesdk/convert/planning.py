@@ -90,13 +90,13 @@ def plan_conversion(
 
     Raises:
         IncompatibleTarget: no runtime of the target runs what this model converts to.
-        ModelError: the model's inputs are not float32 or integers.
+        ModelError: the model is in half precision.
         UsageError: the recipe asks for what the format does not have, or holds a bad pattern.
         ToolchainMissing: the chosen toolchain is not installed.
     """
     chain = choose_chain(model.format, target, recipe, available)
     toolchain = chain.toolchain
-    _require_float32(model)
+    _require_no_half(model)
     return ConversionPlan(
         model_name=model.name,
         model_format=model.format,
@@ -121,7 +121,7 @@ def plan_conversion(
         overrides=recipe.overrides,
         range_method=recipe.range_method,
         encodings=recipe.encodings,
-        rules_sha256=digest(target.operators),
+        rules_sha256=digest((target.compute_units, target.operators)),
         calibration_sha256=calibration.sha256,
         calibration_samples=calibration.count,
         toolchain=chain.versions(),
@@ -168,7 +168,7 @@ def _is_ready(way: _Way) -> bool:
     return True
 
 
-def _require_float32(model: Model) -> None:
+def _require_no_half(model: Model) -> None:
     for spec in (*model.inputs, *model.outputs):
         if spec.dtype == "float16":
             raise ModelError(

@@ -30,7 +30,8 @@ def convert(
     """Convert a float model to INT8 for a target.
 
     Args:
-        model: an `.onnx` or `.tflite` file in float32.
+        model: an `.onnx`, `.tflite`, `.keras`, `.h5` or `.pt2` file, the folder of a SavedModel, or
+            "module:function", in float32.
         target: a target id, or the path of a descriptor.
         calibration: `FILE.npz`, `FILE.npz#SPLIT`, a folder of pictures, `module:function`, or an
             iterable of samples.

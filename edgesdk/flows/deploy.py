@@ -54,7 +54,8 @@ def deploy(
     The output folder then holds `artifact/`, `<name>.edgepkg`, `report.json` and `report.html`.
 
     Args:
-        model: an `.onnx` or `.tflite` file in float32.
+        model: an `.onnx`, `.tflite`, `.keras`, `.h5` or `.pt2` file, the folder of a SavedModel, or
+            "module:function", in float32.
         device: an enrolled device.
         calibration: `FILE.npz`, `FILE.npz#SPLIT`, a folder of pictures, `module:function`, or an
             iterable of samples.

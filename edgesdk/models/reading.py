@@ -27,10 +27,11 @@ class GraphReader(Protocol):
         """
 
 
-_READERS = {
+READERS = {
     ".onnx": ("edgesdk.models.formats.onnx_graph", "edgesdk[onnx]"),
     ".tflite": ("edgesdk.models.formats.tflite_graph", "edgesdk[litert]"),
 }
+"""Suffix to module and extra."""
 
 
 def read_graph(path: Path | str, input_shapes: InputShapes | None = None) -> Graph:
@@ -43,9 +44,9 @@ def read_graph(path: Path | str, input_shapes: InputShapes | None = None) -> Gra
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"found nothing at {path}, expected a model file")
-    if path.suffix not in _READERS:
-        raise ModelError(f"found {path.name}, expected one of {', '.join(_READERS)}")
-    module, requirement = _READERS[path.suffix]
+    if path.suffix not in READERS:
+        raise ModelError(f"found {path.name}, expected one of {', '.join(READERS)}")
+    module, requirement = READERS[path.suffix]
     try:
         reader = cast(GraphReader, importlib.import_module(module))
     except ModuleNotFoundError as error:

@@ -29,7 +29,8 @@ class ConversionPlan:
         accelerator: what the vendor's compiler is told of the device.
         cpu_features: instruction sets of its CPUs that matter to INT8; empty where nobody has read
             them.
-        rules_sha256: of the target's operator rules, which the artifact's forecast rests on.
+        rules_sha256: of the target's units and operator rules, which the artifact's forecast rests
+            on.
         toolchain: distribution to version, of all that the result depends on.
     """
 
