@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from edgesdk.values.report import Findings, Report
 
 _TENSORS = 10
+_EQUAL_DB = 200.0
+"""What stands for no difference at all; see `edgesdk.values.artifact.TensorError`."""
 
 
 def report(console: Console, shown: Report) -> None:
@@ -71,16 +73,22 @@ def artifact(console: Console, shown: Artifact, all_tensors: bool = False) -> No
     render_check.placement(console, shown)
     errors = shown.tensor_errors if all_tensors else shown.tensor_errors[:_TENSORS]
     furthest = table(
-        "Activations furthest from the float model",
+        "Activations furthest from the float model, on the calibration data",
         *("tensor", "SQNR", "largest error"),
         right=("SQNR", "largest error"),
     )
     for error in errors:
-        sqnr = "all zero" if error.sqnr_db is None else f"{error.sqnr_db:.1f} dB"
+        sqnr = _sqnr(error.sqnr_db)
         furthest.add_row(_plain(error.name), sqnr, f"{error.max_abs_error:.4g}")
     console.print(furthest)
     if all_tensors:
         console.print(_sizes(shown))
+
+
+def _sqnr(decibels: float | None) -> str:
+    if decibels is None:
+        return "all zero"
+    return "equal" if decibels >= _EQUAL_DB else f"{decibels:.1f} dB"
 
 
 def _precisions(console: Console, operators: Sequence[OperatorPrecision]) -> None:

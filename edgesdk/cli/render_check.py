@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from edgesdk.values.artifact import Artifact, Compilation
     from edgesdk.values.forecast import Forecast, PlacedOperator, Placement, Refusal
 
+_NAMED = 3
+_HOLDS = "holds: no contract and no budget is known to break"
+_NOT_TRIED = "; whether the toolchain takes every operator is known once it converts"
 _BASIS = {
     "rules": "by the rules of its descriptor",
     "compiled": "read from the compiled file",
@@ -78,15 +81,23 @@ def placement_counts(operators: Sequence[Placement]) -> str:
 
 
 def off_accelerator(console: Console, operators: Sequence[Placement]) -> None:
-    """Every operator that has fallen back, with its reason and its cure."""
+    """The operators that have fallen back, those of one reason and cure together."""
+    groups: dict[tuple[str, str, str], list[Placement]] = {}
     for operator in operators:
         if operator.reason:
-            cure = f"; {operator.cure}" if operator.cure else ""
-            _line(
-                console,
-                f"  on {operator.unit}: {operator.index} {operator.type} {operator.name}: "
-                f"{operator.reason}{cure}",
-            )
+            cause = (operator.unit, operator.reason, operator.cure)
+            groups.setdefault(cause, []).append(operator)
+    for (unit, reason, cure), fallen in groups.items():
+        why = f"{reason}; {cure}" if cure else reason
+        _line(console, f"  on {unit}: {_named(fallen)}: {why}")
+
+
+def _named(operators: Sequence[Placement]) -> str:
+    """Each operator of a few; of many, how many of each type."""
+    if len(operators) <= _NAMED:
+        return ", ".join(f"{each.index} {each.type} {each.name}" for each in operators)
+    counts = Counter(each.type for each in operators)
+    return f"{len(operators)} operators ({', '.join(f'{n} {kind}' for kind, n in counts.items())})"
 
 
 def placement(console: Console, shown: Artifact) -> None:
@@ -155,7 +166,7 @@ def _sizes(console: Console, told: Forecast) -> None:
 
 def _verdict(told: Forecast) -> str:
     if told.holds:
-        return "holds: no contract and no budget is known to break"
+        return _HOLDS if told.precision == "as it is" else _HOLDS + _NOT_TRIED
     return f"does not hold: {len(told.broken)} of the contracts and budgets cannot be kept"
 
 

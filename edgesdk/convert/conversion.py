@@ -19,9 +19,16 @@ from device_agent.manifest import Port
 from device_agent.runtimes.tensors import quantize
 from edgesdk.convert.bringing import bring
 from edgesdk.convert.placement import place
-from edgesdk.convert.toolchains import Backend, Compiled, Description, Toolchain, toolchains
+from edgesdk.convert.toolchains import (
+    ENCODINGS_FILE,
+    Backend,
+    Compiled,
+    Description,
+    Toolchain,
+    toolchains,
+)
 from edgesdk.data.samples import Sample, Samples
-from edgesdk.errors import ArtifactError, ConversionError, MalformedFile
+from edgesdk.errors import ArtifactError, ConversionError, IncompatibleTarget, MalformedFile
 from edgesdk.files import new_directory, sha256_file
 from edgesdk.models.reading import READERS, read_graph
 from edgesdk.models.types import Model
@@ -29,7 +36,7 @@ from edgesdk.progress import Progress
 from edgesdk.serial import read_json, write_json
 from edgesdk.targets.types import Target
 from edgesdk.values.artifact import Artifact, ArtifactFile, Compilation, GoldenVectors, Role
-from edgesdk.values.forecast import Placement
+from edgesdk.values.forecast import CPU, Placement
 from edgesdk.values.plan import ConversionPlan
 
 SCHEMA: Final = 1
@@ -37,11 +44,11 @@ ARTIFACT_FILE = "artifact.json"
 GOLDEN_FILE = "golden.npz"
 FLOAT_FILE = "float.reference"
 """Not named as its format is: who looks for the model in the folder finds one, not two."""
-ENCODINGS_FILE = "encodings.json"
 _MODEL_STEM = "model"
 _REDUCED = frozenset({"int8", "int16", "float16"})
 COMPARED_SAMPLES = 8
 """Samples over which INT8 and float activations are compared, and the most golden vectors."""
+_LISTED = 10
 PROBES = 4
 """Samples on which a model that is brought to another format is run before and after."""
 GOLDEN_SHARE = 0.1
@@ -72,6 +79,7 @@ def convert(
 
     Raises:
         ConversionError: the toolchain failed, or nothing became INT8.
+        IncompatibleTarget: operators stay off an accelerator that the whole model must run on.
         ArtifactError: `directory` holds something that is not of an artifact, or cannot be written.
     """
     existing = _existing(directory, plan.digest)
@@ -163,6 +171,8 @@ def _build(
     with progress.task("calibrating and converting", calibration.count) as advance:
         backend.convert(float_path, plan, calibration.stream, quantized_path, advance)
     compiled = _compiled(toolchain, quantized_path, plan, work, progress)
+    forecast = _forecast(quantized_path, target)
+    _require_placed(forecast, compiled.account, target)
     # After the compiler, whose account of the operators a backend may have to read.
     description = backend.describe(quantized_path)
     _require_reduced(description, plan, model)
@@ -185,7 +195,7 @@ def _build(
         golden=golden,
         compilation=compiled.account,
         lowering=brought.account,
-        forecast=_forecast(quantized_path, target),
+        forecast=forecast,
     )
 
 
@@ -195,7 +205,7 @@ def _compiled(
     compiler = toolchain.load_compiler()
     if compiler is None:
         return Compiled(Compilation("not needed"))
-    with progress.task("compiling for the accelerator", 1) as advance:
+    with progress.task("asking the vendor's compiler", 1) as advance:
         compiled = compiler.compile(quantized, plan, work)
         advance(1)
     return compiled
@@ -224,6 +234,23 @@ def _forecast(quantized: Path, target: Target) -> tuple[Placement, ...]:
     return place(read_graph(quantized), target) if target.operators and readable else ()
 
 
+def _require_placed(forecast: Sequence[Placement], account: Compilation, target: Target) -> None:
+    """Where nothing may fall back, an operator that the rules leave off is the end.
+
+    A compiler that made what ships has the last word. One that only looked at the model may be of
+    another release than the device's.
+    """
+    strict = any(rules.no_fallback for rules in target.operators.values())
+    left = [placement for placement in forecast if placement.unit == CPU]
+    if strict and left and account.status != "compiled":
+        raise IncompatibleTarget(
+            f"{target.id} runs no model that is not all on its accelerator, and by the rules of "
+            f"its descriptor {len(left)} of {len(forecast)} operators are off it",
+            details=[f"{each.type} {each.name}: {each.reason}" for each in left[:_LISTED]],
+            hint="edgesdk check shows all of them, with what to do",
+        )
+
+
 def _require_reduced(description: Description, plan: ConversionPlan, model: Model) -> None:
     """A conversion that leaves everything as it was is none."""
     stored_in_half = any(size.dtype == "float16" for size in description.tensor_sizes)
@@ -235,7 +262,7 @@ def _require_reduced(description: Description, plan: ConversionPlan, model: Mode
         f"{plan.precision}",
         details=[
             f"{operator.type} {operator.name}: {operator.reason}"
-            for operator in description.operators[:10]
+            for operator in description.operators[:_LISTED]
         ],
     )
 

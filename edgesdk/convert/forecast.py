@@ -13,7 +13,6 @@ from edgesdk.convert.placement import place
 from edgesdk.convert.planning import Chain
 from edgesdk.convert.sizing import (
     FLOATS,
-    TOLERANCE,
     FileSize,
     Sizes,
     largest_tensors,
@@ -38,6 +37,7 @@ from edgesdk.values.recipe import Recipe
 AS_IT_IS: Final = "as it is"
 _LISTED = 4
 _NAME_MOST = 48
+_KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _RAM = "weights and live activations alone"
 _CONVERTED: Mapping[Precision, str] = {
     "w8a8": "int8",
@@ -94,7 +94,7 @@ def forecast(
     else:
         sizes = sizes_converted(graph, subject.file, chain, given)
         largest = largest_tensors(graph, chain, given)
-    doubt = 0.0 if graph.is_quantized else TOLERANCE
+    doubt = 0.0 if graph.is_quantized else chain.toolchain.size_doubt
     told = list(_budgets(limits.budget, sizes, largest, doubt))
     return Forecast(
         model_name=subject.name,
@@ -115,6 +115,7 @@ def forecast(
         budget=limits.budget,
         contract=limits.contract,
         broken=(
+            *_refused(graph),
             *_contract(limits.contract, target, placements),
             *(text for text, breaks in told if breaks),
         ),
@@ -179,6 +180,17 @@ def _chain(graph: Graph, chain: Chain) -> str:
     if graph.is_quantized:
         return f"already quantized; {runs}"
     return f"the {chain.toolchain.name} toolchain makes it {chain.precision}, {runs}"
+
+
+def _refused(graph: Graph) -> Iterator[str]:
+    """What convert refuses for certain."""
+    foreign = {(each.type, each.domain) for each in graph.operators if each.domain not in _KNOWN}
+    if graph.format == "onnx":
+        for kind, domain in sorted(foreign):
+            yield f"convert refuses {kind} of the domain {domain}, which no runtime of ours knows"
+    for spec in graph.inputs:
+        if spec.dtype in FLOATS and spec.dtype != "float32":
+            yield f"{spec} is no float32, which convert takes: export the model in float32"
 
 
 def _contract(contract: Contract, target: Target, placements: Sequence[Placement]) -> Iterator[str]:
@@ -246,7 +258,7 @@ def _notes(subject: Subject, target: Target, chain: Chain) -> Iterator[str]:
         yield "nothing was compiled: the placement is told from the rules of the descriptor"
     if graph.is_quantized:
         yield "the model is quantized already: sizes are those of the file, and convert refuses it"
-    elif chain.toolchain.compiler:
+    if chain.toolchain.compiler and not graph.is_quantized:
         yield "sizes are of the quantized model; what a vendor's compiler makes of it may differ"
     for spec in graph.inputs:
         if -1 in spec.shape:
@@ -255,5 +267,3 @@ def _notes(subject: Subject, target: Target, chain: Chain) -> Iterator[str]:
                 f"{spec} is open, so memory is told without what follows from it: fix it with "
                 f"--input-shape {spec.name}={sizes} (your own sizes)"
             )
-        if spec.dtype in FLOATS and spec.dtype != "float32":
-            yield f"{spec} is no float32, which convert takes: export the model in float32"

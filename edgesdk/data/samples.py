@@ -43,6 +43,7 @@ class Samples:
         count: number of samples.
         sha256: over every sample's names, shapes, dtypes and bytes, in order.
         labels: int64 of shape (count,), or None when the source has none.
+        unvarying: inputs that have one and the same value throughout, in every sample.
         stream: starts one pass; each sample maps input names to arrays of exactly the model's
             input shapes and dtypes.
     """
@@ -52,6 +53,14 @@ class Samples:
     sha256: str
     labels: npt.NDArray[np.int64] | None
     stream: Callable[[], Iterator[Sample]]
+    unvarying: tuple[str, ...] = ()
+
+    def cautions(self) -> Iterator[str]:
+        """What makes poor calibration data of these."""
+        for name in self.unvarying:
+            yield f"the input {name!r} has one and the same value in all of {self.origin}"
+        if self.count == 1:
+            yield f"{self.origin} holds one sample: ranges made from it fit no other"
 
     def head(self, count: int) -> list[Sample]:
         """The first `count` samples."""
@@ -210,9 +219,14 @@ def _checked(
 ) -> Samples:
     total = hashlib.sha256()
     labels: list[int] = []
+    unvarying: dict[str, Any] = {}
     count = 0
     for sample in stream():
-        _take_in(source, count, sample, inputs, total)
+        values = _take_in(source, count, sample, inputs, total)
+        for name in values if count == 0 else tuple(unvarying):
+            value = unvarying.setdefault(name, values[name].flat[0] if values[name].size else 0)
+            if not np.all(values[name] == value):
+                del unvarying[name]
         if LABEL in sample:
             labels.append(_label(source, count, sample[LABEL]))
         count += 1
@@ -238,6 +252,7 @@ def _checked(
         sha256=total.hexdigest(),
         labels=np.array(labels, np.int64) if labels else None,
         stream=same_again,
+        unvarying=tuple(unvarying),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,11 +10,19 @@ from edgesdk.convert.conversion import Conversion
 from edgesdk.convert.conversion import convert as carry_out
 from edgesdk.convert.planning import plan_conversion
 from edgesdk.data.preprocessing import Preprocessing
-from edgesdk.data.samples import Source, open_samples
+from edgesdk.data.samples import Samples, Source, open_samples
 from edgesdk.models.opening import open_model
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
 from edgesdk.values.recipe import Recipe
+
+_log = logging.getLogger(__name__)
+
+
+def warn_of(calibration: Samples) -> None:
+    """Tell what makes the calibration data poor; that is no error, some inputs are constant."""
+    for caution in calibration.cautions():
+        _log.warning("%s", caution)
 
 
 def convert(
@@ -47,5 +56,6 @@ def convert(
     shown = progress or Silent()
     with shown.task("reading the calibration data", 0) as advance:
         samples = open_samples(calibration, opened.inputs, advance, preprocessing)
+    warn_of(samples)
     plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
     return carry_out(opened, plan, descriptor, samples, Path(output), shown)

@@ -12,6 +12,7 @@ from edgesdk.data.preprocessing import Preprocessing
 from edgesdk.data.samples import Samples, Source, check_labels, open_samples
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import ArtifactError, IncompatibleTarget
+from edgesdk.flows.convert import warn_of
 from edgesdk.flows.package import travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
 from edgesdk.flows.session import agent_on, find_device, require_ready
@@ -83,6 +84,7 @@ def deploy(
         if dataset is not None:
             evaluation = open_samples(dataset, opened.inputs, advance, preprocessing)
             check_labels(evaluation, opened.outputs)
+    warn_of(samples)
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
     plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgesdk.convert.conversion import read_artifact
+from edgesdk.errors import TargetError
 from edgesdk.package.budget import resolve_budget
 from edgesdk.package.building import build_package, read_package
 from edgesdk.targets.loading import load_target
-from edgesdk.targets.types import BudgetText, GateBounds
+from edgesdk.targets.types import BudgetText, GateBounds, Target
 from edgesdk.validate.gates import Gates, resolve_gates
 from edgesdk.values.artifact import Artifact
 from edgesdk.values.package import Package, Release
@@ -36,10 +37,22 @@ def package(
     """
     directory = Path(artifact)
     read = read_artifact(directory)
-    descriptor = load_target(target or read.plan.target_id)
+    descriptor = _descriptor(target, read)
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = travelling(resolve_gates(descriptor.gates, *gates, budget=limits))
     return build_package(read, directory, Path(output), release or Release(), limits, bounds)
+
+
+def _descriptor(target: str | None, artifact: Artifact) -> Target:
+    if target is not None:
+        return load_target(target)
+    try:
+        return load_target(artifact.plan.target_id)
+    except TargetError as error:
+        raise TargetError(
+            f"the artifact was converted for {artifact.plan.target_id!r}, which is not built in",
+            hint="name its descriptor again: --target FILE.toml",
+        ) from error
 
 
 def travelling(gates: Gates) -> dict[str, float]:

@@ -102,14 +102,6 @@ def test_a_dynamic_dimension_names_itself_and_the_flag_that_fixes_it(cli: Cli) -
     assert fixed.code == 0, fixed.err
 
 
-def test_a_model_and_a_target_that_do_not_go_together(cli: Cli) -> None:
-    done = cli(
-        "convert", MODEL, "-t", "beaglebone-black", "--calibration", CALIBRATION, "-o", "out"
-    )
-    refused(done, 3, "beaglebone-black", "litert", ".tflite")
-    nothing_written(cli)
-
-
 # Data.
 
 

@@ -12,15 +12,23 @@ import numpy as np
 import pytest
 
 from edgesdk.convert.backends import onnxruntime as backend
-from edgesdk.convert.conversion import Conversion, convert, read_artifact
+from edgesdk.convert.conversion import Conversion, _require_placed, convert, read_artifact
 from edgesdk.convert.planning import plan_conversion
 from edgesdk.data.samples import Samples, open_samples
-from edgesdk.errors import ArtifactError, ConversionError, DataError, MalformedFile
+from edgesdk.errors import (
+    ArtifactError,
+    ConversionError,
+    DataError,
+    IncompatibleTarget,
+    MalformedFile,
+)
 from edgesdk.files import sha256_file
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import Model
 from edgesdk.progress import Silent
 from edgesdk.targets.loading import load_target
+from edgesdk.values.artifact import Compilation
+from edgesdk.values.forecast import Placement
 from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.recipe import Recipe
 from tests.onnx_networks import Network, conv_network, random_samples, run
@@ -311,3 +319,27 @@ def test_a_changed_file_is_refused_when_read(work: Work, name: str) -> None:
 def test_a_directory_without_an_account_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(MalformedFile, match=r"artifact.json cannot be read"):
         read_artifact(tmp_path)
+
+
+# No fallback
+
+
+LEFT = [
+    Placement(0, "Conv", "a", "gpu"),
+    Placement(1, "Erf", "b", "cpu", "Operation not supported"),
+]
+
+
+def test_where_nothing_may_fall_back_an_operator_off_the_accelerator_is_refused() -> None:
+    target = load_target("jetson-orin-nano@jp5.1")
+    with pytest.raises(IncompatibleTarget, match="1 of 2 operators are off it") as caught:
+        _require_placed(LEFT, Compilation("accepted", "TensorRT-RTX", "1.7"), target)
+    assert caught.value.details == ("Erf b: Operation not supported",)
+
+
+def test_the_compiler_that_made_what_ships_has_the_last_word() -> None:
+    _require_placed(LEFT, Compilation("compiled", "onnxruntime-qnn", "2.7"), load_target("qcs8550"))
+
+
+def test_where_operators_may_fall_back_they_do() -> None:
+    _require_placed(LEFT, Compilation("not compiled", "x"), load_target("coral-usb"))

@@ -267,9 +267,21 @@ def test_half_precision_is_told(path: Path) -> None:
     net = Network()
     net.node("Relu", [net.input("x", (1, 4))], "y")
     path = edited(net.write(path, y=(1, 4)), halve)
-    assert "x: float16[1, 4] is no float32, which convert takes: export the model in float32" in (
-        told(path).notes
+    assert told(path).broken == (
+        "x: float16[1, 4] is no float32, which convert takes: export the model in float32",
     )
+
+
+def test_an_operator_of_a_foreign_domain_does_not_hold(path: Path) -> None:
+    def rename(proto: onnx.ModelProto) -> None:
+        proto.graph.node[0].domain = "my.dom"
+        proto.graph.node[0].op_type = "MyOp"
+        proto.opset_import.add(domain="my.dom", version=1)
+
+    net = Network()
+    net.node("Relu", [net.input("x", (1, 4))], "y")
+    (sentence,) = told(edited(net.write(path, y=(1, 4)), rename)).broken
+    assert sentence == ("convert refuses MyOp of the domain my.dom, which no runtime of ours knows")
 
 
 # Beside the truth

@@ -484,3 +484,20 @@ def test_labels_in_range_and_no_labels_are_fine(tmp_path: Path) -> None:
         open_samples(save(tmp_path / "a.npz", x=rows(1), label=np.array([2])), [X]), outputs
     )
     check_labels(open_samples(save(tmp_path / "b.npz", x=rows(1)), [X]), outputs)
+
+
+def test_an_input_that_never_varies_is_a_caution(path: Path) -> None:
+    save(path, x=np.full((3, *X.shape), 7, np.float32))
+    (caution,) = open_samples(str(path), [X]).cautions()
+    assert caution == f"the input 'x' has one and the same value in all of {path}"
+
+
+def test_one_sample_is_a_caution(path: Path) -> None:
+    save(path, x=rows(1))
+    (caution,) = open_samples(str(path), [X]).cautions()
+    assert "holds one sample" in caution
+
+
+def test_samples_that_vary_are_none(path: Path) -> None:
+    save(path, x=rows(2))
+    assert list(open_samples(str(path), [X]).cautions()) == []
