@@ -3,11 +3,11 @@
 Qualcomm's compiler takes wrong numbers without a word and makes a binary that no device runs, so
 ours are checked against this table first. It holds what two sources agree on: the enumeration
 `QcomChipset` and `_soc_info_table` of ExecuTorch
-(https://github.com/pytorch/executorch/blob/cff6f4dd32e630945b7188512c1f2b4f102b05ad/backends/qualcomm/serialization/qc_schema.py),
+(https://github.com/pytorch/executorch/blob/0e9182a36b1ca9e423e28c4fa862e47887b050c1/backends/qualcomm/serialization/qc_schema.py),
 and the name and architecture that the compiler of onnxruntime-qnn 2.7.0 (QAIRT 2.51.0) writes into
 a binary for that number. QCS8550 is in the second only; 93, which ExecuTorch calls QCM6490, is
-QCS6490 there. Where they differ (45, 46, 58, for which the compiler falls back to v68) there is no
-entry.
+QCS6490 there. Where the architectures differ there is no entry: 42 (SM8475, v69 in ExecuTorch) and
+45, 46 and 58 (SXR1230P, SSG2115P, SSG2125P, v73), for all of which the compiler falls back to v68.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ SOCS: Mapping[int, Soc] = {
     52: Soc("SA8255", 73),
     53: Soc("SXR2230P", 69),
     57: Soc("SM8650", 75),
+    62: Soc("SA8540", 68),
     66: Soc("QCS8550", 73),
     69: Soc("SM8750", 79),
     72: Soc("SA8797", 81),

@@ -100,7 +100,7 @@ class Limit:
     """What an operator must hold to run on a compute unit; one of the three bounds is set.
 
     Args:
-        quantity: what is looked at, by its name in `edgesdk.convert.placement`, e.g. "rank",
+        quantity: what is looked at, by its name in `edgesdk.targets.quantities`, e.g. "rank",
             "version" or "attribute.stride_w".
         at_most: largest number allowed.
         at_least: smallest number allowed.

@@ -32,6 +32,7 @@ every_jetson = pytest.mark.parametrize("target", JETSONS, ids=[t.id for t in JET
         ("jetson-agx-orin@jp5.1", "8.5.2", "8.7"),
         ("jetson-agx-orin@jp6.2", "10.3", "8.7"),
         ("jetson-xavier-nx@jp5.1", "8.5.2", "7.2"),
+        ("jetson-agx-xavier@jp5.1", "8.5.2", "7.2"),
         ("jetson-thor@jp7.0", "10.13.3", "11.0"),
     ],
 )
