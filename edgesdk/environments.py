@@ -4,6 +4,12 @@ An environment is a venv under a name that holds the digest of its exact require
 Python. It is built in place, as a venv cannot be moved, under a lock that the system drops with the
 process that held it; a marker file written last says that it is whole. Whatever lies there without
 the marker was left by a process that was killed, and is built afresh.
+
+Versions are exact: nothing is resolved, only wheels are taken, and before the marker is written
+what is installed is compared with the pins. Bytes are not: the pins carry no hashes, as each Python
+and platform takes other wheels. Whoever answers for the package index that pip is set up to ask
+(over TLS, by default) decides what lies behind a version, at the first use; afterwards nobody does,
+save who may write to the user's cache.
 """
 
 from __future__ import annotations
@@ -15,18 +21,15 @@ import hashlib
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgesdk.errors import ToolchainMissing
 from edgesdk.files import write_durable
+from edgesdk.processes import CannotStart, Ended, run_to_end
 from edgesdk.progress import Advance, Progress
 
 _COMPLETE = "complete"
@@ -34,7 +37,17 @@ _DEADLINE_S = 3600
 _POLL_S = 0.2
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)")
 _PROBE = "import sys; print('%d.%d' % sys.version_info[:2])"
+_LIST = """
+from importlib.metadata import distributions
+for each in distributions():
+    print(each.name, each.version)
+"""
+_PROBE_DEADLINE_S = 30
+_LIST_DEADLINE_S = 120
+_OF_VENV = {"pip", "setuptools"}
+"""What a new environment holds before anything is installed in it."""
 _RETRY = "run the command again: it starts afresh"
+_PIP_SETTINGS = "pip's own settings (PIP_INDEX_URL, PIP_PROXY) apply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,7 @@ class Isolated:
     Args:
         name: of the toolkit.
         requirements: a requirements file with an exact pin for every distribution, dependencies
-            included; nothing else is installed.
+            included, as the distribution itself writes its version; nothing else is installed.
         pythons: versions that the pins have been tried with, the preferred one first.
     """
 
@@ -56,6 +69,10 @@ class Isolated:
         """The pinned version of each distribution; nothing is installed for it."""
         lines = self.requirements.read_text().splitlines()
         return {found[1]: found[2] for found in map(_PIN.match, lines) if found}
+
+    def sha256(self) -> str:
+        """Of the requirements file: another one is another environment."""
+        return hashlib.sha256(self.requirements.read_bytes()).hexdigest()
 
 
 def environments_directory(environ: Mapping[str, str] = os.environ) -> Path:
@@ -72,7 +89,8 @@ def environment(isolated: Isolated, progress: Progress, directory: Path | None =
         directory: where environments lie; `environments_directory()` by default.
 
     Raises:
-        ToolchainMissing: no suitable Python, pip failed, or the disk is full.
+        ToolchainMissing: no suitable Python, pip failed or installed something else, or the disk
+            is full.
     """
     directory = directory or environments_directory()
     base = find_python(isolated)
@@ -98,14 +116,27 @@ def find_python(isolated: Isolated) -> str:
     Raises:
         ToolchainMissing: there is none.
     """
+    return _chosen(isolated)[0]
+
+
+def python_version(isolated: Isolated) -> str:
+    """Version of the interpreter that `find_python` finds, e.g. "3.12": wheels differ by it.
+
+    Raises:
+        ToolchainMissing: there is none.
+    """
+    return _chosen(isolated)[1]
+
+
+def _chosen(isolated: Isolated) -> tuple[str, str]:
     ours = f"{sys.version_info.major}.{sys.version_info.minor}"
     if ours in isolated.pythons:
-        return sys.executable
+        return sys.executable, ours
     for version in isolated.pythons:
         found = shutil.which(f"python{version}")
         # What is on PATH may be a stub that starts nothing.
         if found and _version_of(found) == version:
-            return found
+            return found, version
     raise ToolchainMissing(
         f"{isolated.name} runs on Python {', '.join(isolated.pythons)}, "
         f"found Python {ours} and none of these on PATH",
@@ -115,12 +146,10 @@ def find_python(isolated: Isolated) -> str:
 
 def _version_of(python: str) -> str:
     try:
-        done = subprocess.run(
-            [python, "-I", "-c", _PROBE], capture_output=True, text=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        ended = run_to_end([python, "-I", "-c", _PROBE], _PROBE_DEADLINE_S)
+    except CannotStart:
         return ""
-    return done.stdout.strip()
+    return ended.said.strip() if ended.succeeded else ""
 
 
 def _digest(isolated: Isolated, base: str) -> str:
@@ -175,6 +204,7 @@ def _build(isolated: Isolated, base: str, home: Path, progress: Progress) -> Non
             _run(isolated.name, [base, "-m", "venv", str(home)], advance)
             advance(1)
             _run(isolated.name, _pip(home, isolated.requirements), advance)
+            _require_pins(isolated, home)
             advance(1)
         write_durable(home / _COMPLETE, f"{isolated.name}\n".encode())
     except BaseException:
@@ -195,59 +225,58 @@ def _pip(home: Path, requirements: Path) -> list[str]:
 
 def _run(name: str, argv: list[str], advance: Advance) -> None:
     """Run to the end; advances by one for each distribution that pip takes up."""
-    lines: deque[str] = deque(maxlen=40)
-    with _started(argv) as process:
-        stdout = process.stdout
-        assert stdout is not None
-        for line in stdout:
-            lines.append(line.strip())
-            if line.startswith(("Collecting ", "Processing ")):
-                advance(1)
-        status = process.wait()
-    if status != 0:
+
+    def hear(line: str) -> None:
+        if line.startswith(("Collecting ", "Processing ")):
+            advance(1)
+
+    ended = run_to_end(argv, _DEADLINE_S, environ=_without_ours(), hear=hear)
+    if not ended.succeeded:
         raise ToolchainMissing(
-            f"the environment of {name} could not be made: {_reason(lines, status)}",
-            hint=f"{_RETRY}; pip's own settings (PIP_INDEX_URL, PIP_PROXY) apply",
+            f"the environment of {name} could not be made: {_reason(ended)}",
+            hint=f"{_RETRY}; {_PIP_SETTINGS}",
         )
 
 
-@contextlib.contextmanager
-def _started(argv: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """A child whose process group ends with the block, whatever happens in it."""
+def _without_ours() -> dict[str, str]:
     ours = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={key: value for key, value in os.environ.items() if key not in ours},
-        start_new_session=True,
-    )
-    watchdog = threading.Timer(_DEADLINE_S, _kill, [process])
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        yield process
-    finally:
-        watchdog.cancel()
-        _kill(process)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+    return {key: value for key, value in os.environ.items() if key not in ours}
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _reason(lines: deque[str], status: int) -> str:
-    said = [line for line in lines if line and not line.startswith(("WARNING", "[notice]"))]
+def _reason(ended: Ended) -> str:
+    if ended.code is None:
+        return f"it took more than {_DEADLINE_S // 60} minutes"
+    said = [line for line in ended.tail(40) if not line.startswith(("WARNING", "[notice]"))]
     errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")]
-    return (errors or said or [f"its process ended with status {status}"])[-1]
+    return (errors or said or [f"its process ended with status {ended.code}"])[-1]
+
+
+def _require_pins(isolated: Isolated, home: Path) -> None:
+    """Refuse an environment that holds anything but what is pinned."""
+    pinned = {_normal(name): pin for name, pin in isolated.versions().items()}
+    found = _installed(isolated.name, home)
+    for name in sorted(pinned.keys() | (found.keys() - _OF_VENV)):
+        if found.get(name) != pinned.get(name):
+            raise ToolchainMissing(
+                f"the environment of {isolated.name} is not what is pinned: "
+                f"found {name} {found.get(name, 'missing')}, expected {pinned.get(name, 'none')}",
+                hint=f"{_RETRY}; {_PIP_SETTINGS}",
+            )
+
+
+def _installed(name: str, home: Path) -> dict[str, str]:
+    ended = run_to_end([str(_interpreter(home)), "-I", "-c", _LIST], _LIST_DEADLINE_S)
+    if not ended.succeeded:
+        raise ToolchainMissing(
+            f"the environment of {name} does not work: {_reason(ended)}", hint=_RETRY
+        )
+    rows = (line.split() for line in ended.said.splitlines())
+    return {_normal(row[0]): row[1] for row in rows if len(row) == 2}
+
+
+def _normal(name: str) -> str:
+    """A distribution's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _hint(error: OSError) -> str:

@@ -78,7 +78,11 @@ class LiteRTModel(LoadedModel):
             raise RuntimeFailed(f"LiteRT failed: {error}") from error
 
     def get_outputs(self) -> List[np.ndarray]:
-        return [self._interpreter.get_tensor(index) for index in self._output_indices]
+        try:
+            return [self._interpreter.get_tensor(index) for index in self._output_indices]
+        # An output that no operator computes.
+        except FAILURES as error:
+            raise RuntimeFailed(f"LiteRT has no outputs: {error}") from error
 
 
 def _kernel_path(interpreter: Any) -> str:

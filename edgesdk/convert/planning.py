@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edgesdk.convert.toolchains import Toolchain, is_installed, toolchains
+from edgesdk.convert.toolchains import Toolchain, toolchains
 from edgesdk.data.samples import Samples
+from edgesdk.distributions import is_installed
 from edgesdk.errors import IncompatibleTarget, ModelError, ToolchainMissing, UsageError
 from edgesdk.models.bridges import BRIDGES, Bridge
 from edgesdk.models.types import Format, Model

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
@@ -17,13 +18,21 @@ from typing import Any, Literal, Protocol, cast
 import numpy.typing as npt
 
 from device_agent.manifest import Port
+from edgesdk.distributions import is_installed
 from edgesdk.errors import ToolchainMissing
 from edgesdk.files import sha256_file
+from edgesdk.processes import CannotStart, run_to_end
 from edgesdk.targets.types import Accelerator, Precision, RuntimeName
 from edgesdk.values.artifact import Compilation, OperatorPrecision, TensorError, TensorSize
 from edgesdk.values.forecast import CacheUse
 from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.recipe import PortDType, Quantizer
+
+_VERSION_DEADLINE_S = 10.0
+_VERSION_CHARS = 200
+
+ENCODINGS_FILE = "encodings.json"
+"""What a backend leaves beside the model where the plan asks for encodings."""
 
 Array = npt.NDArray[Any]
 Sample = Mapping[str, Array]
@@ -142,6 +151,7 @@ class Toolchain:
         quantizers: distribution to use for quantizing, the best first, where there is a choice.
         optional: distributions whose versions determine the output where they are installed.
         suffix: of the INT8 model's file; that of the format it reads where empty.
+        size_doubt: how far a forecast of the converted file's size may be off, as a share of it.
         reader: module that reads compiled models (`CompiledReader`); empty where none does.
         programs: that the compiler calls where they are on PATH; with one the result is another.
     """
@@ -158,6 +168,7 @@ class Toolchain:
     quantizers: tuple[Quantizer, ...] = ()
     optional: tuple[str, ...] = ()
     suffix: str = ""
+    size_doubt: float = 0.25
     reader: str = ""
     programs: tuple[str, ...] = ()
 
@@ -178,7 +189,7 @@ class Toolchain:
         for name in self.programs:
             path = shutil.which(name)
             if path is not None:
-                yield name, f"sha256:{sha256_file(Path(path))[:16]}"
+                yield name, f"sha256:{sha256_file(Path(path))[:16]} {_version_of(path)}".strip()
 
     def load_backend(self) -> Backend:
         """Import the backend.
@@ -217,13 +228,18 @@ class Toolchain:
         )
 
 
-def is_installed(distribution: str) -> bool:
-    """Whether a distribution is installed; nothing is imported."""
-    try:
-        version(distribution)
-    except PackageNotFoundError:
-        return False
-    return True
+def _version_of(program: str) -> str:
+    """First line that a program says of its version; empty where it says none.
+
+    The file on PATH may be a shell wrapper, which stays as it is when the program changes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            ended = run_to_end([program, "--version"], _VERSION_DEADLINE_S, directory=Path(folder))
+        except CannotStart:
+            return ""
+    lines = [line.strip() for line in ended.said.splitlines() if line.strip()]
+    return lines[0][:_VERSION_CHARS] if ended.succeeded and lines else ""
 
 
 ONNXRUNTIME = Toolchain(
@@ -245,6 +261,7 @@ LITERT = Toolchain(
     requirement="edgesdk[litert]",
     distributions=("edgesdk", "ai-edge-litert", "ai-edge-quantizer", "numpy"),
     precisions=("w8a8", "w8a16", "fp16"),
+    size_doubt=0.1,
 )
 
 EDGETPU = Toolchain(
@@ -297,6 +314,7 @@ OPENVINO = Toolchain(
     distributions=("edgesdk", "onnx", "openvino", "nncf", "numpy"),
     precisions=("w8a8", "fp16"),
     suffix="xml",
+    size_doubt=0.5,
 )
 
 

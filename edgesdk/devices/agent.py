@@ -60,6 +60,7 @@ from edgesdk.errors import (
 )
 from edgesdk.progress import Advance
 from edgesdk.progress import Progress as ProgressDisplay
+from edgesdk.text import plain
 from edgesdk.units import KIB, MIB
 
 FOLDER = "~/.edgesdk"
@@ -167,9 +168,10 @@ class AgentSession:
                 pieces = _counted(_pieces(stream), advance)
                 return self._ask(Stage(name, digest, size), Staged, pieces=pieces).name
 
-    def open_model(self, request: OpenModel) -> Opened:
-        """Load a model in a process of its own."""
-        return self._exchange(_LOADING_S).ask(request, Opened)
+    def open_model(self, request: OpenModel, progress: ProgressDisplay) -> Opened:
+        """Load a model in a process of its own; what the device builds for it first is shown."""
+        with _named_bar(progress) as on_progress:
+            return self._exchange(_LOADING_S).ask(request, Opened, on_progress)
 
     def bench(self, request: Bench, progress: ProgressDisplay) -> Benched:
         """Time the opened models in turns."""
@@ -468,4 +470,22 @@ def _bar(progress: ProgressDisplay, description: str, total: int) -> Iterator[On
             done = report.done
 
         yield show
-        advance(total - done)
+        advance(max(total - done, 0))  # A total of 0 is one nobody knows.
+
+
+@contextlib.contextmanager
+def _named_bar(progress: ProgressDisplay) -> Iterator[OnProgress]:
+    """A bar with the agent's own words and total, from its first report on; without one, none."""
+    with contextlib.ExitStack() as bars:
+        what: str | None = None
+        tell: OnProgress = lambda _: None  # noqa: E731
+
+        def show(report: Progress) -> None:
+            nonlocal what, tell
+            if report.what != what:
+                bars.close()
+                what = report.what
+                tell = bars.enter_context(_bar(progress, plain(what), report.total))
+            tell(report)
+
+        yield show

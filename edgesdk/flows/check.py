@@ -1,4 +1,8 @@
-"""A model and a target in; what they will make of each other out, before anything is converted."""
+"""A model and a target in; what they will make of each other out, before anything is quantized.
+
+Seconds for ONNX and TFLite. Formats other than these are exported by their own framework first,
+which takes its time.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,13 @@ from pathlib import Path
 from edgesdk.convert.forecast import Limits, Subject, forecast
 from edgesdk.convert.planning import Chain, choose_chain
 from edgesdk.convert.sizing import FileSize
-from edgesdk.errors import ConversionError, IncompatibleTarget, ToolchainMissing, UsageError
+from edgesdk.errors import (
+    ConversionError,
+    EdgeSDKError,
+    IncompatibleTarget,
+    ToolchainMissing,
+    UsageError,
+)
 from edgesdk.models.bridges import LoweredFormat
 from edgesdk.models.lowering import lower
 from edgesdk.models.opening import format_of, open_model
@@ -39,7 +49,10 @@ def check(
     contract: tuple[Contract, ...] = (),
     progress: Progress | None = None,
 ) -> Forecast:
-    """Forecast placement, sizes and memory of a model on a target; nothing is converted.
+    """Forecast placement, sizes and memory of a model on a target; nothing is quantized.
+
+    Formats other than ONNX and TFLite are exported by their own framework first, which takes its
+    time.
 
     Args:
         model: whatever `convert` takes; an `.onnx` or `.tflite` file may be quantized, too.
@@ -77,8 +90,18 @@ def check_all(
     model_format = format_of(model)
 
     @cache
+    def read(reads: LoweredFormat) -> Subject | EdgeSDKError:
+        # The error is kept as well: one framework that fails would fail for every target.
+        try:
+            return _subject(model, reads, input_shapes or {}, progress or Silent())
+        except EdgeSDKError as error:
+            return error
+
     def subject(reads: LoweredFormat) -> Subject:
-        return _subject(model, reads, input_shapes or {}, progress or Silent())
+        found = read(reads)
+        if isinstance(found, EdgeSDKError):
+            raise found.with_traceback(None)
+        return found
 
     if model_format in _READABLE:
         subject(model_format)  # so that a broken file is an error, and not as many refusals

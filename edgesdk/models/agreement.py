@@ -22,6 +22,18 @@ through is invisible after quantization.
 """
 
 
+SMALLEST_SCALE = 1e-3
+"""What an output's differences are divided by at least.
+
+An output that is zero in every probe (a dead branch, a detector's scores for noise) has no scale of
+its own, and any rounding on the way there would count as infinitely far. Values inside a network
+are around one, where a step of float32 is 1.2e-7, and sums of them that cancel to zero are off by a
+few such steps. `TOLERANCE` of this floor is 1e-6, eight steps: rounding passes, and anything that
+adds 1e-6 to what should be zero does not. An output that is larger than the floor is not touched by
+it; a smaller one is compared to 1e-6 in its own units.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """How far two runs on the same probes are apart.
@@ -30,8 +42,8 @@ class Agreement:
         max_abs_error: largest difference of two elements, in the output's units; infinite where
             one is not a number and the other is.
         max_relative_error: largest over the outputs of that output's largest difference over its
-            largest finite magnitude in all probes; of an output of integers or booleans, the share
-            of its elements that are not equal.
+            largest finite magnitude in all probes, at least `SMALLEST_SCALE`; of an output of
+            integers or booleans, the share of its elements that are not equal.
         output: index of the output with the largest relative error.
     """
 
@@ -71,7 +83,4 @@ def _difference(lowered: Sequence[Array], source: Sequence[Array]) -> tuple[floa
         apart = np.where(same, 0.0, np.abs(found - wanted))
     largest = float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max(initial=0.0))
     finite = np.abs(wanted[np.isfinite(wanted)])
-    scale = float(finite.max(initial=0.0))
-    if largest == 0.0:
-        return 0.0, 0.0
-    return largest, largest / scale if scale > 0 else float("inf")
+    return largest, largest / float(finite.max(initial=SMALLEST_SCALE))

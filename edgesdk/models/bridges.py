@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from edgesdk.environments import Isolated
+from edgesdk.distributions import is_installed
+from edgesdk.environments import Isolated, python_version
 from edgesdk.errors import IncompatibleTarget, ToolchainMissing
 from edgesdk.models.types import Format
 
@@ -44,12 +45,14 @@ class Bridge:
     def versions(self) -> dict[str, str]:
         """Versions of its distributions: those installed, or those pinned for its environment.
 
+        Of an environment the other pins and the Python count, too: the digest of its requirements
+        stands for them as "TOOL-requirements", its Python as "TOOL-python".
+
         Raises:
-            ToolchainMissing: one of them is not installed.
+            ToolchainMissing: one of them is not installed, or there is no Python for them.
         """
         if self.isolated is not None:
-            pins = self.isolated.versions()
-            return {name: pins[name] for name in self.distributions}
+            return self._versions_in(self.isolated)
         try:
             found = {name: version(name) for name in self.distributions}
         except PackageNotFoundError as error:
@@ -58,15 +61,15 @@ class Bridge:
                 "which is not installed",
                 hint=f'install it with: pip install "{self.requirement}"',
             ) from error
-        return found | {name: version(name) for name in self.optional if _is_installed(name)}
+        return found | {name: version(name) for name in self.optional if is_installed(name)}
 
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        version(distribution)
-    except PackageNotFoundError:
-        return False
-    return True
+    def _versions_in(self, isolated: Isolated) -> dict[str, str]:
+        pins = isolated.versions()
+        return {
+            **{name: pins[name] for name in self.distributions},
+            f"{isolated.name}-requirements": f"sha256:{isolated.sha256()[:16]}",
+            f"{isolated.name}-python": python_version(isolated),
+        }
 
 
 ONNX2TF = Isolated("onnx2tf", _REQUIREMENTS / "onnx2tf.txt", ("3.12", "3.11", "3.13"))

@@ -6,12 +6,8 @@ as one sentence. What a job is asked and what it answers is in `formats/jobs/pro
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
-import signal
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +16,10 @@ from typing import Any
 
 from edgesdk.errors import ConversionError, EdgeSDKError, ModelError, ToolchainMissing
 from edgesdk.models.types import TensorSpec
+from edgesdk.processes import CannotStart, Ended, printable, run_to_end
 
 JOBS = Path(__file__).parent / "formats" / "jobs"
 _TAIL_LINES = 8
-_TAIL_BYTES = 2**14
-_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _KINDS: Mapping[str, type[EdgeSDKError]] = {
     "model": ModelError,
     "conversion": ConversionError,
@@ -93,11 +88,10 @@ def run_job(job: Job, task: Task, workdir: Path) -> Answer:
         request = scratch / "request.json"
         result = scratch / "result.json"
         request.write_text(json.dumps(_request(task, scratch, result)))
-        log = scratch / "log"
-        status = _run(job, [job.python, str(JOBS), job.name, str(request)], scratch, log)
+        ended = _run(job, [job.python, str(JOBS), job.name, str(request)], scratch)
         if not result.is_file():
-            raise _died(job, task, status, _tail(log))
-        return _parse(job, task, result.read_bytes(), _tail(log))
+            raise _died(job, task, ended)
+        return _parse(job, task, result.read_bytes(), ended.tail(_TAIL_LINES))
 
 
 def _request(task: Task, folder: Path, result: Path) -> Mapping[str, object]:
@@ -126,60 +120,27 @@ def _path(path: Path | None) -> str:
     return "" if path is None else str(path.absolute())
 
 
-def _run(job: Job, argv: Sequence[str], scratch: Path, log: Path) -> int | None:
-    """The exit status, negative for a signal; None when the deadline passed."""
+def _run(job: Job, argv: Sequence[str], scratch: Path) -> Ended:
     dropped = {"PYTHONPATH", "PYTHONHOME"} if job.isolated else set()
     environ = {key: value for key, value in os.environ.items() if key not in dropped}
-    with log.open("wb") as stream:
-        try:
-            process = subprocess.Popen(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=stream,
-                env=environ | {"TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise ToolchainMissing(f"{job.python} cannot be started: {error.strerror}") from error
-        try:
-            return process.wait(job.deadline_s)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+    environ |= {"TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
+    try:
+        return run_to_end(argv, job.deadline_s, scratch=scratch, environ=environ)
+    except CannotStart as error:
+        raise ToolchainMissing(f"{job.python} cannot be started: {error.strerror}") from error
 
 
-def _tail(log: Path) -> tuple[str, ...]:
-    """The last lines the job printed, made safe to show."""
-    with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-        text = stream.read().decode(errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return tuple(_plain(line) for line in lines[-_TAIL_LINES:])
-
-
-def _plain(text: object) -> str:
-    """Text of a toolkit without colours and what else a terminal would act on."""
-    shown = _COLOUR.sub("", str(text))
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in shown)
-
-
-def _died(job: Job, task: Task, status: int | None, tail: tuple[str, ...]) -> ConversionError:
+def _died(job: Job, task: Task, ended: Ended) -> ConversionError:
     what = f"{_doing(task)} ({job.name})"
-    if status is None:
-        return ConversionError(
-            f"{what} did not end within {job.deadline_s:g} s and was stopped", details=tail
-        )
-    if status < 0:
-        hint = "the system may be out of memory" if -status == signal.SIGKILL else ""
-        return ConversionError(
-            f"{what} crashed: its process was killed by {_signal(-status)}", hint=hint, details=tail
-        )
-    return ConversionError(f"{what} ended with status {status} and without an answer", details=tail)
+    hint = ""
+    if ended.code is None:
+        happened = f"did not end within {job.deadline_s:g} s and was stopped"
+    elif ended.killed_by:
+        happened = f"crashed: its process was killed by {ended.killed_by}"
+        hint = "the system may be out of memory" if ended.killed_by == "SIGKILL" else ""
+    else:
+        happened = f"ended with status {ended.code} and without an answer"
+    return ConversionError(f"{what} {happened}", hint=hint, details=ended.tail(_TAIL_LINES))
 
 
 def _doing(task: Task) -> str:
@@ -188,13 +149,6 @@ def _doing(task: Task) -> str:
     if task.action == "run":
         return f"running {task.label}"
     return f"converting {task.label} to {task.action}"
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _parse(job: Job, task: Task, content: bytes, tail: tuple[str, ...]) -> Answer:
@@ -217,14 +171,19 @@ def _parse(job: Job, task: Task, content: bytes, tail: tuple[str, ...]) -> Answe
 
 
 def _refusal(job: Job, task: Task, refused: Mapping[str, Any]) -> EdgeSDKError:
-    message = _plain(refused["message"])
-    details = [_plain(line) for line in refused["details"]]
+    message = _shown(refused["message"])
+    details = [_shown(line) for line in refused["details"]]
     if refused["kind"] == "missing":
         return ToolchainMissing(
             f"{_doing(task)} needs {message}, which is not installed",
             hint=f'install it with: pip install "{job.requirement}"',
         )
-    return _KINDS[refused["kind"]](message, hint=_plain(refused["hint"]), details=details)
+    return _KINDS[refused["kind"]](message, hint=_shown(refused["hint"]), details=details)
+
+
+def _shown(text: object) -> str:
+    """Text of a toolkit as one line that is safe to show."""
+    return " ".join(printable(str(text)).replace("\t", " ").splitlines())
 
 
 def _spec(content: Mapping[str, Any]) -> TensorSpec:

@@ -150,7 +150,7 @@ def _task(
 
 def _write_probes(model: Model, probes: Sequence[Mapping[str, Array]], path: Path) -> Path:
     stored = {
-        f"{sample}.{index}": probe[next(name for name in spec.names if name in probe)]
+        f"{sample}.{index}": probe[spec.name]
         for sample, probe in enumerate(probes)
         for index, spec in enumerate(model.inputs)
     }

@@ -47,7 +47,7 @@ class Agent(Protocol):
     def stage(self, path: Path, progress: Progress) -> str:
         """Send a file for this session only; its name there."""
 
-    def open_model(self, request: OpenModel) -> Opened:
+    def open_model(self, request: OpenModel, progress: Progress) -> Opened:
         """Load a model."""
 
     def predict(
@@ -87,8 +87,8 @@ def validate(
     predictions = None
     if reference is not None:
         staged = agent.stage(reference.path, progress)
-        opened["float"] = agent.open_model(_request("float", installed, threads, staged))
-    opened["int8"] = agent.open_model(_request("int8", installed, threads, None))
+        opened["float"] = agent.open_model(_request("float", installed, threads, staged), progress)
+    opened["int8"] = agent.open_model(_request("int8", installed, threads, None), progress)
     if reference is not None and reference.dataset is not None:
         predictions = _predict(agent, reference.dataset, progress)
     parity = agent.check_parity(CheckParity("int8", installed.package_id))

@@ -230,7 +230,7 @@ def benching(
     session: AgentSession, package: Path, background: ThreadPoolExecutor
 ) -> Future[Benched]:
     """A bench that is under way and would take many minutes."""
-    session.open_model(opening(session.install(package, SILENT)))
+    session.open_model(opening(session.install(package, SILENT)), SILENT)
     call = background.submit(session.bench, ENDLESS, SILENT)
     time.sleep(0.5)
     assert not call.done()
@@ -331,7 +331,7 @@ def test_every_python_installs(python: Path, start: OpenSession, any_package: Pa
     installed = session.install(any_package, SILENT)
     assert session.current() == replace(installed, already=True)
     with pytest.raises(AgentError) as caught:
-        session.open_model(opening(installed))
+        session.open_model(opening(installed), SILENT)
     assert caught.value.code in ("no_runtime", "runtime_failed")
 
 
@@ -464,8 +464,10 @@ def test_the_package_and_the_float_model_side_by_side(
 ) -> None:
     installed = session.install(package, SILENT)
     staged = session.stage(linear_model, SILENT)
-    opened = session.open_model(opening(installed))
-    session.open_model(opening(installed, key="float", package_id=None, role=None, staged=staged))
+    opened = session.open_model(opening(installed), SILENT)
+    session.open_model(
+        opening(installed, key="float", package_id=None, role=None, staged=staged), SILENT
+    )
     assert opened.kernel_path == "cpu"
     assert opened.threads == 1
     assert opened.inputs == (Port("image", (1, 4), "float32"),)
@@ -497,8 +499,10 @@ def test_without_samples_models_are_timed_with_golden_vectors(
 ) -> None:
     installed = session.install(package, SILENT)
     staged = session.stage(linear_model, SILENT)
-    session.open_model(opening(installed))
-    session.open_model(opening(installed, key="float", package_id=None, role=None, staged=staged))
+    session.open_model(opening(installed), SILENT)
+    session.open_model(
+        opening(installed, key="float", package_id=None, role=None, staged=staged), SILENT
+    )
     benched = session.bench(replace(QUICK, keys=("float", "int8")), SILENT)
     assert all(latency.samples_ns for latency in benched.latencies)
 
@@ -507,7 +511,7 @@ def test_with_nothing_to_run_on_there_is_no_timing(
     session: AgentSession, linear_model: Path
 ) -> None:
     staged = session.stage(linear_model, SILENT)
-    session.open_model(OpenModel("int8", "onnxruntime", "", 0, staged=staged))
+    session.open_model(OpenModel("int8", "onnxruntime", "", 0, staged=staged), SILENT)
     with pytest.raises(AgentError, match="no golden vectors and no sample"):
         session.bench(QUICK, SILENT)
 
@@ -526,7 +530,7 @@ def test_litert_gives_the_golden_outputs(session: AgentSession, tmp_path: Path) 
         outputs=here.outputs,
     )
     installed = session.install(package, SILENT)
-    opened = session.open_model(opening(installed))
+    opened = session.open_model(opening(installed), SILENT)
     assert opened.kernel_path == here.kernel_path == "xnnpack"
     assert opened.runtime == here.runtime
     parity = session.check_parity(CheckParity("int8", installed.package_id))
@@ -551,7 +555,7 @@ def test_parity_tells_what_differs(
     np.savez(golden, allow_pickle=False, **arrays)
     package = write_package(tmp_path / "a.edgepkg", {"model": linear_model, "golden": golden})
     installed = session.install(package, SILENT)
-    session.open_model(opening(installed))
+    session.open_model(opening(installed), SILENT)
     parity = session.check_parity(CheckParity("int8", installed.package_id))
     assert parity.golden_runtime_kernels == tuple(kernels)
     assert (parity.count, parity.values, parity.top1_changed) == (5, values, changed)
@@ -559,7 +563,7 @@ def test_parity_tells_what_differs(
 
 
 def test_what_a_model_cannot_take_is_said(session: AgentSession, package: Path) -> None:
-    session.open_model(opening(session.install(package, SILENT)))
+    session.open_model(opening(session.install(package, SILENT)), SILENT)
     wrong = [{"image": np.zeros((1, 5), np.float32)}]
     with pytest.raises(AgentError, match="found 20 bytes of samples, expected 16"):
         session.predict(("int8",), wrong, 1, 0, SILENT)
@@ -588,7 +592,7 @@ def test_models_that_cannot_be_opened(
     pytest.importorskip("onnxruntime")
     installed = session.install(any_package, SILENT)
     with pytest.raises(AgentError) as caught:
-        session.open_model(opening(installed, **change))
+        session.open_model(opening(installed, **change), SILENT)
     assert caught.value.code == code
     with pytest.raises(AgentError, match="no model is open"):
         session.bench(QUICK, SILENT)
@@ -596,7 +600,7 @@ def test_models_that_cannot_be_opened(
 
 
 def test_no_blocks_are_no_bench(session: AgentSession, package: Path) -> None:
-    session.open_model(opening(session.install(package, SILENT)))
+    session.open_model(opening(session.install(package, SILENT)), SILENT)
     with pytest.raises(AgentError, match="found 0 blocks"):
         session.bench(replace(QUICK, blocks=0), SILENT)
 
@@ -606,7 +610,7 @@ def test_parity_needs_the_models_own_package(
 ) -> None:
     installed = session.install(package, SILENT)
     staged = session.stage(linear_model, SILENT)
-    session.open_model(opening(installed, package_id=None, role=None, staged=staged))
+    session.open_model(opening(installed, package_id=None, role=None, staged=staged), SILENT)
     with pytest.raises(AgentError, match="was not opened from package"):
         session.check_parity(CheckParity("int8", installed.package_id))
 
@@ -616,7 +620,7 @@ def test_parity_needs_the_models_own_package(
 
 def refuse_as_busy(session: AgentSession) -> None:
     with pytest.raises(AgentError, match="another session is measuring on this device") as caught:
-        session.open_model(opening(session.current()))
+        session.open_model(opening(session.current()), SILENT)
     assert caught.value.code == "busy"
     assert caught.value.exit_code == 4
     assert "try again when it has ended" in caught.value.hint
@@ -625,12 +629,12 @@ def refuse_as_busy(session: AgentSession) -> None:
 def test_two_sessions_do_not_measure_at_once(start: OpenSession, package: Path) -> None:
     first, second = start(), start()
     installed = first.install(package, SILENT)
-    first.open_model(opening(installed))
+    first.open_model(opening(installed), SILENT)
     refuse_as_busy(second)
     assert second.install(package, SILENT).already, "all else goes on"
-    first.open_model(opening(installed, key="again"))
+    first.open_model(opening(installed, key="again"), SILENT)
     first.close()
-    second.open_model(opening(installed))
+    second.open_model(opening(installed), SILENT)
     assert second.bench(QUICK, SILENT).latencies[0].samples_ns
 
 
@@ -643,7 +647,7 @@ def test_a_killed_measurement_does_not_keep_the_device(
     os.kill(measuring, signal.SIGKILL)
     with pytest.raises(AgentError):
         benching.result(20)
-    second.open_model(opening(second.current()))
+    second.open_model(opening(second.current()), SILENT)
 
 
 def has_workers(pid: int) -> bool:
@@ -664,7 +668,7 @@ def test_a_worker_that_dies_is_an_answer(
     assert "memory" in caught.value.hint
     with pytest.raises(AgentError, match="no model is open"):
         session.bench(QUICK, SILENT)
-    session.open_model(opening(session.current()))
+    session.open_model(opening(session.current()), SILENT)
     assert session.bench(QUICK, SILENT).latencies[0].samples_ns
 
 

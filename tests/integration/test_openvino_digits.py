@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from edgesdk.convert.toolchains import is_installed
 from edgesdk.devices.virtual import VirtualDevice
+from edgesdk.distributions import is_installed
 from tests.cli import CALIBRATION, DIGITS, TEST, Cli
 
 TARGET = "intel-n100"

@@ -85,7 +85,7 @@ def test_an_open_batch_names_the_flag_that_fixes_it(models: Path) -> None:
         ("only.weights.h5", "holds weights only"),
         ("two_saved", "holds the 2 signatures first, second, expected one"),
         ("none_saved", "holds no signature"),
-        ("files_saved", "holds WriteFile, which reads or writes files"),
+        ("files_saved", "holds WriteFile, which may do more than arithmetic"),
     ],
 )
 def test_a_model_that_cannot_be_used_is_refused_in_one_sentence(

@@ -109,6 +109,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             (Path(argv[-1]) / "bin" / "python").symlink_to(sys.executable)
 
     monkeypatch.setattr(environments, "_run", run)
+    monkeypatch.setattr(environments, "_require_pins", lambda isolated, home: None)
     return calls
 
 
@@ -177,6 +178,44 @@ def test_when_pip_fails_its_last_word_is_said_and_nothing_is_left(
     )
     assert error.value.hint.startswith("run the command again")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_what_pip_put_elsewhere_is_missed(
+    tiny: Isolated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_TARGET", str(tmp_path / "elsewhere"))
+    with pytest.raises(ToolchainMissing) as error:
+        environment(tiny, Silent(), tmp_path / "cache")
+    assert error.value.message == (
+        "the environment of tiny is not what is pinned: found tiny missing, expected 1.0"
+    )
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("installed", "words"),
+    [
+        ({"tiny": "1.0+patched"}, r"found tiny 1\.0\+patched, expected 1\.0"),
+        ({"tiny": "1.0", "guest": "3"}, "found guest 3, expected none"),
+        ({}, r"found tiny missing, expected 1\.0"),
+    ],
+    ids=["another version", "a guest", "nothing"],
+)
+def test_an_environment_that_differs_from_its_pins_is_refused(
+    tiny: Isolated,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    installed: dict[str, str],
+    words: str,
+) -> None:
+    monkeypatch.setattr(environments, "_installed", lambda name, home: {"pip": "26", **installed})
+    with pytest.raises(ToolchainMissing, match=words):
+        environment(tiny, Silent(), tmp_path / "cache")
+
+
+def test_names_are_compared_as_indexes_do(tiny: Isolated, tmp_path: Path) -> None:
+    tiny.requirements.write_text(tiny.requirements.read_text().replace("tiny==", "Tiny=="))
+    assert says(environment(tiny, Silent(), tmp_path / "cache")) == "42"
 
 
 def test_a_full_disk_is_said(

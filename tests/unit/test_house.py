@@ -33,7 +33,7 @@ LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends")
 STAGES = {"convert", "devices", "package", "report", "validate"}
 LOWER = {
     *("calibration", "data", "errors", "files", "models", "progress", "serial", "targets", "text"),
-    *("units", "values"),
+    *("distributions", "processes", "units", "values"),
 }
 MAY_IMPORT = {
     "__main__": {"cli"},
@@ -45,12 +45,16 @@ MAY_IMPORT = {
     **{stage: {stage, *LOWER} for stage in STAGES},
     "testing": {"devices", "testing", *LOWER},
     "data": {"data", "errors", "models"},
-    "models": {"environments", "errors", "files", "models", "progress"},
-    "environments": {"errors", "files", "progress"},
+    "models": {
+        *("distributions", "environments", "errors", "files", "models", "processes", "progress"),
+    },
+    "environments": {"errors", "files", "processes", "progress"},
     "targets": {"errors", "serial", "targets", "units"},
     "values": {"calibration", "errors", "models", "serial", "targets", "units", "values"},
     "serial": {"errors", "files"},
     "units": {"errors"},
+    "processes": {"text"},
+    "distributions": set(),
     "files": set(),
     "progress": set(),
     "text": set(),

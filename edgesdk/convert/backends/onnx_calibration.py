@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import math
 import os
+import platform
 import sys
 import time
 from collections import Counter, deque
@@ -41,6 +42,8 @@ from edgesdk.values.plan import ConversionPlan
 CHECKPOINT_S = 10.0
 """At most so much of the work, and what saving takes twenty times over, is lost when killed."""
 _SAVING_SHARE = 20
+_CPU_KEYS = ("model name", "CPU part", "flags", "Features")
+"""In /proc/cpuinfo, on x86 and on Arm."""
 _IN_FLIGHT_BYTES = 2**29
 """Of activations in memory at a time, unless two samples have more."""
 
@@ -55,8 +58,9 @@ def calibrated_ranges(
 ) -> dict[str, Range]:
     """The range of every activation that `onnx_qdq.quantize` asks for.
 
-    A calibration of the same model on the same samples is taken from the cache, whatever the method
-    it was made for; one that has collected bounds only does not do for methods that need more.
+    A calibration of the same model on the same samples by the same kind of CPU is taken from the
+    cache, whatever the method it was made for; one that has collected bounds only does not do for
+    methods that need more.
 
     Args:
         model: float, with fixed shapes, every operator named.
@@ -72,7 +76,8 @@ def calibrated_ranges(
     every = activations(model)
     others = superseded(model, style, kept, every)
     names = tuple(name for name in every if name not in others)
-    key = cache.key(_sha256(model), plan.calibration_sha256, names, plan.toolchain)
+    versions = {**plan.toolchain, "cpu": _cpu()}
+    key = cache.key(_sha256(model), plan.calibration_sha256, names, versions)
     histograms = needs_histogram(plan.range_method)
     seen = calibrate(model, samples, advance, names, histograms, cache.folder(), key)
     types = dict.fromkeys(names, style.activation_type) | dict(style.overrides)
@@ -157,6 +162,20 @@ def superseded(
         for result, read in results.items()
         if reads[read] == 1 and read in names and read not in results
     }
+
+
+def _cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What ONNX Runtime's kernels are chosen by: the last digits of what they compute differ.
+
+    The processor's model and its instruction sets, as far as the system tells them.
+    """
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    found = {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
+    told = repr([found.get(key) for key in _CPU_KEYS])
+    return f"{platform.machine()} {hashlib.sha256(told.encode()).hexdigest()}"
 
 
 def _sha256(model: onnx.ModelProto) -> str:

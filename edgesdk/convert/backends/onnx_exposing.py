@@ -18,6 +18,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
+from edgesdk.convert.backends.onnx_toolkit import failures
 from edgesdk.convert.toolchains import Array, Sample
 
 _BLOCK = 16
@@ -40,7 +41,8 @@ class Exposed:
     def run(self, sample: Sample) -> dict[str, Array]:
         """Every value of each activation, not in the order and shape that it has in the model."""
         fed = {name: sample[name] for name in self.inputs}
-        values = self.session.run(list(self.outputs.values()), fed)
+        with failures():
+            values = self.session.run(list(self.outputs.values()), fed)
         return fed | dict(zip(self.outputs, values, strict=True))
 
 
@@ -59,7 +61,10 @@ def expose(model: onnx.ModelProto, names: Sequence[str], threads: int) -> Expose
         del optimized
         options = _options(threads)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        with failures():
+            session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
     inputs = tuple(port.name for port in session.get_inputs())
     outputs = {name: blocks.get(name, name) for name in names if name not in inputs}
     return Exposed(session, inputs, outputs)
@@ -77,7 +82,8 @@ def _write_optimized(model: onnx.ModelProto, names: Sequence[str], path: Path) -
     options = _options(threads=1)
     options.optimized_model_filepath = str(path)
     options.add_session_config_entry("session.disable_prepacking", "1")  # it is never run
-    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    with failures(path.parent):
+        onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:

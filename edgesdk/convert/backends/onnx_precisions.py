@@ -1,12 +1,14 @@
 """Which operators of an ONNX model stay in float, and which activations have a width of their own.
 
 The recipe speaks of operators; ONNX Runtime's quantizer of nodes to exclude and of tensors. An
-operator's precision is that of its results; what its neighbours need follows from it in `onnx_qdq`.
+operator's precision is that of its results, behind the Relu or Clip that is computed with it; what
+its neighbours need follows from it in `onnx_qdq`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import onnx
@@ -54,6 +56,7 @@ def assigned(
     operators = [(node.name, node.op_type) for node in model.graph.node]
     chosen = overridden(operators, plan.keep_float, plan.overrides)
     _require_supported(set(chosen.values()))
+    chosen = _with_activations(model, chosen)
     signed = style.activation_type.startswith("int")
     types = {
         output: _OF_BITS[signed, _BITS[precision]]
@@ -74,6 +77,25 @@ def assigned(
         ),
         tuple(name for name, _ in operators if chosen.get(name) == "float32"),
     )
+
+
+def _with_activations(model: onnx.ModelProto, chosen: Mapping[str, str]) -> dict[str, str]:
+    """The same with every Relu and Clip that alone reads what an operator of some width makes.
+
+    There are no pairs between the two: those behind the Relu or Clip hold the operator's result.
+    """
+    outputs = {value.name for value in model.graph.output}
+    reads = Counter(name for node in model.graph.node for name in node.input)
+    makers = {name: node.name for node in model.graph.node for name in node.output}
+    found = dict(chosen)
+    for node in model.graph.node:
+        if node.op_type not in ("Relu", "Clip") or node.name in found:
+            continue
+        read = node.input[0]
+        width = found.get(makers.get(read, ""), "float32")
+        if width != "float32" and reads[read] == 1 and read not in outputs:
+            found[node.name] = width
+    return found
 
 
 def _require_supported(precisions: Collection[str]) -> None:

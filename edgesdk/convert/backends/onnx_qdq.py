@@ -11,15 +11,12 @@ from __future__ import annotations
 import device_agent.runtimes.onnxruntime  # noqa: F401 - turns the telemetry of onnxruntime off
 
 # isort: split
-import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
@@ -33,14 +30,12 @@ from onnxruntime.quantization.tensor_quant_overrides import TensorQuantOverrides
 from edgesdk.calibration.types import Range
 from edgesdk.convert.backends.onnx_channels import ChannelsQuantizer
 from edgesdk.convert.backends.onnx_shapes import with_shapes
-from edgesdk.errors import ConversionError, EdgeSDKError
+from edgesdk.convert.backends.onnx_toolkit import their_failures
+from edgesdk.errors import ConversionError
 from edgesdk.models.formats.onnx import graph_inputs
 
 ActivationType = Literal["uint8", "int8", "uint16", "int16"]
 WeightType = Literal["int8"]
-
-_WARNINGS, _FATAL_ONLY = 2, 4
-"""Log severities of ONNX Runtime; the first is its default."""
 
 _TYPES = {
     "uint8": QuantType.QUInt8,
@@ -157,19 +152,21 @@ def quantize(
     Raises:
         ConversionError: the toolkit refused, or `style.overrides` names no activation of the model.
     """
+    inferred = with_shapes(model)
+    types = _activation_types(inferred)
+    _require_known(style.overrides, types)
+    tensors_range = _tensors_data(ranges, types)
     with their_failures():
-        inferred = with_shapes(model)
         add_infer_metadata(inferred)  # else it is done again
-        types = _activation_types(inferred)
-        _require_known(style.overrides, types)
-        options, op_types = _options(inferred, style, kept)
+    options, op_types = _options(inferred, style, kept)
+    with their_failures():
         quantizer = ChannelsQuantizer(
             inferred,
             per_channel=style.per_channel,
             reduce_range=False,
             weight_qType=_TYPES[style.weight_type],
             activation_qType=_TYPES[style.activation_type],
-            tensors_range=_tensors_data(ranges, types),
+            tensors_range=tensors_range,
             nodes_to_quantize=[],
             nodes_to_exclude=list(kept),
             op_types_to_quantize=list(op_types),
@@ -178,26 +175,6 @@ def quantize(
         quantizer.quantize_model()
         quantizer.model.topological_sort()
         return quantizer.model.model
-
-
-@contextmanager
-def their_failures() -> Iterator[None]:
-    """What ONNX Runtime and ONNX raise becomes `ConversionError`; their own talk is kept back.
-
-    What they advise has been done, and what goes wrong is in the error.
-    """
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
-    try:
-        yield
-    except EdgeSDKError:
-        raise
-    except Exception as error:  # their exceptions share no base
-        raise ConversionError(f"ONNX Runtime does not quantize this model: {error}") from error
-    finally:
-        onnxruntime.set_default_logger_severity(_WARNINGS)
-        logging.disable(before)
 
 
 def _activation_types(model: onnx.ModelProto) -> dict[str, int]:
@@ -252,8 +229,9 @@ def _with_conversions(
     """The overrides with what must follow from them: whatever reads or makes such a tensor."""
     known = TensorQuantOverridesHelper(overrides)
     kind = _TYPES[style.activation_type]
-    fixer = MixedPrecisionTensorQuantOverridesFixer.create_from_model(known, model, kind)
-    fixer.apply(kind, style.activation_symmetric)
+    with their_failures():
+        fixer = MixedPrecisionTensorQuantOverridesFixer.create_from_model(known, model, kind)
+        fixer.apply(kind, style.activation_symmetric)
     return dict(known.get_dict())
 
 
@@ -263,18 +241,19 @@ def _htp_options(
     overrides: dict[str, list[dict[str, Any]]],
     kept: Sequence[str],
 ) -> tuple[dict[str, Any], Collection[str]]:
-    config = get_qnn_qdq_config(
-        model,
-        None,  # it only passes the reader of calibration samples on, to what we do not call
-        activation_type=_TYPES[style.activation_type],
-        weight_type=_TYPES[style.weight_type],
-        per_channel=style.per_channel,
-        init_overrides=overrides or None,
-        add_qtype_converts=True,
-        activation_symmetric=style.activation_symmetric,
-        weight_symmetric=style.weight_symmetric,
-        keep_removable_activations=style.keep_activations,
-        op_types_to_quantize=list(style.op_types) or None,
-        nodes_to_exclude=list(kept) or None,
-    )
+    with their_failures():
+        config = get_qnn_qdq_config(
+            model,
+            None,  # it only passes the reader of calibration samples on, to what we do not call
+            activation_type=_TYPES[style.activation_type],
+            weight_type=_TYPES[style.weight_type],
+            per_channel=style.per_channel,
+            init_overrides=overrides or None,
+            add_qtype_converts=True,
+            activation_symmetric=style.activation_symmetric,
+            weight_symmetric=style.weight_symmetric,
+            keep_removable_activations=style.keep_activations,
+            op_types_to_quantize=list(style.op_types) or None,
+            nodes_to_exclude=list(kept) or None,
+        )
     return config.extra_options, config.op_types_to_quantize

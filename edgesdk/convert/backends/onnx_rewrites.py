@@ -8,6 +8,9 @@ import onnx
 import onnx.inliner
 from onnx import helper, numpy_helper
 
+from edgesdk.convert.backends.onnx_branches import read_through_identity, reads
+from edgesdk.convert.backends.onnx_sharing import give_each_its_own
+from edgesdk.convert.backends.onnx_toolkit import at_opset, inferred
 from edgesdk.convert.keeping import KEPT
 from edgesdk.errors import ConversionError
 from edgesdk.models.formats.onnx import subgraphs
@@ -40,13 +43,18 @@ def portable(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def rewritten(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy at opset 13 or above with spatial means as average pools, every operator named."""
-    raised = onnx.version_converter.convert_version(proto, OPSET) if opset(proto) < 13 else proto
-    copy = onnx.shape_inference.infer_shapes(raised, data_prop=True)
+    """A copy to quantize: opset 13 or above, spatial means as average pools, nothing shared.
+
+    Every operator has a name of its own, and constants that no other reads.
+    """
+    raised = at_opset(proto, OPSET) if opset(proto) < 13 else proto
+    copy = inferred(raised, values=True)
     _pool_spatial_means(copy)
     _drop_unread_constants(copy)
     _declare_only_what_is_used(copy)
     _name_operators(copy)
+    read_through_identity(copy)
+    give_each_its_own(copy)
     return copy
 
 
@@ -142,19 +150,10 @@ def _pool_spatial_means(proto: onnx.ModelProto) -> None:
 
 
 def _drop_unread_constants(proto: onnx.ModelProto) -> None:
-    read = {*_reads(proto.graph), *(value.name for value in proto.graph.output)}
+    read = {*reads(proto.graph), *(value.name for value in proto.graph.output)}
     kept = [tensor for tensor in proto.graph.initializer if tensor.name in read]
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)
-
-
-def _reads(graph: onnx.GraphProto) -> Iterator[str]:
-    """Names that the operators read, those in branches and loop bodies included."""
-    for node in graph.node:
-        yield from node.input
-        for inner in subgraphs(node):
-            yield from _reads(inner)
-            yield from (value.name for value in inner.output)
 
 
 def _declare_only_what_is_used(proto: onnx.ModelProto) -> None:

@@ -6,6 +6,8 @@ import math
 
 import onnx
 
+from edgesdk.convert.backends.onnx_toolkit import inferred
+
 _LARGE = 1024
 """Elements of a constant from which it cannot be a shape."""
 
@@ -40,4 +42,4 @@ def activation_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         else tensor
         for tensor in graph.initializer
     )
-    return onnx.shape_inference.infer_shapes(light)
+    return inferred(light)

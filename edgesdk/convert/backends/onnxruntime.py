@@ -19,18 +19,19 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from device_agent import runtimes
 from edgesdk.convert.backends.onnx_calibration import activations, calibrated_ranges
+from edgesdk.convert.backends.onnx_facts import CONVERSIONS, MOVES_DATA, dtypes
 from edgesdk.convert.backends.onnx_precisions import assigned
-from edgesdk.convert.backends.onnx_qdq import CPU, quantize, their_failures
+from edgesdk.convert.backends.onnx_qdq import CPU, quantize
 from edgesdk.convert.backends.onnx_rewrites import (
     before_activation,
     keep_in_float,
     portable,
     rewritten,
 )
+from edgesdk.convert.backends.onnx_toolkit import inferred, preprocessed, their_failures
 from edgesdk.convert.footprint import Step, largest_live_bytes
 from edgesdk.convert.keeping import KEPT
 from edgesdk.convert.sqnr import ErrorMeter
@@ -41,12 +42,7 @@ from edgesdk.values.artifact import OperatorPrecision, TensorError, TensorSize
 from edgesdk.values.plan import ConversionPlan
 
 _QUANTIZED = re.compile(r"QLinear\w+|QGemm|QAttention|MatMulInteger\w*|ConvInteger\w*")
-_CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
-_MOVES_DATA = frozenset(
-    {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice"}
-    | {"Gather", "Identity", "Expand", "Tile", "Pad", "DepthToSpace", "SpaceToDepth"}
-    | {"Shape", "Constant", "ConstantOfShape", "Cast", "Dropout", "ReorderInput", "ReorderOutput"}
-)
+_MOVES_DATA = MOVES_DATA | {"ReorderInput", "ReorderOutput"}
 _SELECTS = frozenset(
     {"MaxPool", "NhwcMaxPool", "ReduceMax", "ReduceMin", "Max", "Min", "Relu", "Clip", "Resize"}
 )
@@ -75,16 +71,15 @@ def convert(
 
     The style is `onnx_qdq.CPU` with the plan's scheme and overrides.
     """
-    with tempfile.TemporaryDirectory() as scratch, their_failures():
-        clean = Path(scratch) / "clean.onnx"
-        quant_pre_process(source, clean, skip_symbolic_shape=True)
-        model = rewritten(onnx.load(str(clean)))
-        settled = assigned(model, plan, CPU, activations(model))
-        ranges = calibrated_ranges(model, plan, samples, advance, settled.style, settled.kept)
-        quantized = quantize(model, ranges, settled.style, settled.kept)
-        keep_in_float(quantized, settled.kept)
-        onnx.save(quantized, str(output))
-        _require_edge(runtimes.load("onnxruntime", str(output), threads=1), plan)
+    model = rewritten(preprocessed(source))
+    settled = assigned(model, plan, CPU, activations(model))
+    ranges = calibrated_ranges(model, plan, samples, advance, settled.style, settled.kept)
+    quantized = quantize(model, ranges, settled.style, settled.kept)
+    keep_in_float(quantized, settled.kept)
+    onnx.save(quantized, str(output))
+    with their_failures():
+        loaded = runtimes.load("onnxruntime", str(output), threads=1)
+    _require_edge(loaded, plan)
 
 
 def _require_edge(model: runtimes.LoadedModel, plan: ConversionPlan) -> None:
@@ -135,7 +130,7 @@ def _operators(executed: onnx.ModelProto, model: onnx.ModelProto) -> tuple[Opera
         for tensor in executed.graph.initializer
         if tensor.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
     }
-    dtypes = _dtypes(executed) | _dtypes(model)
+    known = dtypes(inferred(executed)) | dtypes(inferred(model))
     found = []
     for index, node in enumerate(executed.graph.node):
         reads_int8 = node.input[0] in quantized if node.input else False
@@ -146,29 +141,16 @@ def _operators(executed: onnx.ModelProto, model: onnx.ModelProto) -> tuple[Opera
         precision, reason = _precision(node.op_type, reads_int8)
         if precision == "float32" and name in kept:
             reason = KEPT
-        elif precision == "float32" and not _has_float(node, dtypes):
-            precision = dtypes[next(name for name in node.input if name)]
+        elif precision == "float32" and not _has_float(node, known):
+            precision = known[next(name for name in node.input if name)]
             reason = f"it computes on {precision}, which is not quantized"
         found.append(OperatorPrecision(index, node.op_type, name, precision, reason))
     return tuple(found)
 
 
-def _dtypes(proto: onnx.ModelProto) -> dict[str, str]:
-    """Tensor name to dtype, as far as it is known; contrib operators' results are not."""
-    typed = onnx.shape_inference.infer_shapes(proto)
-    values = (*graph_inputs(typed), *typed.graph.value_info, *typed.graph.output)
-    found = {value.name: value.type.tensor_type.elem_type for value in values}
-    found |= {tensor.name: tensor.data_type for tensor in typed.graph.initializer}
-    return {
-        name: np.dtype(helper.tensor_dtype_to_np_dtype(code)).name
-        for name, code in found.items()
-        if code
-    }
-
-
-def _has_float(node: onnx.NodeProto, dtypes: Mapping[str, str]) -> bool:
+def _has_float(node: onnx.NodeProto, known: Mapping[str, str]) -> bool:
     names = [name for name in (*node.input, *node.output) if name]
-    return any(dtypes.get(name, "float32").startswith("float") for name in names)
+    return any(known.get(name, "float32").startswith("float") for name in names)
 
 
 def _name(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> str:
@@ -185,7 +167,7 @@ def _computes_int8(op_type: str) -> bool:
 
 
 def _precision(op_type: str, reads_int8: bool) -> tuple[str, str]:
-    if op_type in _CONVERSIONS | _MOVES_DATA:
+    if op_type in (*CONVERSIONS, *_MOVES_DATA):
         return "-", ""
     if _computes_int8(op_type) or (reads_int8 and op_type in _SELECTS):
         return "int8", ""
@@ -239,7 +221,7 @@ def _without_conversions(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
     source = {
         node.output[0]: node.input[0]
         for node in proto.graph.node
-        if node.op_type in _CONVERSIONS and node.output[0] not in edge
+        if node.op_type in CONVERSIONS and node.output[0] not in edge
     }
 
     def origin(name: str) -> str:
@@ -314,5 +296,6 @@ def _exposing(path: Path, names: Sequence[str], output: Path) -> onnxruntime.Inf
     onnx.save(proto, str(output))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(str(output), options, providers=["CPUExecutionProvider"])

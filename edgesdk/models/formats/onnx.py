@@ -29,12 +29,16 @@ _QUANTIZED_OPERATOR = re.compile(
     r"(Dynamic)?QuantizeLinear|DequantizeLinear|(Conv|MatMul)Integer\w*|DynamicQuantize\w+"
     r"|QLinear\w+|QGemm|QAttention|MatMulNBits"
 )
+_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+"""Those whose operators a runtime of ours may have."""
 
 
 def open_model(path: Path, input_shapes: Mapping[str, tuple[int, ...]]) -> Model:
     """Read an ONNX file; see `edgesdk.models.opening.FormatReader`."""
     proto = load(path)
     _refuse_quantized(proto, path)
+    _refuse_unknown_domains(proto, path)
+    _refuse_handed_through(proto, path)
     fixed = fix_shapes(proto, input_shapes, path)
     files = [path, *_external_files(path)]
     return Model(
@@ -106,6 +110,7 @@ def fix_shapes(
     fixed = onnx.ModelProto()
     fixed.CopyFrom(proto)
     inputs = {value.name: value for value in graph_inputs(fixed)}
+    before = [_dims(value) for value in inputs.values()]
     for name, shape in input_shapes.items():
         if name not in inputs:
             raise ModelError(
@@ -114,7 +119,8 @@ def fix_shapes(
         write_shape(inputs[name], shape, path)
     for value in inputs.values():
         _require_static(value, path)
-    if input_shapes:
+    # Else what the model says still holds, and not all of it is inferred: ONNX does not for Loop.
+    if before != [_dims(value) for value in inputs.values()]:
         del fixed.graph.value_info[:]
         for value in fixed.graph.output:
             value.type.tensor_type.ClearField("shape")
@@ -215,9 +221,32 @@ def _spec(value: onnx.ValueInfoProto, path: Path) -> TensorSpec:
     return TensorSpec(value.name, tuple(int(dim) for dim in dims), _DTYPES[tensor.elem_type])
 
 
+def _refuse_unknown_domains(proto: onnx.ModelProto, path: Path) -> None:
+    defined = {(function.domain, function.name) for function in proto.functions}
+    for node in _all_nodes(proto):
+        if node.domain not in _DOMAINS and (node.domain, node.op_type) not in defined:
+            raise ModelError(
+                f"{path.name} uses {node.op_type} of the domain {node.domain}, which no runtime of "
+                "ours knows, expected operators of ONNX",
+                hint="replace it by operators of ONNX, define it as a function in the model, or "
+                "cut that part off",
+            )
+
+
+def _refuse_handed_through(proto: onnx.ModelProto, path: Path) -> None:
+    """The graph to quantize would have two tensors of one name, and no port can be renamed."""
+    inputs = {value.name for value in proto.graph.input}
+    for value in proto.graph.output:
+        if value.name in inputs:
+            raise ModelError(
+                f"output {value.name!r} of {path.name} is an input of it, too, expected outputs "
+                "that an operator computes",
+                hint="take it off the outputs, or export the model with Identity in between",
+            )
+
+
 def _refuse_quantized(proto: onnx.ModelProto, path: Path) -> None:
-    nodes = [*_nodes(proto.graph.node), *(n for f in proto.functions for n in _nodes(f.node))]
-    kinds = {node.op_type for node in nodes}
+    kinds = {node.op_type for node in _all_nodes(proto)}
     quantized = sorted(kind for kind in kinds if _QUANTIZED_OPERATOR.fullmatch(kind))
     if quantized:
         raise ModelError(
@@ -225,6 +254,12 @@ def _refuse_quantized(proto: onnx.ModelProto, path: Path) -> None:
             "expected the float model",
             hint="give the model it was quantized from",
         )
+
+
+def _all_nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    yield from _nodes(proto.graph.node)
+    for function in proto.functions:
+        yield from _nodes(function.node)
 
 
 def _nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ Edge = Sequence[tuple[str, TensorSpec]]
 def name_edges(path: Path, inputs: Edge, outputs: Edge) -> None:
     """Rename and reorder the file's inputs and outputs; it then has the one signature.
 
+    An output that a RESHAPE made flat gets the source's shape back.
+
     Raises:
         ConversionError: one of them is missing, one tensor would need two names, or the file
             holds what LiteRT does not run.
@@ -36,6 +39,7 @@ def name_edges(path: Path, inputs: Edge, outputs: Edge) -> None:
     _require_builtins(model)
     found_inputs = _found(_names(model, graph.inputs, "inputs"), inputs, "input")
     found_outputs = _found(_names(model, graph.outputs, "outputs"), outputs, "output")
+    found_outputs = _with_shapes(model, found_outputs, outputs, _by_index(found_inputs, inputs))
     found = [*found_inputs, *found_outputs]
     _rename(graph, list(zip(found, [*inputs, *outputs], strict=True)))
     graph.inputs = np.asarray(found_inputs, np.int32)
@@ -76,6 +80,81 @@ def _found(names: Mapping[str, int], edge: Edge, role: str) -> list[int]:
                 hint=f"check that the network uses it; its {role}s are {', '.join(names)}",
             )
     return [names[found] for found, _ in edge]
+
+
+def _by_index(found: Sequence[int], edge: Edge) -> dict[int, str]:
+    return {index: spec.name for index, (_, spec) in zip(found, edge, strict=True)}
+
+
+def _with_shapes(
+    model: Any, found: Sequence[int], edge: Edge, names: Mapping[int, str]
+) -> list[int]:
+    """The outputs with the source's shapes; a RESHAPE that then changes nothing is taken out.
+
+    Args:
+        names: what the tensors that are inputs will be called: a tensor has one name.
+    """
+    taken = dict(names) | {index: "" for index in found}
+    results = []
+    for index, (_, spec) in zip(found, edge, strict=True):
+        operator = _flattening(model, index, spec)
+        if operator is not None:
+            index = _reshaped(model, operator, spec, taken)
+            taken[index] = spec.name
+        results.append(index)
+    return results
+
+
+def _flattening(model: Any, index: int, spec: TensorSpec) -> Any:
+    """The RESHAPE that makes an output of the source's size but of another shape."""
+    graph = model.subgraphs[0]
+    if math.prod(_shape(graph.tensors[index])) != math.prod(spec.shape):
+        return None
+    for operator in graph.operators:
+        code = model.operatorCodes[operator.opcodeIndex]
+        kind = max(code.builtinCode, code.deprecatedBuiltinCode)
+        if index in operator.outputs and kind == schema.BuiltinOperator.RESHAPE:
+            return None if _shape(graph.tensors[index]) == spec.shape else operator
+    return None
+
+
+def _reshaped(model: Any, operator: Any, spec: TensorSpec, taken: Mapping[int, str]) -> int:
+    """The index of the tensor of the source's shape that this RESHAPE makes, or reads already."""
+    graph = model.subgraphs[0]
+    source, index = int(operator.inputs[0]), int(operator.outputs[0])
+    is_computed = any(source in each.outputs for each in graph.operators)
+    if (
+        _shape(graph.tensors[source]) == spec.shape
+        and taken.get(source, spec.name) == spec.name
+        and (is_computed or source in taken)
+    ):
+        graph.operators = [each for each in graph.operators if each is not operator]
+        return source
+    graph.tensors[index].shape = np.asarray(spec.shape, np.int32)
+    graph.tensors[index].shapeSignature = None
+    operator.inputs = [source, _shape_tensor(model, spec)]
+    operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
+    operator.builtinOptions = schema.ReshapeOptionsT(newShape=np.asarray(spec.shape, np.int32))
+    return index
+
+
+def _shape_tensor(model: Any, spec: TensorSpec) -> int:
+    graph = model.subgraphs[0]
+    data = np.frombuffer(np.asarray(spec.shape, np.int32).tobytes(), np.uint8)
+    model.buffers.append(schema.BufferT(data=data))
+    graph.tensors.append(
+        schema.TensorT(
+            shape=np.asarray([len(spec.shape)], np.int32),
+            type=schema.TensorType.INT32,
+            buffer=len(model.buffers) - 1,
+            name=f"{spec.name}/shape".encode(),
+        )
+    )
+    return len(graph.tensors) - 1
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
 
 
 def _rename(graph: Any, edge: Sequence[tuple[int, tuple[str, TensorSpec]]]) -> None:

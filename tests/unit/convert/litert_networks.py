@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
+from edgesdk.calibration.types import Method
 from edgesdk.convert.backends import litert
 from edgesdk.models.types import TensorSpec
 from edgesdk.targets.types import Accelerator, Precision, Runtime, Scheme, TensorScheme
@@ -133,6 +134,7 @@ def plan_for(
     activations: TensorScheme = ACTIVATIONS,
     precision: Precision = "w8a8",
     overrides: tuple[Override, ...] = (),
+    range_method: Method = "minmax",
 ) -> ConversionPlan:
     """A plan with the shapes that are in the file."""
     graph = flatbuffer_utils.read_model(path).subgraphs[0]
@@ -168,7 +170,7 @@ def plan_for(
         io=io,
         keep_float=keep_float,
         overrides=overrides,
-        range_method="minmax",
+        range_method=range_method,
         encodings=False,
         rules_sha256="",
         calibration_sha256="",

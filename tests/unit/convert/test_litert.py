@@ -25,6 +25,7 @@ from litert_networks import (
 
 from edgesdk.convert.backends import litert
 from edgesdk.convert.backends.litert import flatbuffer
+from edgesdk.convert.backends.litert.calibration import activation_ranges
 from edgesdk.convert.keeping import KEPT
 from edgesdk.errors import ConversionError, ModelError
 from edgesdk.models.types import TensorSpec
@@ -709,3 +710,41 @@ def test_running_what_is_no_model_is_an_error(path: Path) -> None:
     path.write_bytes(b"no model")
     with pytest.raises(ConversionError, match=r"network\.tflite: LiteRT refuses the model"):
         next(litert.run(path, "builtin", []))
+
+
+# How ranges are made
+
+
+def rare_outlier(path: Path) -> list[dict[str, Any]]:
+    """Values within 5, and one of 100 among 23,040."""
+    samples = random_samples(path, 120)
+    samples[40]["x"].flat[0] = 100
+    return samples
+
+
+@pytest.mark.parametrize("method", ["percentile", "entropy"])
+def test_a_method_cuts_an_outlier_off(path: Path, method: str) -> None:
+    source = conv_network(path)
+    converted = Converted(source, rare_outlier(source), range_method=method)
+    scale = converted.description.inputs[0].scale
+    assert scale is not None
+    assert scale * 255 < 20
+
+
+def test_bounds_cover_an_outlier(path: Path) -> None:
+    source = conv_network(path)
+    scale = Converted(source, rare_outlier(source)).description.inputs[0].scale
+    assert scale is not None
+    assert scale * 255 > 100
+
+
+def test_ranges_are_those_of_the_width_that_an_operator_is_given(path: Path) -> None:
+    content = conv_network(path).read_bytes()
+    cubes = [{"x": sample["x"] ** 3} for sample in random_samples(path, 20)]
+    found = {
+        precision: activation_ranges(
+            content, plan_for(path, range_method="mse", precision=precision), cubes, lambda _: None
+        )
+        for precision in ("w8a8", "w8a16")
+    }
+    assert found["w8a8"]["x"].high < found["w8a16"]["x"].high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import shutil
@@ -16,7 +17,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgesdk.convert.backends import onnx_rewrites
+from edgesdk.convert.backends import onnx_channels, onnx_rewrites
 from edgesdk.convert.backends import onnxruntime as backend
 from edgesdk.convert.keeping import KEPT
 from edgesdk.errors import ConversionError, DataError, ModelError
@@ -483,3 +484,38 @@ def test_integer_arithmetic_is_not_called_float(path: Path) -> None:
     operators = {each.type: each for each in Converted(path).description.operators}
     assert operators["Add"].precision == "int64"
     assert operators["Add"].reason == "it computes on int64, which is not quantized"
+
+
+# What goes wrong here stays what it is
+
+
+def test_a_bug_of_ours_keeps_its_traceback(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(backend, "keep_in_float", broken)
+    with pytest.raises(KeyError, match="ours"):
+        Converted(conv_network(path))
+
+
+def test_a_bug_in_what_the_toolkit_calls_keeps_its_traceback(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(onnx_channels.ChannelsQuantizer, "_is_usual", broken)
+    with pytest.raises(KeyError, match="ours"):
+        Converted(conv_network(path))
+
+
+def test_a_full_disk_stays_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = conv_network(path)
+    monkeypatch.setattr(
+        backend, "keep_in_float", lambda *_: monkeypatch.setattr(onnx, "save", full)
+    )
+    with pytest.raises(OSError, match="No space left"):
+        Converted(source)

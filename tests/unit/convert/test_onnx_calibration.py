@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from edgesdk.calibration.state import Seen, to_bytes
 from edgesdk.calibration.types import Method
 from edgesdk.convert.backends import onnx_calibration
 from edgesdk.convert.backends.onnx_calibration import activations, calibrate, calibrated_ranges
+from edgesdk.convert.backends.onnx_exposing import expose
 from edgesdk.convert.backends.onnx_qdq import CPU
 from edgesdk.errors import ConversionError
 from edgesdk.models.opening import open_model
@@ -256,6 +258,16 @@ def test_the_number_of_samples_at_a_time_does_not_change_the_result(
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("build", [conv_network, attention_network])
+def test_the_number_of_threads_does_not_change_an_activation(
+    path: Path, build: Callable[[Path], Path]
+) -> None:
+    sample = growing_samples(build(path))[0]
+    model = onnx.load(str(path))
+    one, four = (expose(model, activations(model), threads).run(sample) for threads in (1, 4))
+    assert all(np.array_equal(one[name], four[name]) for name in one)
+
+
 # Between runs
 
 
@@ -318,6 +330,29 @@ def test_other_samples_or_versions_run_the_model(
     calibrations.run("minmax")
     calibrations.run("minmax", **change)
     assert calibrations.passes == 2
+
+
+def test_another_cpu_runs_the_model(
+    calibrations: Calibrations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrations.run("minmax")
+    monkeypatch.setattr(onnx_calibration, "_cpu", lambda: "another")
+    calibrations.run("minmax")
+    assert calibrations.passes == 2
+
+
+def test_a_cpu_is_known_by_its_instruction_sets_and_not_by_its_load(tmp_path: Path) -> None:
+    def cpu(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        return onnx_calibration._cpu(tmp_path / name)
+
+    old = cpu("old", "model name\t: A\ncpu MHz\t: 800.0\nflags\t\t: avx2\n")
+    assert old == cpu("busy", "model name\t: A\ncpu MHz\t: 3000.0\nflags\t\t: avx2\n")
+    assert old != cpu("new", "model name\t: A\ncpu MHz\t: 800.0\nflags\t\t: avx2 avx512f\n")
+
+
+def test_a_system_that_tells_nothing_of_its_cpu_has_one(tmp_path: Path) -> None:
+    assert onnx_calibration._cpu(tmp_path / "none").startswith(platform.machine())
 
 
 def test_another_model_runs(calibrations: Calibrations) -> None:

@@ -223,6 +223,23 @@ def open_branch(path: Path) -> Path:
     return branching(path, lambda net: net.input("c", (), "bool"))
 
 
+def loop(path: Path) -> Path:
+    """x -> Gemm -> doubled three times -> y, whose shape is declared and cannot be inferred."""
+    net = Network()
+    net.dense(net.input("x", (1, 8)), "h", (8, 8))
+    nodes = [
+        helper.make_node("Identity", ["go"], ["go_on"]),
+        helper.make_node("Add", ["carried", "carried"], ["doubled"]),
+    ]
+    before = [value_info("turn", (), "int64"), value_info("go", (), "bool")]
+    after = [value_info("go_on", (), "bool"), value_info("doubled", (1, 8))]
+    before.append(value_info("carried", (1, 8)))
+    body = helper.make_graph(nodes, "body", before, after)
+    turns, go = net.constant("turns", 3, "int64"), net.constant("always", True, "bool")
+    net.node("Loop", [turns, go, "h"], "y", body=body)
+    return net.write(path, y=(1, 8))
+
+
 def recurrent(path: Path) -> Path:
     net = Network()
     weights = [net.input("x", (5, 1, 4)), net.weights("w", 1, 32, 4), net.weights("r", 1, 32, 8)]
@@ -293,7 +310,8 @@ IN_FLOAT: dict[Build, set[str]] = {
     bytes_in: set(),
     constant_output: set(),
     settled_branch: set(),
-    open_branch: {"Conv", "If"},
+    open_branch: {"If"},
+    loop: {"Loop"},
     recurrent: {"LSTM"},
     group_normalization: {"Div", "ReduceMean", "Sqrt", "Sub"},
     function_of_its_own: set(),

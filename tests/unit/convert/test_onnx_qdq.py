@@ -436,8 +436,40 @@ def test_overrides_give_results_another_width_or_keep_operators_in_float(path: P
         Override("float32", name="s"),
         keep_float=("y",),
     )
-    assert found.style.overrides == {"h_linear": "uint16", "d": "uint16"}
+    assert found.style.overrides == dict.fromkeys(("h_linear", "h", "d", "clipped"), "uint16")
     assert found.kept == ("s", "y")
+
+
+def test_an_override_of_its_own_keeps_an_activation_as_it_is(path: Path) -> None:
+    overrides = (Override("w8a16", name="d"), Override("w8a8", name="clipped"))
+    assert assigned_to(path, *overrides).style.overrides == {"d": "uint16"}
+
+
+def test_the_width_of_what_others_read_too_stays_before_the_activation(path: Path) -> None:
+    net = Network()
+    c = net.node("Conv", [net.input("x", (1, 3, 8, 8)), net.weights("w", 4, 3, 1, 1)], "c")
+    net.node("Add", [c, net.node("Relu", [c], "r")], "y")
+    model = onnx.load(str(net.write(path, y=(1, 4, 8, 8))))
+    plan = plan_for(open_model(path, None), overrides=(Override("w8a16", name="c"),))
+    found = assigned(model, plan, CPU, activations(model))
+    assert found.style.overrides == {"c": "uint16"}
+
+
+def test_the_result_behind_a_relu_has_the_width_asked_for_its_convolution(path: Path) -> None:
+    model = onnx.load(str(conv_network(path)))
+    plan = plan_for(open_model(path, None), overrides=(Override("w8a16", name="h_linear"),))
+    settled = assigned(model, plan, CPU, activations(model))
+    ranges = dict.fromkeys(activations(model), Range(-1.0, 3.0))
+    graph = onnx_qdq.quantize(model, ranges, settled.style, settled.kept).graph
+    constants = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    first = next(
+        constants[node.input[2]]
+        for node in graph.node
+        if node.op_type == "QuantizeLinear"
+        and makers.get(node.input[0], node).op_type in ("Conv", "Relu")
+    )
+    assert first == TensorProto.UINT16
 
 
 def test_an_override_to_8_bits_stands_out_in_a_16_bit_model(path: Path) -> None:

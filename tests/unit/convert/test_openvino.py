@@ -266,6 +266,20 @@ def test_an_operator_that_is_part_of_an_int8_kernel_cannot_be_kept(path: Path) -
     )
 
 
+def test_a_relu_that_a_quantizer_does_the_work_of_cannot_be_kept(path: Path) -> None:
+    # The range of the quantizer behind it begins at zero, so that OpenVINO leaves the ReLU out.
+    with pytest.raises(ConversionError) as refused:
+        Converted(conv_network(path), keep_float=("h",))
+    assert refused.value.message == (
+        "h cannot be kept in float: OpenVINO computes it in one kernel with h_linear, which is INT8"
+    )
+
+
+def test_a_relu_behind_a_float_convolution_can_be_kept_with_it(path: Path) -> None:
+    converted = Converted(conv_network(path), keep_float=("h", "h_linear"))
+    assert converted.reasons() == {"h_linear": KEPT}
+
+
 def test_a_residual_sum_can_be_kept_in_float(path: Path) -> None:
     net = Network()
     h = net.conv(net.input("x", (1, 4, 8, 8)), "h", (4, 4))
@@ -580,3 +594,46 @@ def test_a_float_model_that_gives_nan_is_refused(path: Path, method: str) -> Non
 def test_no_samples_are_refused(path: Path) -> None:
     with pytest.raises(ConversionError, match=r"OpenVINO does not convert this model: .*empty"):
         Converted(conv_network(path), samples=[], calibration_samples=8)
+
+
+@pytest.mark.parametrize("error", [KeyError("ours"), OSError(28, "No space left on device")])
+def test_what_our_own_code_raises_while_nncf_quantizes_travels(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from edgesdk.convert.backends.openvino import statistics
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(statistics, "estimate", broken)
+    with pytest.raises(type(error)):
+        Converted(conv_network(path))
+
+
+def test_a_bug_in_what_reads_the_samples_travels(path: Path) -> None:
+    def broken() -> Iterator[Mapping[str, Array]]:
+        raise KeyError("ours")
+        yield {}
+
+    with pytest.raises(KeyError, match="ours"):
+        backend.convert(
+            conv_network(path), plan_for_anything(path), broken, path.with_name("m.xml"), print
+        )
+
+
+def test_one_thread_computes_all_that_a_conversion_depends_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    compile_model, threads = openvino.Core.compile_model, []
+
+    def counted(self: Any, model: Any, device_name: Any = None, config: Any = None) -> Any:
+        threads.append((config or {}).get("INFERENCE_NUM_THREADS"))
+        return compile_model(self, model, device_name, config)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", counted)
+    converted = Converted(conv_network(path))
+    backend.compare(converted.float_path, converted.path, converted.samples)
+    assert len(threads) > 3
+    assert set(threads) == {1}

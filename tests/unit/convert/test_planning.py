@@ -14,6 +14,7 @@ from edgesdk.convert.planning import plan_conversion
 from edgesdk.convert.toolchains import LITERT, ONNXRUNTIME, Toolchain, toolchains
 from edgesdk.data.samples import Samples
 from edgesdk.errors import ExitCode, IncompatibleTarget, ModelError, ToolchainMissing, UsageError
+from edgesdk.files import sha256_file
 from edgesdk.models.bridges import BRIDGES
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import Model, TensorSpec
@@ -152,6 +153,44 @@ def test_a_program_that_a_toolchain_calls_changes_the_plan(
     assert "vendor-compiler" not in absent.toolchain
     assert present.toolchain["vendor-compiler"].startswith("sha256:")
     assert present.digest != absent.digest
+
+
+@pytest.fixture
+def wrapper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A script on PATH that only starts the program beside it, as vendors ship them."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = tmp_path / "vendor-compiler"
+    path.write_text(f"#!/bin/sh\n. {tmp_path / 'real'}\n")
+    path.chmod(0o755)
+    return path
+
+
+def said_by(wrapper: Path, real: str) -> str:
+    (wrapper.parent / "real").write_text(real)
+    return replace(LITERT, programs=(wrapper.name,)).versions()[wrapper.name]
+
+
+def test_the_program_behind_a_wrapper_counts_by_its_version(wrapper: Path) -> None:
+    said = said_by(wrapper, "echo; echo Vendor compiler 16.0; echo more")
+    assert said.startswith("sha256:") and said.endswith(" Vendor compiler 16.0")
+    assert said_by(wrapper, "echo Vendor compiler 16.1") != said
+
+
+@pytest.mark.parametrize(
+    "real",
+    ["", "echo unknown option --version; exit 1", "kill -9 $$", "while :; do :; done"],
+    ids=["silent", "refuses", "crashes", "hangs"],
+)
+def test_a_program_that_tells_no_version_counts_by_its_file(
+    wrapper: Path, real: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgesdk.convert.toolchains._VERSION_DEADLINE_S", 0.5)
+    assert said_by(wrapper, real) == f"sha256:{sha256_file(wrapper)[:16]}"
+
+
+def test_a_file_that_does_not_start_counts_by_its_bytes(wrapper: Path) -> None:
+    wrapper.write_bytes(b"no program")
+    assert said_by(wrapper, "") == f"sha256:{sha256_file(wrapper)[:16]}"
 
 
 def test_a_missing_toolkit_is_answered_with_the_line_that_installs_it() -> None:

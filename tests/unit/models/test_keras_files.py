@@ -75,6 +75,88 @@ def test_what_is_not_keras_own_is_refused(tmp_path: Path, found: Config, message
     assert message in refused.message
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        "keras.utils.get_file",
+        "keras.models.load_model",
+        "keras.utils.load_img",
+        "keras.backend.print_tensor",
+        "autograph.to_code",
+        "print",
+        "nn.fixed_unigram_candidate_sampler",
+        "raw_ops.WriteFile",
+        "compat.v1.gfile.Remove",
+        "compat.v1.train.write_graph",
+        "map_fn",
+        None,
+        ["math.add"],
+    ],
+)
+@pytest.mark.parametrize("kind", ["TFOpLambda", "SlicingOpLambda"])
+def test_a_function_that_is_no_arithmetic_is_refused(
+    tmp_path: Path, kind: str, function: object
+) -> None:
+    refused = refusal(archive(tmp_path / "m.keras", layer(kind, function=function)))
+    assert f"the operator layer 'it' of tf.{function}, which is no arithmetic" in refused.message
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        layer("ClassMethod", cls_symbol="data.Dataset", method_name="from_tensor"),
+        layer("InstanceMethod", attr_name="__reduce__"),
+        layer("InstanceProperty", attr_name="__class__"),
+        layer("TensorFlowOpLayer", node_def={"op": "WriteFile"}),
+        layer("TensorFlowOpLayer", node_def="\x0a\x01x\x12\x09WriteFile"),
+    ],
+)
+def test_a_member_or_operator_that_is_no_arithmetic_is_refused(
+    tmp_path: Path, found: Config
+) -> None:
+    assert "which is no arithmetic" in refusal(archive(tmp_path / "m.keras", found)).message
+
+
+EVIL = layer("TFOpLambda", function="keras.utils.get_file")
+
+
+@pytest.mark.parametrize(
+    "nest",
+    [
+        layer("TimeDistributed", layer=EVIL),
+        layer("Bidirectional", layer=layer("RNN", cell=EVIL), backward_layer=layer("LSTM")),
+        layer("Wrapper", layer=layer("Wrapper", layer=EVIL)),
+        layer("Functional", "keras", layers=[layer("Sequential", "keras", layers=[EVIL])]),
+        layer("StackedRNNCells", cells=[layer("LSTMCell"), EVIL]),
+        layer("Dense", kernel_initializer=EVIL),
+        {"__passive_serialization__": True, "value": [[EVIL]]},
+    ],
+)
+def test_what_lies_deep_inside_is_seen(tmp_path: Path, nest: Config) -> None:
+    assert "tf.keras.utils.get_file" in refusal(archive(tmp_path / "m.keras", nest)).message
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (layer("DropoutWrapper", None, function="b64"), "holds 'DropoutWrapper'"),
+        (layer("ResidualWrapper", None, residual_fn="b64"), "holds 'ResidualWrapper'"),
+        (layer("__typespec__", "tensorflow"), "of the module 'tensorflow'"),
+        (layer("CompositeTensor", None), "holds 'CompositeTensor'"),
+        (layer("DenseFeatures", None), "holds 'DenseFeatures'"),
+        (layer("Map", "keras.src.ops.core"), "holds 'Map'"),
+        (layer("load_model", "keras.models"), "holds 'load_model'"),
+        (layer("utils.get_file", "keras"), "holds 'utils.get_file'"),
+        (layer("StringLookup", vocabulary="/etc/passwd"), "which reads another file"),
+        (layer("Dense", activation="get_file"), "the custom object 'get_file' (activation)"),
+        (layer("function", "builtins") | {"config": "eval"}, "the custom object 'eval'"),
+        ({"class_name": {"a": 1}, "config": {}}, "which is no name"),
+    ],
+)
+def test_what_is_not_known_is_refused(tmp_path: Path, found: Config, message: str) -> None:
+    assert message in refusal(archive(tmp_path / "m.keras", found)).message
+
+
 def test_how_it_was_trained_is_not_read(tmp_path: Path) -> None:
     path = archive(tmp_path / "m.keras", DENSE, compile_config=layer("our_loss", "ours"))
     assert not inspect(str(path), "m.keras").legacy
@@ -87,7 +169,16 @@ def test_how_it_was_trained_is_not_read(tmp_path: Path) -> None:
         layer("BatchNormalization", "tf_keras.src.layers.normalization"),
         layer("Functional", "keras.src.models.functional"),
         layer("DTypePolicy", "keras"),
-        layer("function", "builtins"),
+        layer("function", "builtins") | {"config": "relu"},
+        layer("Add", "keras.src.ops.numpy"),
+        layer("TFOpLambda", function="__operators__.add"),
+        layer("TFOpLambda", function="compat.v1.transpose"),
+        layer("SlicingOpLambda", function="__operators__.getitem"),
+        layer("InstanceMethod", attr_name="to_tensor"),
+        layer("ClassMethod", cls_symbol="RaggedTensor", method_name="from_tensor"),
+        layer("TensorFlowOpLayer", node_def={"op": "AddV2"}),
+        layer("Dense", activation="gelu", kernel_initializer="glorot_uniform"),
+        layer("Bidirectional", layer=layer("RNN", cell=layer("LSTMCell"))),
     ],
 )
 def test_the_forms_that_keras_writes_pass(tmp_path: Path, layer_of_keras: Config) -> None:
@@ -112,6 +203,13 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, cut: int) -> None:
     path = archive(tmp_path / "m.keras", DENSE)
     path.write_bytes(path.read_bytes()[:cut])
     assert "m.keras is broken" in refusal(path).message
+
+
+def test_an_archive_that_grows_without_bound_is_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "m.keras", DENSE)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as written:
+        written.writestr("model.weights.h5", bytes(65 * 2**20))
+    assert "would grow to 65 MiB when unpacked" in refusal(path).message
 
 
 def test_a_configuration_that_is_no_json_is_refused(tmp_path: Path) -> None:

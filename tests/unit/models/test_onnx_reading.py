@@ -14,6 +14,7 @@ from onnx import helper
 from onnx.external_data_helper import set_external_data
 
 from edgesdk.errors import ExitCode, ModelError, ToolchainMissing
+from edgesdk.models.formats.onnx_graph import read_graph
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
 from tests.onnx_networks import Network, conv_network, edited, value_info
@@ -245,6 +246,49 @@ def test_quantization_inside_a_branch_is_seen(path: Path) -> None:
     condition = net.input("c", (), "bool")
     net.node("If", [condition], "y", then_branch=branch("t"), else_branch=branch("e"))
     assert "DequantizeLinear, QuantizeLinear" in refused(net.write(path, y=(2,))).message
+
+
+def operator_of(domain: str, kind: str = "MyOp") -> Callable[[onnx.ModelProto], None]:
+    def edit(proto: onnx.ModelProto) -> None:
+        proto.opset_import.append(helper.make_opsetid(domain, 1))
+        proto.graph.node.append(helper.make_node(kind, ["x"], ["mine"], domain=domain))
+
+    return edit
+
+
+def test_an_operator_of_an_unknown_domain_is_refused(path: Path) -> None:
+    assert refused(edited(conv_network(path), operator_of("my.dom"))).message == (
+        "net.onnx uses MyOp of the domain my.dom, which no runtime of ours knows, "
+        "expected operators of ONNX"
+    )
+
+
+def test_an_operator_of_an_unknown_domain_can_still_be_looked_at(path: Path) -> None:
+    graph = read_graph(edited(conv_network(path), operator_of("my.dom")), {})
+    assert "MyOp" in {operator.type for operator in graph.operators}
+
+
+@pytest.mark.parametrize("domain, kind", [("ai.onnx.ml", "Binarizer"), ("com.microsoft", "Gelu")])
+def test_an_operator_of_a_runtimes_domain_is_read(path: Path, domain: str, kind: str) -> None:
+    source = edited(conv_network(path), operator_of(domain, kind))
+    assert open_model(source).outputs[0].shape == (1, 5)
+
+
+def test_an_operator_that_the_model_defines_is_read(path: Path) -> None:
+    def define(proto: onnx.ModelProto) -> None:
+        operator_of("my.dom")(proto)
+        body, opsets = [helper.make_node("Relu", ["X"], ["Y"])], [helper.make_opsetid("", 17)]
+        proto.functions.append(helper.make_function("my.dom", "MyOp", ["X"], ["Y"], body, opsets))
+
+    assert open_model(edited(conv_network(path), define)).outputs[0].shape == (1, 5)
+
+
+def test_an_input_that_is_an_output_too_is_refused(path: Path) -> None:
+    net = Network()
+    net.conv(net.input("x", (1, 3, 8, 8)), "y", (3, 4))
+    assert refused(net.write(path, y=(1, 4, 8, 8), x=(1, 3, 8, 8))).message == (
+        "output 'x' of net.onnx is an input of it, too, expected outputs that an operator computes"
+    )
 
 
 @pytest.mark.parametrize("part", [0.3, 0.7, 0.99])

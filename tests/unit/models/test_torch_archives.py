@@ -67,12 +67,22 @@ def test_what_is_not_a_programs_is_left_out(tmp_path: Path) -> None:
         "ours.mine",
         "#extension:x",
         "torch.ops.ours.mine.default",
+        "torch.ops.aten.from_file.default",
+        "torch.ops.aten.save.default",
+        "torch.ops.aten.set_.source_Storage",
+        "torch.ops.aten.relu.__class__",
+        "torch.ops.aten._print.default",
+        "torch.ops.prims.copy_to.default",
+        "torch.ops.torchvision.write_file.default",
+        "torch.ops.higher_order.call_torchbind",
+        "torch.ops.higher_order.inline_asm_elementwise",
+        "math.factorial",
     ],
 )
 def test_an_operator_that_is_not_pytorchs_is_refused(tmp_path: Path, target: str) -> None:
     path = archive(tmp_path / "m.pt2", program(target=target))
     assert refusal(path, tmp_path) == (
-        f"m.pt2 uses the operator {target}, which is not PyTorch's own"
+        f"m.pt2 uses the operator {target}, which is not among PyTorch's arithmetic known here"
     )
 
 
@@ -122,6 +132,54 @@ def test_a_torch_save_file_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.pt2"
     path.write_bytes(b"\x80\x04")
+    assert "m.pt2 is broken" in refusal(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "torch.ops.aten.relu_.default",
+        "torch.ops.aten.copy_.default",
+        "torch.ops.aten._softmax.default",
+        "torch.ops.aten.scaled_dot_product_attention.default",
+        "torch.ops.prims.convert_element_type.default",
+        "torch.ops.quantized_decomposed.quantize_per_tensor.default",
+        "torch.ops.torchvision.nms.default",
+        "torch.ops.higher_order.wrap_with_set_grad_enabled",
+        "_operator.getitem",
+    ],
+)
+def test_arithmetic_passes(tmp_path: Path, target: str) -> None:
+    path = archive(tmp_path / "m.pt2", program(target=target))
+    assert checked_copy(str(path), tmp_path, "m.pt2").is_file()
+
+
+def test_an_archive_that_grows_without_bound_is_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "m.pt2", program())
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as written:
+        written.writestr("net/data/weights/weight_1", bytes(65 * 2**20))
+    assert "would grow to 65 MiB when unpacked" in refusal(path, tmp_path)
+
+
+def test_damage_inside_a_compressed_file_is_a_broken_model(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as written:
+        written.writestr("net/models/model.json", json.dumps(program()))
+    content = bytearray(path.read_bytes())
+    start = content.index(b"model.json") + len(b"model.json")
+    content[start : start + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    assert "m.pt2 is broken" in refusal(path, tmp_path)
+
+
+def test_an_encrypted_archive_is_a_broken_model(tmp_path: Path) -> None:
+    path = archive(tmp_path / "m.pt2", program())
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = -1
+        while (start := content.find(signature, start + 1)) >= 0:
+            content[start + offset] |= 1
+    path.write_bytes(content)
     assert "m.pt2 is broken" in refusal(path, tmp_path)
 
 

@@ -31,7 +31,7 @@ class Visited:
         self.asked.append(f"stage {path}")
         return "staged"
 
-    def open_model(self, request: OpenModel) -> Opened:
+    def open_model(self, request: OpenModel, progress: Progress) -> Opened:
         self.asked.append(f"open {request.key}")
         run = EXAMPLE.runs[0 if request.key == "float" else 1]
         return run.opened

@@ -12,12 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from edgesdk.convert.backends.child import Ended, run_child
 from edgesdk.convert.backends.edgetpu.log import Log, read_log
 from edgesdk.convert.backends.edgetpu.reading import CompiledFile, placements, read_compiled
+from edgesdk.convert.backends.toolkits import is_full
 from edgesdk.convert.toolchains import Compiled
 from edgesdk.errors import ConversionError, ModelError
 from edgesdk.models.reading import read_graph
+from edgesdk.processes import Ended, run_to_end
 from edgesdk.targets.types import EdgeTpu
 from edgesdk.values.artifact import Compilation
 from edgesdk.values.plan import ConversionPlan
@@ -34,7 +35,6 @@ _WHERE = (
     "install it"
 )
 _INPUT = "model.tflite"
-_NO_ROOM_BYTES = 64 * 1024
 
 
 def compile(quantized: Path, plan: ConversionPlan, directory: Path) -> Compiled:
@@ -49,7 +49,8 @@ def compile(quantized: Path, plan: ConversionPlan, directory: Path) -> Compiled:
     with tempfile.TemporaryDirectory(prefix=".compiling.", dir=directory) as scratch:
         work = Path(scratch)
         shutil.copyfile(quantized, work / _INPUT)
-        ended = run_child([program, *_options(edgetpu), _INPUT], work, DEADLINE_S)
+        command = [program, *_options(edgetpu), _INPUT]
+        ended = run_to_end(command, DEADLINE_S, directory=work)
         log = read_log(ended.said)
         account = _account(quantized, _compiled(ended, work, log), log, edgetpu)
         for name in (COMPILED_FILE, LOG_FILE):
@@ -97,7 +98,7 @@ def _compiled(ended: Ended, work: Path, log: Log) -> CompiledFile:
 
 
 def _failure(ended: Ended, work: Path, said: tuple[str, ...]) -> ConversionError:
-    if shutil.disk_usage(work).free < _NO_ROOM_BYTES:
+    if is_full(work):
         return ConversionError(
             f"the disk is full: {COMPILER} could not write its result beside {work.parent}",
             details=said,

@@ -62,15 +62,15 @@ def convert(
 ) -> None:
     """Quantize; see `edgesdk.convert.toolchains.Backend`.
 
-    Min/max calibration over all samples; weights per channel where the scheme says so, those of
-    BATCH_MATMUL per tensor always. Inputs and outputs keep their names.
+    Ranges by the plan's method over all samples; weights per channel where the scheme says so,
+    those of BATCH_MATMUL per tensor always. Inputs and outputs keep their names.
 
     Raises:
         ConversionError: calibration met no samples or no numbers, the quantizer refused, or LiteRT
             does not run the result.
     """
     content = source.read_bytes()
-    result = quantized(content, activation_ranges(content, samples(), advance), plan)
+    result = quantized(content, activation_ranges(content, plan, samples(), advance), plan)
     _require_runnable(result, plan)
     output.write_bytes(result)
 

@@ -1,61 +1,91 @@
 """Ranges of activations over the calibration samples, one sample in memory at a time.
 
-Plain minimum and maximum: the quantizer's own calibration averages them over time, which cuts off
-what only the first samples show, and reads its samples twice, which an iterator does not survive.
+By the plan's method: the quantizer's own calibration knows but bounds and averages them over time,
+which cuts off what only the first samples show, and reads its samples twice, which an iterator does
+not survive.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from edgesdk.calibration.accumulator import Accumulator
+from edgesdk.calibration.estimators import estimate, needs_histogram
+from edgesdk.calibration.state import Seen
+from edgesdk.calibration.types import Range
 from edgesdk.convert.backends.litert import flatbuffer as tflite
 from edgesdk.convert.backends.litert.fixups import open_interpreter
-from edgesdk.convert.toolchains import Array, Sample
+from edgesdk.convert.keeping import overridden
+from edgesdk.convert.toolchains import Sample
 from edgesdk.errors import ConversionError
-
-_LARGEST = 3e38
-"""Beyond it lie the infinities that stand for "minus infinity" in masks and padding."""
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Smallest and largest value of a tensor."""
-
-    low: float
-    high: float
-
-    def union(self, other: Range) -> Range:
-        """The range that covers both."""
-        return Range(min(self.low, other.low), max(self.high, other.high))
+from edgesdk.values.plan import ConversionPlan
 
 
 def activation_ranges(
-    content: bytes, samples: Iterable[Sample], advance: Callable[[int], None]
+    content: bytes,
+    plan: ConversionPlan,
+    samples: Iterable[Sample],
+    advance: Callable[[int], None],
 ) -> dict[str, Range]:
     """The range of every float32 activation of a prepared model, by tensor name.
 
+    An activation that never had a value has none.
+
+    Args:
+        plan: gives the method, and the widths that the ranges are for.
+
     Raises:
         ConversionError: there are no samples, or an activation is not a number.
+        ModelError: a pattern or an override of the plan matches no operator.
     """
+    model = tflite.read_model(content)
+    precisions = _precisions(model, plan)
+    seen = _seen(content, _float_activations(model), plan, samples, advance)
+    return {
+        name: _range(tensor, plan, precisions.get(name, plan.precision) == "w8a16")
+        for name, tensor in seen.tensors.items()
+        if tensor.low <= tensor.high
+    }
+
+
+def _range(seen: Accumulator, plan: ConversionPlan, wide: bool) -> Range:
+    """LiteRT's 16-bit kernels have no zero points."""
+    symmetric = plan.scheme.activations.symmetric or wide
+    return estimate(seen, plan.range_method, 16 if wide else 8, symmetric)
+
+
+def _seen(
+    content: bytes,
+    activations: dict[int, str],
+    plan: ConversionPlan,
+    samples: Iterable[Sample],
+    advance: Callable[[int], None],
+) -> Seen:
     interpreter = open_interpreter(content, preserve_all=True)
     interpreter.allocate_tensors()
-    activations = _float_activations(content)
-    ranges: dict[str, Range] = {}
-    count = 0
-    for count, sample in enumerate(samples, start=1):
+    seen = Seen.nothing(list(activations.values()), needs_histogram(plan.range_method))
+    for sample in samples:
         run_sample(interpreter, sample)
-        for index, name in activations.items():
-            found = _range(interpreter.get_tensor(index), name, count)
-            if found is not None:
-                ranges[name] = found.union(ranges.get(name, found))
+        values = {name: interpreter.get_tensor(index) for index, name in activations.items()}
+        seen.add(seen.summaries(values))
         advance(1)
-    if count == 0:
+    if seen.samples == 0:
         raise ConversionError("found no calibration samples, expected at least one")
-    return ranges
+    return seen
+
+
+def _precisions(model: Any, plan: ConversionPlan) -> dict[str, str]:
+    """Tensor to its precision, where it is not the plan's: an operator's is that of its results."""
+    graph = model.subgraphs[0]
+    chosen = overridden(tflite.operators(model), plan.keep_float, plan.overrides)
+    named = ((operator, tflite.operator_name(graph, operator)) for operator in graph.operators)
+    return {
+        tflite.tensor_name(graph.tensors[index]): chosen[name]
+        for operator, name in named
+        if name in chosen
+        for index in operator.outputs
+    }
 
 
 def run_sample(interpreter: Any, sample: Sample) -> None:
@@ -65,26 +95,9 @@ def run_sample(interpreter: Any, sample: Sample) -> None:
     interpreter.invoke()
 
 
-def _float_activations(content: bytes) -> dict[int, str]:
-    model = tflite.read_model(content)
+def _float_activations(model: Any) -> dict[int, str]:
     return {
         index: tflite.tensor_name(tensor)
         for index, tensor in enumerate(model.subgraphs[0].tensors)
         if tflite.dtype(tensor) == "float32" and not tflite.is_constant(model, tensor)
     }
-
-
-def _range(values: Array, name: str, sample: int) -> Range | None:
-    if values.size == 0:
-        return None
-    low, high = float(values.min()), float(values.max())
-    if np.isnan(low):
-        raise ConversionError(
-            f"activation {name!r} of the float model is not a number on calibration sample "
-            f"{sample}",
-            hint="check the calibration data, and that the float model is right on them",
-        )
-    if low > -_LARGEST and high < _LARGEST:
-        return Range(low, high)
-    inside = values[np.abs(values) < _LARGEST]
-    return Range(float(inside.min()), float(inside.max())) if inside.size else None

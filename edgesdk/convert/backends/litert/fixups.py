@@ -1,7 +1,7 @@
 """Bring a float TFLite model into the one form that the quantizer reads correctly.
 
 Fixed input shapes, distinct tensor names, shape arithmetic and float16 weights folded into
-constants, and a signature. The network computes the same as before.
+constants, padding that it knows, and a signature. The network computes the same as before.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgesdk.convert.backends.litert import flatbuffer as tflite
+from edgesdk.convert.backends.litert.padding import mend_padding
 from edgesdk.models.types import TensorSpec
 
 SIGNATURE = "serving_default"
@@ -56,6 +57,7 @@ def prepared(content: bytes, inputs: Sequence[TensorSpec]) -> bytes:
     details = {entry["index"]: entry for entry in interpreter.get_tensor_details()}
     _write_shapes(model, details)
     _fold(model, interpreter)
+    mend_padding(model)
     name_tensors(model)
     add_signature(model)
     return tflite.write_model(model)

@@ -64,6 +64,15 @@ def operator_name(graph: Any, operator: Any) -> str:
     return tensor_name(graph.tensors[indices[0]]) if indices else ""
 
 
+def operators(model: Any) -> list[tuple[str, str]]:
+    """Name and type of every operator, in graph order."""
+    graph = model.subgraphs[0]
+    return [
+        (operator_name(graph, operator), operator_type(model, operator))
+        for operator in graph.operators
+    ]
+
+
 def tensor_name(tensor: Any) -> str:
     """The name of a tensor, "" when it has none."""
     return str((tensor.name or b"").decode(errors="replace"))

@@ -21,8 +21,8 @@ from ai_edge_quantizer.model_modifier import ModelModifier
 from ai_edge_quantizer.params_generator import ParamsGenerator
 from ai_edge_quantizer.recipe_manager import RecipeManager
 
+from edgesdk.calibration.types import Range
 from edgesdk.convert.backends.litert import flatbuffer as tflite
-from edgesdk.convert.backends.litert.calibration import Range
 from edgesdk.convert.backends.litert.detours import (
     join_outputs,
     quantizer_name,
@@ -67,7 +67,7 @@ def quantized(content: bytes, ranges: Mapping[str, Range], plan: ConversionPlan)
     """
     _require_supported(plan.scheme)
     model, original = tflite.read_model(content), tflite.read_model(content)
-    precisions = overridden(_operators(model), plan.keep_float, plan.overrides)
+    precisions = overridden(tflite.operators(model), plan.keep_float, plan.overrides)
     kept = [name for name, precision in precisions.items() if precision == "float32"]
     ranged = statistics(model, ranges, plan.scheme)
     marker, copies = separate_outputs(model)
@@ -75,7 +75,7 @@ def quantized(content: bytes, ranges: Mapping[str, Range], plan: ConversionPlan)
         precisions |= dict.fromkeys(copies, "float32")
     recipe = _recipe(plan, _scopes(model, precisions))
     codes = take_stand_ins(model, plan.scheme.activations.symmetric)
-    result = _rewritten(model, recipe, ranged)
+    result = _rewritten(model, recipe, ranged, codes)
     restore_operators(result, codes)
     join_outputs(result, marker)
     restore_edge(result, original)
@@ -88,7 +88,9 @@ def quantized(content: bytes, ranges: Mapping[str, Range], plan: ConversionPlan)
     return tflite.write_model(result)
 
 
-def _rewritten(model: Any, recipe: RecipeManager, ranged: dict[str, Any]) -> Any:
+def _rewritten(
+    model: Any, recipe: RecipeManager, ranged: dict[str, Any], codes: list[int]
+) -> Any:
     # Numbers that overflow when they are stored must not pass for a warning.
     try:
         with _quiet(), np.errstate(invalid="raise"):
@@ -97,10 +99,25 @@ def _rewritten(model: Any, recipe: RecipeManager, ranged: dict[str, Any]) -> Any
             )
             content = ModelModifier(model).modify_model(parameters, enable_progress_bar=False)
     except _FAILURES as error:
+        restore_operators(model, codes)
         raise ConversionError(
-            f"the quantizer refuses this model: {type(error).__name__}: {error}"
+            f"the quantizer refuses {_refused(error, model)}: {type(error).__name__}: {error}"
         ) from error
     return tflite.read_model(bytes(content))
+
+
+def _refused(error: BaseException, model: Any) -> str:
+    """The operator that the quantizer was at, if it was at one."""
+    found = "this model"
+    trace = error.__traceback__
+    while trace is not None:
+        # It does not say so in its messages.
+        place = trace.tb_frame.f_locals.get("op_info")
+        if isinstance(place, qtyping.OpInfo) and hasattr(place.op, "opcodeIndex"):
+            kind = tflite.operator_type(model, place.op)
+            found = f"{kind} {tflite.operator_name(model.subgraphs[0], place.op)!r}"
+        trace = trace.tb_next
+    return found
 
 
 def _require_supported(scheme: Scheme) -> None:
@@ -109,14 +126,6 @@ def _require_supported(scheme: Scheme) -> None:
             f"found {scheme}, expected symmetric weights and per-tensor activations: LiteRT's INT8 "
             "kernels compute with nothing else"
         )
-
-
-def _operators(model: Any) -> list[tuple[str, str]]:
-    graph = model.subgraphs[0]
-    return [
-        (tflite.operator_name(graph, operator), tflite.operator_type(model, operator))
-        for operator in graph.operators
-    ]
 
 
 def _recipe(plan: ConversionPlan, overrides: Iterable[tuple[str, Any, str]]) -> RecipeManager:

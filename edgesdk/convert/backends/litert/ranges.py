@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from edgesdk.calibration.types import Range
 from edgesdk.convert.backends.litert import flatbuffer as tflite
-from edgesdk.convert.backends.litert.calibration import Range
 from edgesdk.convert.toolchains import Array
 from edgesdk.targets.types import Scheme
 

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import openvino
 
 from device_agent import runtimes
 from edgesdk.convert.backends import onnxruntime as onnx_backend
 from edgesdk.convert.backends.openvino.comparing import compared
 from edgesdk.convert.backends.openvino.describing import described, kept_within_int8
 from edgesdk.convert.backends.openvino.quantizing import quantized, settle_names
-from edgesdk.convert.backends.openvino.toolkit import read, their_failures
+from edgesdk.convert.backends.openvino.toolkit import read, save, their_failures
 from edgesdk.convert.toolchains import Array, Description, Sample
 from edgesdk.errors import ConversionError
 from edgesdk.values.artifact import TensorError
@@ -46,18 +45,17 @@ def convert(
     GPUs and NPUs compute in float16. No sample is looked at.
     """
     proto = onnx.load(str(source))
-    with their_failures():
-        model = read(source)
-        settle_names(model, proto)
-        if plan.precision == "w8a8":
-            model = quantized(model, proto, plan, samples, advance)
-        else:
-            _require_fp16(plan)
-        _name_ports(model, plan)
-        settle_names(model, proto)  # Again, for what NNCF has added.
-        openvino.save_model(model, output, compress_to_fp16=plan.precision == "fp16")
-        _require_edge(output, plan)
-        _require_kept(output, plan)
+    model = read(source)
+    settle_names(model, proto)
+    if plan.precision == "w8a8":
+        model = quantized(model, proto, plan, samples, advance)
+    else:
+        _require_fp16(plan)
+    _name_ports(model, plan)
+    settle_names(model, proto)  # Again, for what NNCF has added.
+    save(model, output, compress_to_fp16=plan.precision == "fp16")
+    _require_edge(output, plan)
+    _require_kept(output, plan)
 
 
 def _require_fp16(plan: ConversionPlan) -> None:
@@ -79,7 +77,8 @@ def _name_ports(model: Any, plan: ConversionPlan) -> None:
 
 
 def _require_edge(path: Path, plan: ConversionPlan) -> None:
-    model = runtimes.load("openvino", str(path), threads=1)
+    with their_failures():
+        model = runtimes.load("openvino", str(path), threads=1)
     found = [(port.name, port.shape, port.dtype) for port in (*model.inputs, *model.outputs)]
     planned = [(spec.name, spec.shape, spec.dtype) for spec in (*plan.inputs, *plan.outputs)]
     if found != planned:
@@ -101,8 +100,7 @@ def _require_kept(path: Path, plan: ConversionPlan) -> None:
 def describe(path: Path) -> Description:
     """Ports, real precisions and sizes of a converted model; its ports have no scale."""
     model = runtimes.load("openvino", str(path), threads=1)
-    with their_failures():
-        operators, tensor_sizes, working_set_bytes = described(path)
+    operators, tensor_sizes, working_set_bytes = described(path)
     return Description(model.inputs, model.outputs, operators, tensor_sizes, working_set_bytes)
 
 
@@ -122,5 +120,4 @@ def compare(
     float_path: Path, int8_path: Path, samples: Sequence[Sample]
 ) -> tuple[TensorError, ...]:
     """Every quantized activation against the float model's of the same name, worst first."""
-    with their_failures():
-        return compared(float_path, int8_path, samples)
+    return compared(float_path, int8_path, samples)

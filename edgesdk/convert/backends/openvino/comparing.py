@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgesdk.convert.backends.openvino.toolkit import compiled, read
+from edgesdk.convert.backends.openvino.toolkit import compiled, read, their_failures
 from edgesdk.convert.sqnr import ErrorMeter
 from edgesdk.convert.toolchains import Array, Sample
 from edgesdk.values.artifact import TensorError
@@ -72,7 +72,9 @@ class _Exposed:
         self._compiled = compiled(model)
 
     def __call__(self, sample: Sample) -> Mapping[str, Array]:
-        results = self._compiled(dict(sample))
+        fed = dict(sample)
+        with their_failures():
+            results = self._compiled(fed)
         return {name: results[place] for name, place in self._places.items()}
 
 

@@ -6,7 +6,7 @@ import edgesdk.convert.backends.openvino.telemetry  # noqa: F401 - before openvi
 
 # isort: split
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,19 +103,45 @@ def described(
 def kept_within_int8(path: Path) -> tuple[tuple[str, str], ...]:
     """Operators that the recipe keeps in float, each with the INT8 kernel that computes it."""
     model = read(path)
+    executed = tuple(_computed_anew(_executed(model)))
     kept = _kept(model)
+    computed = {name for node in executed for name in node.originals}
+    places = {name: name for name in sorted(kept)} | _absorbed(model, kept - computed, computed)
     return tuple(
         (name.removesuffix(WITHOUT_BIAS), node.name)
-        for node in _computed_anew(_executed(model))
+        for node in executed
         if node.type not in _MOVES_DATA and _PRECISIONS.get(_computes_in(node)) == "int8"
-        for name in node.originals
-        if name in kept
+        for name, place in places.items()
+        if place in node.originals
     )
+
+
+def _absorbed(model: Any, names: Collection[str], computed: Collection[str]) -> dict[str, str]:
+    """Operator to the quantizer that cuts off in its place, such as a ReLU to one from zero on.
+
+    Args:
+        names: of operators that are not executed as such.
+        computed: names of those that are, quantizers within kernels included.
+    """
+    found = {}
+    for node in model.get_ordered_ops():
+        if node.get_friendly_name() in names and node.get_type_name() not in _MOVES_DATA:
+            last = node
+            while last is not None and last.get_friendly_name() not in computed:
+                last = _only_reader(last)
+            if last is not None and last.get_type_name() == "FakeQuantize":
+                found[node.get_friendly_name()] = last.get_friendly_name()
+    return found
+
+
+def _only_reader(node: Any) -> Any:
+    readers = node.output(0).get_target_inputs() if node.get_output_size() else ()
+    return next(iter(readers)).get_node() if len(readers) == 1 else None
 
 
 def _executed(model: Any) -> Iterator[_Executed]:
     types = {node.get_friendly_name(): node.get_type_name() for node in model.get_ordered_ops()}
-    graph = compiled(model, threads=1).get_runtime_model()
+    graph = compiled(model).get_runtime_model()
     order = {node: int(node.rt_info["execOrder"].value) for node in graph.get_ordered_ops()}
     for place, node in enumerate(sorted(order, key=order.__getitem__)):
         kind, primitive, names, dtypes = (str(node.rt_info[key].value) for key in _INFO)

@@ -28,6 +28,7 @@ from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
 from edgesdk.calibration.accumulator import LARGEST
 from edgesdk.convert.backends.openvino.statistics import bounded_statistics, not_a_number
+from edgesdk.convert.backends.openvino.toolkit import their_failures
 from edgesdk.convert.keeping import overridden
 from edgesdk.convert.toolchains import Sample
 from edgesdk.errors import ConversionError, ModelError
@@ -57,18 +58,20 @@ def quantized(
     kept = kept_names(model, source, plan)
     scheme = plan.scheme
     mixed, performance = nncf.QuantizationPreset.MIXED, nncf.QuantizationPreset.PERFORMANCE
-    with bounded_statistics(plan.range_method, scheme.activations.symmetric):
+    parameters = AdvancedQuantizationParameters(
+        activations_range_estimator_params=RangeEstimatorParametersSet.HISTOGRAM,
+        weights_quantization_params=_weights(scheme.weights),
+        overflow_fix=_overflow_fix(plan.cpu_features),
+    )
+    ours = bounded_statistics(plan.range_method, scheme.activations.symmetric)
+    with ours, their_failures():
         result = nncf.quantize(
             model,
             nncf.Dataset(_Pass(samples, advance)),
             preset=performance if scheme.activations.symmetric else mixed,
             subset_size=plan.calibration_samples,
             ignored_scope=nncf.IgnoredScope(names=list(kept)) if kept else None,
-            advanced_parameters=AdvancedQuantizationParameters(
-                activations_range_estimator_params=RangeEstimatorParametersSet.HISTOGRAM,
-                weights_quantization_params=_weights(scheme.weights),
-                overflow_fix=_overflow_fix(plan.cpu_features),
-            ),
+            advanced_parameters=parameters,
         )
     _require_numbers(result)
     result.set_rt_info(json.dumps(sorted(kept)), KEPT_INFO)

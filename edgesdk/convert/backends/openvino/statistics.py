@@ -2,8 +2,9 @@
 
 NNCF keeps each sample's channel means for its bias correction until the last sample has been seen,
 90 KB a sample of MobileNetV2. Its ranges do not tell NaN from the largest number, and its methods
-differ from ours, which are the same with every toolchain. No public parameter changes either, so
-while it quantizes, the two names under which it looks its collectors up stand for ours.
+differ from ours, which are the same with every toolchain. It runs the model with as many threads as
+the machine has, and what they sum up could differ with their number. No public parameter changes
+any of it, so while it quantizes, the names under which it looks these classes up stand for ours.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 from nncf.common.tensor_statistics.collectors import HistogramAggregator, MeanAggregator
+from nncf.openvino import engine
+from nncf.openvino.graph.model_utils import model_has_state
 from nncf.openvino.statistics import builders
 from nncf.quantization.algorithms.min_max import algorithm
 from nncf.tensor import Tensor
@@ -25,6 +28,7 @@ from nncf.tensor import Tensor
 from edgesdk.calibration.accumulator import Accumulator, Histogram, NotANumber
 from edgesdk.calibration.estimators import estimate, needs_histogram
 from edgesdk.calibration.types import Method
+from edgesdk.convert.backends.openvino.toolkit import compiled
 from edgesdk.errors import ConversionError
 
 _BITS = 8
@@ -32,7 +36,7 @@ _BITS = 8
 
 @contextmanager
 def bounded_statistics(method: Method, symmetric: bool) -> Iterator[None]:
-    """NNCF collects with the classes of this module; for one conversion at a time.
+    """NNCF runs the model and collects with the classes of this module; one conversion at a time.
 
     Ranges are ours where NNCF is asked for those of a histogram and the tensor has but one range.
 
@@ -41,12 +45,21 @@ def bounded_statistics(method: Method, symmetric: bool) -> Iterator[None]:
         symmetric: the quantized activations have their zero point in the middle.
     """
     ours = partial(_Range, method=method, symmetric=symmetric)
-    theirs = (builders.MeanAggregator, algorithm.HistogramAggregator)
+    theirs = (builders.MeanAggregator, algorithm.HistogramAggregator, engine.OVNativeEngine)
     builders.MeanAggregator, algorithm.HistogramAggregator = _RunningMean, ours
+    engine.OVNativeEngine = _OneThread
     try:
         yield
     finally:
-        builders.MeanAggregator, algorithm.HistogramAggregator = theirs
+        builders.MeanAggregator, algorithm.HistogramAggregator, engine.OVNativeEngine = theirs
+
+
+class _OneThread(engine.OVCompiledModelEngine):  # type: ignore[misc]
+    """The model in float32, one thread."""
+
+    def __init__(self, model: Any, use_fp32_precision: bool = True) -> None:
+        del use_fp32_precision  # always
+        super().__init__(compiled(model), model_has_state(model))
 
 
 class _RunningMean(MeanAggregator):  # type: ignore[misc]

@@ -16,7 +16,7 @@ from typing import Any
 import nncf
 import openvino
 
-from edgesdk.errors import ConversionError, EdgeSDKError
+from edgesdk.convert.backends.toolkits import failures_of
 
 logging.setLoggerClass(telemetry.LOGGER_CLASS)
 nncf.set_log_level(logging.CRITICAL)
@@ -26,7 +26,10 @@ _SETTINGS = {
     # Those of the device's adapter. Where a CPU is fast at bfloat16, float operators would be
     # computed in it, and what is read here would not hold on another CPU.
     "INFERENCE_PRECISION_HINT": "f32",
+    # How many share the sums of one value must not depend on the machine.
+    "INFERENCE_NUM_THREADS": 1,
 }
+_PACKAGES = ("nncf", "openvino")
 _PLACES = re.compile(
     r"Exception from \S+:\d+:|Check '.*' failed at \S+:\d+:|FrontEnd API failed with \w+:"
 )
@@ -34,33 +37,41 @@ _PLACES = re.compile(
 
 def read(path: Path) -> Any:
     """An OpenVINO model, from its own format or from ONNX, whatever the file's suffix."""
-    if path.suffix == ".xml":
-        return openvino.Core().read_model(path)
-    # Unlike `read_model`, this folds what is constant, without which NNCF finds no biases.
-    return openvino.convert_model(path)
+    with their_failures():
+        if path.suffix == ".xml":
+            return openvino.Core().read_model(path)
+        # Unlike `read_model`, this folds what is constant, without which NNCF finds no biases.
+        return openvino.convert_model(path)
 
 
-def compiled(model: Any, threads: int = 0) -> Any:
-    """The model as this workstation's CPU executes it, float operators in float32.
+def compiled(model: Any) -> Any:
+    """The model as this workstation's CPU executes it, one thread, float operators in float32."""
+    with their_failures():
+        return openvino.Core().compile_model(model, "CPU", _SETTINGS)
 
-    Args:
-        threads: 0 for as many as OpenVINO sees fit.
+
+def save(model: Any, path: Path, compress_to_fp16: bool) -> None:
+    """Write the model to `path` and its weights beside it.
+
+    Raises:
+        OSError: the disk is full.
     """
-    return openvino.Core().compile_model(
-        model, "CPU", {**_SETTINGS, "INFERENCE_NUM_THREADS": threads}
-    )
+    with their_failures(path.parent):
+        openvino.save_model(model, path, compress_to_fp16=compress_to_fp16)
 
 
 @contextlib.contextmanager
-def their_failures() -> Iterator[None]:
-    """What OpenVINO and NNCF raise becomes `ConversionError`; their progress bars are kept back."""
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    except EdgeSDKError:
-        raise
-    except Exception as error:  # their exceptions share no base
-        raise ConversionError(f"OpenVINO does not convert this model: {words(error)}") from error
+def their_failures(writes: Path | None = None) -> Iterator[None]:
+    """What OpenVINO and NNCF raise becomes `ConversionError`; their progress bars are kept back.
+
+    Args:
+        writes: the folder in which they write, if they do.
+    """
+    with (
+        failures_of(_PACKAGES, "OpenVINO does not convert this model", words, writes),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        yield
 
 
 def words(error: Exception) -> str:

@@ -19,8 +19,7 @@ import numpy as np
 import onnx
 from aimet_onnx.quantsim import QuantizationSimModel
 
-from edgesdk.convert.backends.qualcomm.encodings import ENCODINGS_FILE
-from edgesdk.convert.toolchains import Array
+from edgesdk.convert.toolchains import ENCODINGS_FILE, Array
 
 _STEM = "aimet"
 

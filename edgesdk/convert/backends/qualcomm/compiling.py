@@ -15,12 +15,13 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from edgesdk.convert.backends.child import Ended, run_child
 from edgesdk.convert.backends.qualcomm.context import made_for, read_context
 from edgesdk.convert.backends.qualcomm.trace import TRACE_FILE, Refused, read_log, read_trace
+from edgesdk.convert.backends.toolkits import is_full
 from edgesdk.convert.toolchains import Compiled
 from edgesdk.errors import ConversionError, IncompatibleTarget
 from edgesdk.models.reading import read_graph
+from edgesdk.processes import Ended, run_to_end
 from edgesdk.targets.qualcomm import SOCS, soc_problem
 from edgesdk.targets.types import Htp
 from edgesdk.values.artifact import Compilation
@@ -39,7 +40,6 @@ CONTEXT_FILE = "model_ctx.onnx"
 """What the device loads; it names the binary."""
 
 _QUANTIZED = "model.onnx"
-_NO_ROOM_BYTES = 64 * 1024
 _JOB = [sys.executable, "-m", "edgesdk.convert.backends.qualcomm.compile_job"]
 _WHO = "Qualcomm's compiler"
 _EVERYTHING, _WARNINGS = 0, 2
@@ -79,7 +79,8 @@ def compile(quantized: Path, plan: ConversionPlan, directory: Path) -> Compiled:
 
 def _run(work: Path, htp: Htp, severity: int) -> Ended:
     numbers = (str(htp.soc_model.value), str(htp.arch.value), str(severity))
-    return run_child([*_JOB, _QUANTIZED, CONTEXT_FILE, *numbers], work, DEADLINE_S)
+    command = [*_JOB, _QUANTIZED, CONTEXT_FILE, *numbers]
+    return run_to_end(command, DEADLINE_S, directory=work)
 
 
 def require_htp(plan: ConversionPlan) -> Htp:
@@ -101,7 +102,7 @@ def require_htp(plan: ConversionPlan) -> Htp:
 
 
 def _failure(ended: Ended, work: Path, plan: ConversionPlan, htp: Htp) -> ConversionError:
-    if shutil.disk_usage(work).free < _NO_ROOM_BYTES:
+    if is_full(work):
         return ConversionError(
             f"the disk is full: {_WHO} could not write its result",
             details=ended.last_lines(),

@@ -12,24 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnx
-from onnx import helper
 
 from edgesdk.convert.backends import onnxruntime as cpu
+from edgesdk.convert.backends.onnx_facts import CONVERSIONS, MOVES_DATA, dtypes
+from edgesdk.convert.backends.onnx_toolkit import inferred
 from edgesdk.convert.backends.qualcomm.compiling import OP_TRACE
 from edgesdk.convert.backends.qualcomm.trace import Trace, read_trace
 from edgesdk.convert.keeping import KEPT
 from edgesdk.convert.toolchains import Description
-from edgesdk.models.formats.onnx import graph_inputs
 from edgesdk.values.artifact import OperatorPrecision
 
-_CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
-_MOVES_DATA = frozenset(
-    {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice"}
-    | {"Gather", "Identity", "Expand", "Tile", "Pad", "DepthToSpace", "SpaceToDepth"}
-    | {"Shape", "Constant", "ConstantOfShape", "Cast"}
-)
 _NAMES = {"uint8": "int8", "int8": "int8", "uint16": "int16", "int16": "int16"}
 _ALONE = (
     "the QNN provider takes {} apart from its neighbours: the HTP computes it in half precision"
@@ -39,7 +32,7 @@ _NO_PAIRS = "nothing quantizes its inputs or results: the HTP computes it in hal
 
 def describe(path: Path) -> Description:
     """Ports, precisions and sizes of a QDQ model; see `edgesdk.convert.toolchains.Backend`."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)), data_prop=True)
+    model = inferred(onnx.load(str(path)), values=True)
     trace = read_trace(path.with_name(OP_TRACE))
     return replace(cpu.describe(path), operators=operators(model, trace))
 
@@ -74,8 +67,8 @@ class _Pairs:
 
 
 def _pairs(model: onnx.ModelProto) -> _Pairs:
-    dtypes = _dtypes(model)
-    nodes = [node for node in model.graph.node if node.op_type in _CONVERSIONS]
+    known = dtypes(model)
+    nodes = [node for node in model.graph.node if node.op_type in CONVERSIONS]
     stored = {}
     for node in nodes:
         real, integer = (
@@ -84,23 +77,12 @@ def _pairs(model: onnx.ModelProto) -> _Pairs:
             else (node.output[0], node.input[0])
         )
         # The type of what QuantizeLinear of com.microsoft makes is known by its zero point only.
-        stored[real] = dtypes.get(integer) or dtypes.get(node.input[2], "")
-    return _Pairs(stored, dtypes, frozenset(node.name for node in nodes))
-
-
-def _dtypes(model: onnx.ModelProto) -> dict[str, str]:
-    values = (*graph_inputs(model), *model.graph.value_info, *model.graph.output)
-    codes = {value.name: value.type.tensor_type.elem_type for value in values}
-    codes |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    return {
-        name: np.dtype(helper.tensor_dtype_to_np_dtype(code)).name
-        for name, code in codes.items()
-        if code
-    }
+        stored[real] = known.get(integer) or known.get(node.input[2], "")
+    return _Pairs(stored, known, frozenset(node.name for node in nodes))
 
 
 def _precision(node: onnx.NodeProto, pairs: _Pairs, trace: Trace | None) -> tuple[str, str]:
-    if node.op_type in _CONVERSIONS or node.op_type in _MOVES_DATA:
+    if node.op_type in (*CONVERSIONS, *MOVES_DATA):
         return "-", ""
     names = [name for name in (*node.input, *node.output) if name]
     reals = [name for name in names if pairs.dtypes.get(name, "float32").startswith("float")]

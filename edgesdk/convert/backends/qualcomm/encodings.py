@@ -17,7 +17,6 @@ from onnx import helper, numpy_helper
 
 from edgesdk.serial import write_json
 
-ENCODINGS_FILE = "encodings.json"
 _VERSION = "2.0.0"
 _MARKS = re.compile(r"_QuantizeLinear_Input$|_quantized$")
 """ONNX Runtime's marks on the names of tensors that it quantizes."""

@@ -15,21 +15,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx
-import onnx.version_converter
 from onnxruntime.quantization.execution_providers.qnn import qnn_preprocess_model
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgesdk.convert.backends import onnxruntime as cpu
 from edgesdk.convert.backends.onnx_calibration import activations, calibrated_ranges
 from edgesdk.convert.backends.onnx_precisions import assigned
-from edgesdk.convert.backends.onnx_qdq import HTP, quantize, their_failures
+from edgesdk.convert.backends.onnx_qdq import HTP, quantize
 from edgesdk.convert.backends.onnx_rewrites import opset, rewritten
+from edgesdk.convert.backends.onnx_toolkit import at_opset, preprocessed, their_failures
 from edgesdk.convert.backends.qualcomm import quantizing_aimet
 from edgesdk.convert.backends.qualcomm.compiling import require_htp
-from edgesdk.convert.backends.qualcomm.encodings import ENCODINGS_FILE, encodings, write_encodings
+from edgesdk.convert.backends.qualcomm.encodings import encodings, write_encodings
 from edgesdk.convert.backends.qualcomm.unsigned import unsigned_weights
 from edgesdk.convert.keeping import KEPT
-from edgesdk.convert.toolchains import Sample
+from edgesdk.convert.toolchains import ENCODINGS_FILE, Sample
 from edgesdk.values.plan import ConversionPlan
 
 _OPSET_OF_16_BITS = 21
@@ -61,15 +60,14 @@ def convert(
         model = _for_width(ready(source), plan)
         quantizing_aimet.convert(model, plan, require_htp(plan), samples, output, advance)
         return
-    with their_failures():
-        model = _for_width(ready(source), plan)
-        settled = assigned(model, plan, HTP, activations(model))
-        ranges = calibrated_ranges(model, plan, samples, advance, settled.style, settled.kept)
-        quantized = unsigned_weights(quantize(model, ranges, settled.style, settled.kept))
-        for node in quantized.graph.node:
-            if node.name in settled.kept:
-                node.doc_string = KEPT
-        onnx.save(quantized, str(output))
+    model = _for_width(ready(source), plan)
+    settled = assigned(model, plan, HTP, activations(model))
+    ranges = calibrated_ranges(model, plan, samples, advance, settled.style, settled.kept)
+    quantized = unsigned_weights(quantize(model, ranges, settled.style, settled.kept))
+    for node in quantized.graph.node:
+        if node.name in settled.kept:
+            node.doc_string = KEPT
+    onnx.save(quantized, str(output))
     if plan.encodings:
         write_encodings(
             encodings(quantized), plan.toolchain["onnxruntime"], output.with_name(ENCODINGS_FILE)
@@ -78,16 +76,15 @@ def convert(
 
 def ready(source: Path) -> onnx.ModelProto:
     """The float model with the operators that the HTP has, every one of them named."""
-    with tempfile.TemporaryDirectory() as scratch, their_failures():
+    model = rewritten(preprocessed(source))
+    # The toolkit fails on a model with metadata (it makes a dict of them, wrongly).
+    del model.metadata_props[:]
+    with tempfile.TemporaryDirectory() as scratch:
         clean, fused = Path(scratch) / "clean.onnx", Path(scratch) / "fused.onnx"
-        quant_pre_process(source, clean, skip_symbolic_shape=True)
-        model = rewritten(onnx.load(str(clean)))
-        # The toolkit fails on a model with metadata (it makes a dict of them, wrongly).
-        del model.metadata_props[:]
         onnx.save(model, str(clean))
-        if qnn_preprocess_model(clean, fused, fuse_layernorm=True):
-            model = rewritten(onnx.load(str(fused)))
-        return model
+        with their_failures(Path(scratch)):
+            changed = qnn_preprocess_model(clean, fused, fuse_layernorm=True)
+        return rewritten(onnx.load(str(fused))) if changed else model
 
 
 def _for_width(model: onnx.ModelProto, plan: ConversionPlan) -> onnx.ModelProto:
@@ -98,4 +95,4 @@ def _for_width(model: onnx.ModelProto, plan: ConversionPlan) -> onnx.ModelProto:
     precisions = (plan.precision, *(override.precision for override in plan.overrides))
     if "w8a16" not in precisions or opset(model) >= _OPSET_OF_16_BITS:
         return model
-    return onnx.version_converter.convert_version(model, _OPSET_OF_16_BITS)
+    return at_opset(model, _OPSET_OF_16_BITS)

@@ -18,11 +18,10 @@ import numpy as np
 import onnx
 
 from edgesdk.calibration.types import Method
-from edgesdk.convert.backends.child import run_child
-from edgesdk.convert.backends.qualcomm.encodings import ENCODINGS_FILE
-from edgesdk.convert.toolchains import Sample
+from edgesdk.convert.toolchains import ENCODINGS_FILE, Sample
 from edgesdk.errors import ConversionError
 from edgesdk.files import write_durable
+from edgesdk.processes import run_to_end
 from edgesdk.targets.types import Htp
 from edgesdk.values.plan import ConversionPlan
 
@@ -87,7 +86,8 @@ def convert(
         inputs = [value.name for value in model.graph.input]
         _spool(samples(), inputs, work / _SAMPLES, advance)
         (work / _REQUEST).write_text(json.dumps(_request(plan, htp, inputs)), encoding="utf-8")
-        ended = run_child([*_JOB, _FLOAT, _SAMPLES, _REQUEST, _QUANTIZED], work, DEADLINE_S)
+        command = [*_JOB, _FLOAT, _SAMPLES, _REQUEST, _QUANTIZED]
+        ended = run_to_end(command, DEADLINE_S, directory=work)
         if not ended.succeeded or not (work / _QUANTIZED).is_file():
             raise ConversionError(ended.sentence(_WHO, DEADLINE_S), details=ended.last_lines())
         write_durable(output, (work / _QUANTIZED).read_bytes())

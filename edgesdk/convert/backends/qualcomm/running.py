@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from edgesdk.convert.backends import onnxruntime as cpu
-from edgesdk.convert.backends.child import run_child
 from edgesdk.convert.backends.qualcomm.compiling import CONTEXT_FILE
 from edgesdk.convert.toolchains import Array
 from edgesdk.errors import ConversionError
+from edgesdk.processes import run_to_end
 
 EMULATOR = "htp"
 """The kernel path, as the agent's adapter names it."""
@@ -56,9 +56,8 @@ def _emulated(path: Path, inputs: list[Sequence[Array]]) -> Iterator[Sequence[Ar
         }
         np.savez(work / "inputs.npz", allow_pickle=False, **rows)
         deadline_s = LOADING_DEADLINE_S + INPUT_DEADLINE_S * len(inputs)
-        ended = run_child(
-            [*_JOB, str(path.resolve()), "inputs.npz", "outputs.npz"], work, deadline_s
-        )
+        command = [*_JOB, str(path.resolve()), "inputs.npz", "outputs.npz"]
+        ended = run_to_end(command, deadline_s, directory=work)
         if not ended.succeeded or not (work / "outputs.npz").is_file():
             raise ConversionError(ended.sentence(_WHO, deadline_s), details=ended.last_lines())
         with np.load(work / "outputs.npz", allow_pickle=False) as outputs:

@@ -8,18 +8,17 @@ say where pairs stand, `biases` what is corrected after, `shape` holds the resul
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgesdk.convert.backends import onnxruntime as shared
 from edgesdk.convert.backends.onnx_calibration import calibrated_ranges
-from edgesdk.convert.backends.onnx_qdq import TENSORRT, quantize, their_failures
+from edgesdk.convert.backends.onnx_qdq import TENSORRT, quantize
 from edgesdk.convert.backends.onnx_rewrites import opset, rewritten
+from edgesdk.convert.backends.onnx_toolkit import preprocessed
 from edgesdk.convert.backends.tensorrt import biases
 from edgesdk.convert.backends.tensorrt.choosing import (
     free_fused_branches,
@@ -80,21 +79,18 @@ def convert(
         ConversionError: the target's TensorRT does not have what the plan asks for, or the result
             is not as TensorRT takes it.
     """
-    with tempfile.TemporaryDirectory() as scratch, their_failures():
-        clean = Path(scratch) / "clean.onnx"
-        quant_pre_process(source, clean, skip_symbolic_shape=True)
-        model = rewritten(onnx.load(str(clean)))
-        precisions = _precisions(model, plan)
-        halves = {name for name, precision in precisions.items() if precision == "fp16"}
-        kept = [name for name, precision in precisions.items() if precision != "w8a8"]
-        _mark(model, [name for name in kept if precisions[name] == "float32"])
-        if "w8a8" in precisions.values():
-            model = _quantized(model, plan, samples, advance, kept)
-        if halves:
-            model = in_half(model, halves)
-        drop_unread(model)
-        require_shape(model)
-        onnx.save(model, str(output))
+    model = rewritten(preprocessed(source))
+    precisions = _precisions(model, plan)
+    halves = {name for name, precision in precisions.items() if precision == "fp16"}
+    kept = [name for name, precision in precisions.items() if precision != "w8a8"]
+    _mark(model, [name for name in kept if precisions[name] == "float32"])
+    if "w8a8" in precisions.values():
+        model = _quantized(model, plan, samples, advance, kept)
+    if halves:
+        model = in_half(model, halves)
+    drop_unread(model)
+    require_shape(model)
+    onnx.save(model, str(output))
 
 
 def _precisions(model: onnx.ModelProto, plan: ConversionPlan) -> dict[str, str]:

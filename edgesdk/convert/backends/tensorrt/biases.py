@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 from onnx import helper, numpy_helper
 
+from edgesdk.convert.backends.onnx_toolkit import failures
+from edgesdk.convert.backends.tensorrt.comparing import literal_session
 from edgesdk.convert.backends.tensorrt.wiring import Wiring, wiring
 from edgesdk.convert.toolchains import Sample
 
@@ -135,21 +136,16 @@ def _paired(
 
 
 def _means(both: onnx.ModelProto, twins: tuple[Twin, ...], samples: Iterable[Sample]) -> Means:
-    """Float minus quantized, channel by channel.
-
-    Unoptimized, so that the pairs are computed as they are written.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(
-        both.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    """Float minus quantized, channel by channel."""
+    with failures():
+        session = literal_session(both)
     names = [port.name for port in session.get_inputs()]
     sums: dict[str, npt.NDArray[np.float64]] = {}
     count = 0
     for sample in samples:
-        found = session.run(None, {name: sample[name] for name in names})
+        fed = {name: sample[name] for name in names}
+        with failures():
+            found = session.run(None, fed)
         for twin, difference in zip(twins, found, strict=True):
             rows = difference.reshape(len(difference), -1).astype(np.float64)
             sums[twin.output] = sums.get(twin.output, 0.0) + rows.mean(axis=0)

@@ -13,10 +13,10 @@ from collections.abc import Collection, Iterator
 
 import onnx
 
+from edgesdk.convert.backends.onnx_facts import CONVERSIONS
 from edgesdk.convert.backends.onnx_qdq import TENSORRT
 from edgesdk.convert.backends.tensorrt.wiring import (
     COMMUTING,
-    CONVERSIONS,
     POOLS,
     WEIGHTED,
     Wiring,

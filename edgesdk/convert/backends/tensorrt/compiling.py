@@ -16,10 +16,10 @@ from pathlib import Path
 
 import onnx
 
-from edgesdk.convert.backends.child import run_child
 from edgesdk.convert.backends.tensorrt.shape import require_shape
 from edgesdk.convert.toolchains import Compiled
 from edgesdk.errors import ConversionError, MalformedFile
+from edgesdk.processes import run_to_end
 from edgesdk.serial import read_json
 from edgesdk.values.artifact import Compilation
 from edgesdk.values.plan import ConversionPlan
@@ -108,7 +108,8 @@ def ask(model: Path, job: tuple[str, ...] = _JOB, deadline_s: float = DEADLINE_S
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        ended = run_child([*job, str(model.resolve()), _ANSWER], folder, deadline_s)
+        command = [*job, str(model.resolve()), _ANSWER]
+        ended = run_to_end(command, deadline_s, directory=folder)
         if not ended.succeeded:
             raise ConversionError(
                 ended.sentence(COMPILER, deadline_s),

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import onnx
-from onnx import helper
 
+from edgesdk.convert.backends.onnx_facts import CONVERSIONS, MOVES_DATA, dtypes
+from edgesdk.convert.backends.onnx_toolkit import inferred
 from edgesdk.convert.backends.tensorrt.wiring import (
-    CONVERSIONS,
     FUSED_ACTIVATIONS,
     POOLS,
     WEIGHTED,
@@ -25,29 +24,22 @@ from edgesdk.convert.backends.tensorrt.wiring import (
     wiring,
 )
 from edgesdk.convert.keeping import KEPT
-from edgesdk.models.formats.onnx import graph_inputs
 from edgesdk.values.artifact import OperatorPrecision
 
 NOT_BETWEEN_PAIRS = "it is not fused with Q/DQ operators, so TensorRT computes it in float"
 IN_HALF = "the recipe asks for half precision"
 
-_MOVES_DATA = frozenset(
-    {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice"}
-    | {"Gather", "Identity", "Expand", "Tile", "Pad", "DepthToSpace", "SpaceToDepth", "Shape"}
-    | {"Constant", "ConstantOfShape", "Cast", "Dropout", *CONVERSIONS}
-)
-
 
 def operators(model: onnx.ModelProto) -> tuple[OperatorPrecision, ...]:
     """Every operator of the file, in graph order."""
-    view, dtypes = wiring(model), _dtypes(model)
+    view, known = wiring(model), dtypes(inferred(model))
     fused: set[str] = set()
     found = []
     for index, node in enumerate(model.graph.node):
         in_int8 = _in_int8(node, view, fused)
         if in_int8 and len(view.readers.get(node.output[0], ())) == 1:
             fused.add(node.output[0])
-        precision, reason = ("int8", "") if in_int8 else _in_float(node, dtypes)
+        precision, reason = ("int8", "") if in_int8 else _in_float(node, known)
         found.append(OperatorPrecision(index, node.op_type, node.name, precision, reason))
     return tuple(found)
 
@@ -67,26 +59,14 @@ def _in_int8(node: onnx.NodeProto, view: Wiring, fused: set[str]) -> bool:
     return False
 
 
-def _in_float(node: onnx.NodeProto, dtypes: Mapping[str, str]) -> tuple[str, str]:
-    if node.op_type in _MOVES_DATA:
+def _in_float(node: onnx.NodeProto, known: Mapping[str, str]) -> tuple[str, str]:
+    if node.op_type in (*MOVES_DATA, *CONVERSIONS):
         return "-", ""
-    known = [dtypes[name] for name in (*node.output, *node.input) if name in dtypes]
-    floats = [dtype for dtype in known if dtype.startswith("float")]
-    if not floats and known:
-        return known[-1], f"it computes on {known[-1]}, which is not quantized"
+    found = [known[name] for name in (*node.output, *node.input) if name in known]
+    floats = [dtype for dtype in found if dtype.startswith("float")]
+    if not floats and found:
+        return found[-1], f"it computes on {found[-1]}, which is not quantized"
     dtype = floats[0] if floats else "float32"
     if dtype == "float16":
         return dtype, IN_HALF
     return dtype, KEPT if node.doc_string == KEPT else NOT_BETWEEN_PAIRS
-
-
-def _dtypes(model: onnx.ModelProto) -> dict[str, str]:
-    typed = onnx.shape_inference.infer_shapes(model)
-    values = (*graph_inputs(typed), *typed.graph.value_info, *typed.graph.output)
-    codes = {value.name: value.type.tensor_type.elem_type for value in values}
-    codes |= {tensor.name: tensor.data_type for tensor in typed.graph.initializer}
-    return {
-        name: np.dtype(helper.tensor_dtype_to_np_dtype(code)).name
-        for name, code in codes.items()
-        if code
-    }

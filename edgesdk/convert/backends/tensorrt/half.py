@@ -13,7 +13,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import ALWAYS_FLOAT_INPUTS, DEFAULT_OP_BLOCK_LIST
 
-from edgesdk.convert.backends.tensorrt.wiring import CONVERSIONS
+from edgesdk.convert.backends.onnx_facts import CONVERSIONS
+from edgesdk.convert.backends.onnx_toolkit import inferred
 from edgesdk.models.formats.onnx import graph_inputs, subgraphs
 
 SUFFIX = "__half"
@@ -94,7 +95,7 @@ class _Conversion:
 
 
 def _float_tensors(model: onnx.ModelProto) -> Iterator[str]:
-    typed = onnx.shape_inference.infer_shapes(model)
+    typed = inferred(model)
     for value in (*graph_inputs(typed), *typed.graph.value_info, *typed.graph.output):
         if value.type.tensor_type.elem_type == TensorProto.FLOAT:
             yield value.name

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from edgesdk.convert.backends.onnx_facts import CONVERSIONS
 from edgesdk.convert.backends.onnx_rewrites import opset
 from edgesdk.convert.backends.tensorrt.wiring import (
-    CONVERSIONS,
     FUSED_ACTIVATIONS,
     WEIGHTED,
     Wiring,

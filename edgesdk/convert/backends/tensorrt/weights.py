@@ -1,4 +1,4 @@
-"""Weights as the INT8 values that QuantizeLinear makes of them: a quarter of the file.
+"""Weights as the INT8 values that QuantizeLinear makes of them: a quarter of their bytes.
 
 TensorRT 10 takes them so: "You can specify weights of Q/DQ models using a high-precision data type
 or a low-precision quantized type" (developer guide, "Explicit Quantization"); before, a pair over

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import onnx
 
+from edgesdk.convert.backends.onnx_facts import CONVERSIONS
 from edgesdk.models.formats.onnx import subgraphs
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators with weights: what explicit quantization is for."""
-
-CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 
 FUSED_ACTIVATIONS = ("Relu", "Clip")
 """What TensorRT computes together with the operator before it, on its accumulator."""

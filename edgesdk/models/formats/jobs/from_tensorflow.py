@@ -21,16 +21,11 @@ from .protocol import (
     fixed_shape,
     require_known_inputs,
 )
+from .saved_models import signature_key
 
 _ONNX_OPSET = 18
 _INPUT = "edgesdk_input_{}"
 _OUTPUT = "edgesdk_output_{}"
-_SERVE = "serve"
-_SERVING = "serving_default"
-_NOT_ARITHMETIC = frozenset(
-    {"ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc"}
-    | {"FixedLengthRecordReaderV2", "TextLineReaderV2", "WholeFileReaderV2", "TFRecordReaderV2"}
-)
 
 
 @dataclass(frozen=True)
@@ -149,7 +144,7 @@ def _shape(shape: Any) -> tuple[int | None, ...] | None:
 
 
 def _load_saved_model(request: Request) -> _Network:
-    key = _signature_key(request)
+    key = signature_key(request)
     import tensorflow as tf
 
     try:
@@ -175,49 +170,6 @@ def _load_saved_model(request: Request) -> _Network:
 
 def _spec_shape(spec: Any) -> tuple[int | None, ...] | None:
     return None if spec.shape.rank is None else _shape(spec.shape)
-
-
-def _signature_key(request: Request) -> str:
-    """The signature to use, read from the file before anything in it is loaded."""
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    stored = saved_model_pb2.SavedModel()
-    try:
-        stored.ParseFromString((Path(request.source) / "saved_model.pb").read_bytes())
-    except DecodeError as error:
-        raise Refused(
-            "model",
-            f"{request.label} is broken: its saved_model.pb is not a SavedModel",
-            "save it again, or check that the download is complete",
-        ) from error
-    graphs = [graph for graph in stored.meta_graphs if _SERVE in graph.meta_info_def.tags]
-    if not graphs:
-        raise Refused("model", f"{request.label} holds no graph with the tag 'serve'")
-    _refuse_operators(graphs[0].graph_def, request)
-    keys = sorted(key for key in graphs[0].signature_def if not key.startswith("__"))
-    if _SERVING in keys:
-        return _SERVING
-    if len(keys) == 1:
-        return str(keys[0])
-    found = f"the {len(keys)} signatures {', '.join(keys)}" if keys else "no signature"
-    raise Refused(
-        "model",
-        f"{request.label} holds {found}, expected one, or one called {_SERVING}",
-        "save the function to deploy under that name: "
-        f"tf.saved_model.save(model, folder, signatures={{'{_SERVING}': function}})",
-    )
-
-
-def _refuse_operators(graph: Any, request: Request) -> None:
-    nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
-    found = sorted(_NOT_ARITHMETIC.intersection(node.op for node in nodes))
-    if found:
-        raise Refused(
-            "model",
-            f"{request.label} holds {', '.join(found)}, which reads or writes files or runs Python",
-            "save the network alone",
-        )
 
 
 def _fix(network: _Network, request: Request) -> tuple[Any, Answer]:

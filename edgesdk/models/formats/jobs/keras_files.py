@@ -1,7 +1,7 @@
 """Keras files looked at before Keras opens them: the version that wrote them, and what they name.
 
 A Keras file's configuration can name any Python object and hold byte code (Lambda layers), which
-loading would import or run. Only Keras's own layers pass; nothing is imported here.
+loading would import or run. Only what keras_names.py lists passes; nothing is imported here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from . import keras_names as names
+from .archives import BROKEN, require_bounded
 from .protocol import Refused
+from .tensorflow_operators import STATELESS
 
 _ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -20,13 +23,21 @@ _ROOMS = frozenset(
     {"activations", "constraints", "dtype_policies", "initializers", "layers", "models"}
     | {"losses", "metrics", "mixed_precision", "ops", "optimizers", "quantizers", "regularizers"}
 )
-_CODE = frozenset({"Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})
-_FILES = frozenset({"TFSMLayer"})
-_BEYOND_ARITHMETIC = frozenset(
-    {"data", "gfile", "io", "load_library", "load_op_library", "numpy_function", "py_func"}
-    | {"py_function", "raw_ops", "saved_model", "summary", "train"}
+_REASONS = dict.fromkeys(
+    ("Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
+    "which is Python code that is not run here",
+) | dict.fromkeys(
+    ("TFSMLayer", "TextVectorization", "StringLookup", "IntegerLookup"), "which reads another file"
 )
-"""Parts of TensorFlow's names that a Keras-2 operator layer has no use for in a network."""
+"""What is refused most often, said in its own words."""
+_OPERATOR_LAYERS = frozenset(
+    {"TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty"}
+    | {"TensorFlowOpLayer"}
+)
+_NAMED = names.FUNCTIONS | names.OBJECTS | names.LAYERS
+_KNOWN = _NAMED | names.OPERATIONS | names.TRAINING | names.DATA | _OPERATOR_LAYERS | {"function"}
+_NAMING = ("activation", "_initializer", "_regularizer", "_constraint")
+"""Ends of the keys whose value may be the name of a function."""
 _LARGEST_CONFIG_BYTES = 256 * 2**20
 
 
@@ -78,6 +89,7 @@ def _hint(foreign: str) -> str:
 def _in_zip(path: str, label: str) -> tuple[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
+            require_bounded(archive, path, label)
             members = {entry.filename: entry for entry in archive.infolist()}
             for name in ("config.json", "metadata.json"):
                 if name not in members:
@@ -88,20 +100,21 @@ def _in_zip(path: str, label: str) -> tuple[str, Any]:
                     )
                 if members[name].file_size > _LARGEST_CONFIG_BYTES:
                     raise Refused("model", f"{label} holds a {name} of more than 256 MiB")
+            for name in members:
+                if name.endswith(".h5"):
+                    with archive.open(name) as stored:
+                        _require_inside(stored, label)
             metadata = json.loads(archive.read("metadata.json"))
             return str(metadata["keras_version"]), json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
-        raise Refused(
-            "model",
-            f"{label} is broken: {error}",
-            "save it again, or check that the download is complete",
-        ) from error
+    except (*BROKEN, OSError) as error:
+        raise _broken(label, error) from error
 
 
 def _in_hdf5(path: str, label: str) -> tuple[str, Any]:
     import h5py
 
     try:
+        _require_inside(path, label)
         with h5py.File(path, "r") as stored:
             if "model_config" not in stored.attrs:
                 raise Refused(
@@ -112,12 +125,42 @@ def _in_hdf5(path: str, label: str) -> tuple[str, Any]:
             # Keras 1 and early Keras 2 wrote no version.
             version = stored.attrs.get("keras_version", "2")
             return _text(version), json.loads(_text(stored.attrs["model_config"]))
-    except (OSError, ValueError) as error:
-        raise Refused(
-            "model",
-            f"{label} is broken: {error}",
-            "save it again, or check that the download is complete",
-        ) from error
+    except (*BROKEN, OSError) as error:
+        raise _broken(label, error) from error
+
+
+def _broken(label: str, error: Exception) -> Refused:
+    return Refused(
+        "model",
+        f"{label} is broken: {error or type(error).__name__}",
+        "save it again, or check that the download is complete",
+    )
+
+
+def _require_inside(stored: Any, label: str) -> None:
+    """Weights that lie in the file itself: HDF5 may point to any other file of the machine.
+
+    Raises:
+        Refused: one lies elsewhere.
+    """
+    import h5py
+
+    with h5py.File(stored, "r") as file:
+        groups = [file["/"]]
+        seen = set()
+        while groups:
+            group = groups.pop()
+            for name in group:
+                link = group.get(name, getlink=True)
+                inside = isinstance(link, h5py.HardLink)
+                found = group[name] if inside else None
+                if isinstance(found, h5py.Dataset):
+                    inside = not found.external and not found.is_virtual
+                if not inside:
+                    raise Refused("model", f"{label} takes the weights {name!r} from another place")
+                if isinstance(found, h5py.Group) and found.id not in seen:
+                    seen.add(found.id)
+                    groups.append(found)
 
 
 def _text(value: Any) -> str:
@@ -136,24 +179,58 @@ def _foreign(config: Any) -> Iterator[str]:
 
 
 def _foreign_object(config: dict[str, Any]) -> Iterator[str]:
-    kind = config.get("class_name")
-    if not isinstance(kind, str):
+    yield from _foreign_functions(config)
+    if "class_name" not in config:
         return
-    name = _layer_name(config)
-    if kind in _CODE:
-        yield f"holds the {kind.strip('_')} layer {name}, which is Python code that is not run here"
-    if kind in _FILES:
-        yield f"holds the {kind} layer {name}, which reads another file"
-    if kind == "TFOpLambda":
-        function = str(dict(config.get("config") or {}).get("function", ""))
-        if _BEYOND_ARITHMETIC.intersection(function.split(".")):
-            yield f"holds the operator layer {name} of tf.{function}, which is no arithmetic"
+    kind, name = config["class_name"], _layer_name(config)
+    inner = config.get("config")
+    if not isinstance(kind, str):
+        yield f"holds a layer of the class {kind!r}, which is no name"
+        return
+    if kind in _OPERATOR_LAYERS:
+        yield from _foreign_operator(kind, name, inner if isinstance(inner, dict) else {})
+    elif kind == "function":
+        if not isinstance(inner, str) or inner not in names.FUNCTIONS:
+            yield f"holds the custom object {inner!r} (a function)"
+    elif kind in _REASONS:
+        yield f"holds the {kind.strip('_')} layer {name}, {_REASONS[kind]}"
     registered = config.get("registered_name")
     if isinstance(registered, str) and ">" in registered:
         yield f"holds the custom object {registered.rpartition('>')[2]!r} ({name})"
     module = config.get("module")
     if module is not None and not _is_keras(module, kind):
         yield f"holds {kind!r} of the module {module!r}, which is not Keras's own"
+    if kind == "TypeSpec" and config.get("type_spec") == "tf.TensorSpec":
+        return
+    if kind not in _KNOWN:
+        yield f"holds {kind!r} ({name}), which is not among Keras's layers that are known here"
+
+
+def _foreign_functions(config: dict[str, Any]) -> Iterator[str]:
+    """Functions that stand by their name alone."""
+    for key, value in config.items():
+        named = isinstance(value, str) and key.endswith(_NAMING)
+        if named and value not in _NAMED:
+            yield f"holds the custom object {value!r} ({key})"
+
+
+def _foreign_operator(kind: str, name: str, inner: dict[str, Any]) -> Iterator[str]:
+    """A layer of Keras 2 that calls a function, method or operator of TensorFlow by its name."""
+    node = inner.get("node_def")
+    if kind == "TensorFlowOpLayer":
+        called = node.get("op") if isinstance(node, dict) else node
+        known = isinstance(called, str) and called in STATELESS
+    elif kind in ("TFOpLambda", "SlicingOpLambda"):
+        called = inner.get("function")
+        known = str(called).removeprefix("compat.v1.") in names.TENSORFLOW
+    elif kind == "ClassMethod":
+        called = f"{inner.get('cls_symbol')}.{inner.get('method_name')}"
+        known = called in names.RAGGED
+    else:
+        called = f"<tensor>.{inner.get('attr_name')}"
+        known = str(inner.get("attr_name")) in names.MEMBERS
+    if not known:
+        yield f"holds the operator layer {name} of tf.{called}, which is no arithmetic known here"
 
 
 def _layer_name(config: dict[str, Any]) -> str:

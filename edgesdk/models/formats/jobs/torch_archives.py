@@ -4,8 +4,8 @@
 sample inputs that a restricted load refuses, opaque objects. It also loads compiled code from the
 archive, resolves any name below `torch` as an operator, evaluates symbolic sizes as Python and runs
 the archive's guards. So what it is given is a copy that this module wrote: no compiled code, no
-pickled objects, operators of known libraries only, fixed sizes, no guards. The rest of the pickles,
-tensors, is for `torch.load(weights_only=True)`; the caller sees to that.
+pickled objects, only operators that torch_operators.py lists, fixed sizes, no guards. The rest of
+the pickles, tensors, is for `torch.load(weights_only=True)`; the caller sees to that.
 """
 
 from __future__ import annotations
@@ -17,13 +17,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .archives import BROKEN, require_bounded
 from .protocol import Refused
+from .torch_operators import ATEN, HIGHER, PRIMS, QUANTIZED, VISION
 
-_OPERATOR = re.compile(
-    r"torch\.ops\.(aten|prims|higher_order|torchvision|quantized_decomposed)\.[A-Za-z]\w*(\.\w+)?"
-    r"|_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|not_)"
-    r"|math\.[a-z]\w*"
+_PLAIN = re.compile(
+    r"_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|not_)"
+    r"|math\.(ceil|floor|sqrt|trunc)"
 )
+_OPERATOR = re.compile(r"torch\.ops\.(\w+)\.(\w+?)(\.[A-Za-z]\w*)?")
+_KNOWN = {
+    "aten": ATEN | {f"{name}_" for name in ATEN if not name.startswith("_")},
+    "prims": PRIMS,
+    "quantized_decomposed": QUANTIZED,
+    "torchvision": VISION,
+    "higher_order": HIGHER,
+}
 _KEPT = re.compile(
     r"(\.data/)?(version|serialization_id)|byteorder|archive_format|archive_version"
     r"|models/model\.json|data/sample_inputs/model\.pt"
@@ -46,11 +55,12 @@ def checked_copy(source: str, folder: Path, label: str) -> Path:
     copy = folder / "checked.pt2"
     try:
         with zipfile.ZipFile(source) as archive:
+            require_bounded(archive, source, label)
             root = _root(archive, label)
             with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as written:
                 for entry in archive.infolist():
                     _copy(archive, entry, entry.filename.removeprefix(root), written, label)
-    except (zipfile.BadZipFile, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except BROKEN as error:
         raise Refused(
             "model", f"{label} is broken: {error or type(error).__name__}", _SAVE
         ) from error
@@ -119,13 +129,20 @@ def _problem(key: str, value: Any) -> Iterator[tuple[str, str]]:
             "export it without dynamic_shapes, with example inputs of the shapes to deploy",
         )
     named = key in ("target", "as_operator") and isinstance(value, str)
-    if named and not _OPERATOR.fullmatch(value):
+    if named and not _is_known(value):
         yield (
-            f"uses the operator {value}, which is not PyTorch's own",
+            f"uses the operator {value}, which is not among PyTorch's arithmetic known here",
             "replace it by operators of torch, or decompose it: program.run_decompositions()",
         )
     if key in ("in_spec", "out_spec") and isinstance(value, str):
         yield from _problems_of_spec(json.loads(value))
+
+
+def _is_known(target: str) -> bool:
+    found = _OPERATOR.fullmatch(target)
+    if found is None:
+        return _PLAIN.fullmatch(target) is not None
+    return found[2] in _KNOWN.get(found[1], ())
 
 
 def _problems_of_spec(spec: Any) -> Iterator[tuple[str, str]]:
