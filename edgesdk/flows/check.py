@@ -68,7 +68,8 @@ def check(
     descriptor = load_target(target)
     asked = _Asked(Path(model), recipe or Recipe(), budget, contract)
     chain = choose_chain(format_of(model), descriptor, asked.recipe)
-    subject = _subject(model, chain.toolchain.reads, input_shapes or {}, progress or Silent())
+    reads = chain.toolchain.reads
+    subject = _subject(asked, reads, input_shapes or {}, progress or Silent())
     return _forecast(subject, descriptor, chain, asked)
 
 
@@ -93,7 +94,7 @@ def check_all(
     def read(reads: LoweredFormat) -> Subject | EdgeSDKError:
         # The error is kept as well: one framework that fails would fail for every target.
         try:
-            return _subject(model, reads, input_shapes or {}, progress or Silent())
+            return _subject(asked, reads, input_shapes or {}, progress or Silent())
         except EdgeSDKError as error:
             return error
 
@@ -137,9 +138,19 @@ def _forecast(subject: Subject, target: Target, chain: Chain, asked: _Asked) -> 
         resolve_contract(target.contract, *asked.contract),
     )
     if subject.graph.is_quantized:
+        _require_read(subject, target, chain)
         subject = replace(subject, compiled=_cache_of(asked.model, target, chain))
     told = forecast(subject, target, chain, asked.recipe, limits)
     return replace(told, notes=(*told.notes, *_missing(chain)))
+
+
+def _require_read(subject: Subject, target: Target, chain: Chain) -> None:
+    if subject.graph.format != chain.toolchain.reads:
+        raise IncompatibleTarget(
+            f"{subject.name} is a quantized {subject.graph.format} model, {target.id} takes "
+            f"{chain.toolchain.reads}",
+            hint="check the float model: that can be brought there",
+        )
 
 
 def _cache_of(model: Path, target: Target, chain: Chain) -> CacheUse | None:
@@ -169,19 +180,21 @@ def _missing(chain: Chain) -> tuple[str, ...]:
 
 
 def _subject(
-    model: Path | str, reads: LoweredFormat, input_shapes: InputShapes, progress: Progress
+    asked: _Asked, reads: LoweredFormat, input_shapes: InputShapes, progress: Progress
 ) -> Subject:
     """The model as it is, where we read its format; else as its own toolkit brings it to `reads`.
 
-    ONNX that becomes TFLite is read as it is: what its operators become is known.
+    ONNX that becomes TFLite is read as it is: what its operators become is known. Not so where the
+    recipe names operators, which are those of the TFLite model.
     """
-    path = Path(model)
+    path = asked.model
     if format_of(path) in _READABLE:
         subject = _read(path, path.stem, input_shapes)
-        known = format_of(path) in ("onnx", reads) or subject.graph.is_quantized
-        if known:
+        names_operators = bool(asked.recipe.keep_float or asked.recipe.overrides)
+        foretold = format_of(path) == "onnx" and not names_operators
+        if subject.graph.is_quantized or format_of(path) == reads or foretold:
             return subject
-    opened = open_model(model, input_shapes)
+    opened = open_model(path, input_shapes)
     with tempfile.TemporaryDirectory() as folder:
         lowered = lower(opened, reads, (), Path(folder), progress)
         return _read(lowered.path, opened.name, {})

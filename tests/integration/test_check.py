@@ -212,6 +212,13 @@ def test_an_uncompiled_model_is_told_by_the_rules(cli: Cli) -> None:
     assert any("nothing was compiled" in note for note in told["notes"])
 
 
+def test_a_quantized_model_of_another_format_than_the_targets_is_refused(cli: Cli) -> None:
+    chain(cli.folder / "chain.tflite", ["RELU"])
+    done = cli("check", "chain.tflite", "--target", "qcs8550")
+    assert done.code == 3
+    assert "chain is a quantized tflite model, qcs8550 takes onnx" in done.err
+
+
 # All targets
 
 

@@ -49,14 +49,14 @@ def honest_3():
     return keras.Model(image, layers.Dense(3, "softmax", kernel_constraint="non_neg")(found))
 
 
-def with_function(name, function, **kwargs):
+def with_function(file, function, *inputs):
     """A file whose operator layer calls another function: only the configuration is changed."""
-    model.save(folder / name)
-    with h5py.File(folder / name, "r+") as stored:
+    model.save(folder / file)
+    with h5py.File(folder / file, "r+") as stored:
         config = json.loads(stored.attrs["model_config"])
         layer = next(x for x in config["config"]["layers"] if x["class_name"] == "TFOpLambda")
         layer["config"]["function"] = function
-        layer["inbound_nodes"] = [["image", 0, 0, kwargs]]
+        layer["inbound_nodes"] = [list(inputs)]
         stored.attrs["model_config"] = json.dumps(config)
 
 
@@ -64,10 +64,11 @@ def with_function(name, function, **kwargs):
 if legacy:
     image = keras.Input((4,), name="image")
     model = keras.Model(image, tf.math.add(image, 1.0))
-    with_function("graph.h5", "io.write_graph", logdir=os.path.dirname(victim), name="victim")
-    with_function("print.h5", "print", output_stream=f"file://{victim}")
-    origin = Path(victim).as_uri()
-    with_function("download.h5", "keras.utils.get_file", origin=origin, cache_dir=str(folder))
+    with_function("print.h5", "print", "image", 0, 0, {"output_stream": f"file://{victim}"})
+    fetched = {"origin": Path(victim).as_uri(), "cache_dir": str(folder), "cache_subdir": ""}
+    constant = ("_CONSTANT_VALUE", -1, "fetched")
+    with_function("download.h5", "keras.utils.get_file", *constant, fetched)
+    with_function("write.h5", "io.write_file", "_CONSTANT_VALUE", -1, victim, {"contents": "x"})
     model.save(folder / "outside.h5")
     with h5py.File(folder / "outside.h5", "r+") as stored:
         del stored["model_weights"]

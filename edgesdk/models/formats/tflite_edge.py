@@ -94,7 +94,7 @@ def _with_shapes(
     Args:
         names: what the tensors that are inputs will be called: a tensor has one name.
     """
-    taken = dict(names) | {index: "" for index in found}
+    taken = dict(names) | dict.fromkeys(found, "")
     results = []
     for index, (_, spec) in zip(found, edge, strict=True):
         operator = _flattening(model, index, spec)

@@ -97,3 +97,74 @@ def test_a_custom_operator_is_refused_by_name(tmp_path: Path) -> None:
     )
     with pytest.raises(ConversionError, match="holds ONNX_DET, which is no operator of TFLite"):
         name_edges(write(tmp_path / "m.tflite", code), INPUTS, OUTPUTS)
+
+
+def flattened(path: Path, turned: bool) -> Path:
+    """x (1, 2, 2, 2) -> RELU h -> RESHAPE y (8,); `h` has another shape where `turned`."""
+    shapes = {"x": [1, 2, 2, 2], "h": [1, 4, 1, 2] if turned else [1, 2, 2, 2], "y": [8]}
+    tensors = [
+        schema.TensorT(shape=shape, type=schema.TensorType.FLOAT32, name=name.encode(), buffer=0)
+        for name, shape in shapes.items()
+    ]
+    tensors.append(schema.TensorT(shape=[1], type=schema.TensorType.INT32, name=b"s", buffer=1))
+    kinds = (schema.BuiltinOperator.RELU, schema.BuiltinOperator.RESHAPE)
+    graph = schema.SubGraphT(
+        tensors=tensors,
+        inputs=[0],
+        outputs=[2],
+        operators=[
+            schema.OperatorT(opcodeIndex=0, inputs=[0], outputs=[1]),
+            schema.OperatorT(opcodeIndex=1, inputs=[1, 3], outputs=[2]),
+        ],
+    )
+    model = schema.ModelT(
+        version=3,
+        operatorCodes=[
+            schema.OperatorCodeT(builtinCode=kind, deprecatedBuiltinCode=kind, version=1)
+            for kind in kinds
+        ],
+        subgraphs=[graph],
+        buffers=[schema.BufferT(), schema.BufferT(data=[8, 0, 0, 0])],
+    )
+    path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return path
+
+
+IMAGE = (("x", TensorSpec("image", (1, 2, 2, 2), "float32")),)
+MASK = (("y", TensorSpec("mask", (1, 2, 2, 2), "float32")),)
+
+
+@pytest.mark.parametrize(("turned", "operators"), [(False, 1), (True, 2)])
+def test_a_flat_output_gets_its_shape_back(tmp_path: Path, turned: bool, operators: int) -> None:
+    path = flattened(tmp_path / "m.tflite", turned)
+    name_edges(path, IMAGE, MASK)
+    assert [str(each) for each in open_model(path).outputs] == ["mask: float32[1, 2, 2, 2]"]
+    assert len(flatbuffer_utils.read_model(str(path)).subgraphs[0].operators) == operators
+
+
+def test_the_shape_that_comes_back_is_the_one_that_litert_computes(tmp_path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = flattened(tmp_path / "m.tflite", turned=True)
+    model = flatbuffer_utils.read_model(str(path))
+    # RELU cannot turn: feed what it reads in the shape it gives.
+    model.subgraphs[0].tensors[0].shape = [1, 4, 1, 2]
+    path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    name_edges(path, [("x", TensorSpec("image", (1, 4, 1, 2), "float32"))], MASK)
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    assert interpreter.get_output_details()[0]["shape"].tolist() == [1, 2, 2, 2]
+
+
+def test_two_outputs_of_one_tensor_stay_two(tmp_path: Path) -> None:
+    path = flattened(tmp_path / "m.tflite", turned=False)
+    model = flatbuffer_utils.read_model(str(path))
+    graph = model.subgraphs[0]
+    graph.tensors.append(
+        schema.TensorT(shape=[8], type=schema.TensorType.FLOAT32, name=b"y2", buffer=0)
+    )
+    graph.operators.append(schema.OperatorT(opcodeIndex=1, inputs=[1, 3], outputs=[4]))
+    graph.outputs = [2, 4]
+    path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    name_edges(path, IMAGE, (*MASK, ("y2", TensorSpec("again", (1, 2, 2, 2), "float32"))))
+    assert [each.name for each in open_model(path).outputs] == ["mask", "again"]

@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgesdk.convert.backends.litert import flatbuffer as tflite
-from edgesdk.convert.backends.litert.padding import mend_padding
+from edgesdk.convert.backends.litert.padding import mend_constants
 from edgesdk.models.types import TensorSpec
 
 SIGNATURE = "serving_default"
@@ -57,7 +57,7 @@ def prepared(content: bytes, inputs: Sequence[TensorSpec]) -> bytes:
     details = {entry["index"]: entry for entry in interpreter.get_tensor_details()}
     _write_shapes(model, details)
     _fold(model, interpreter)
-    mend_padding(model)
+    mend_constants(model)
     name_tensors(model)
     add_signature(model)
     return tflite.write_model(model)

@@ -23,21 +23,28 @@ _NEVER_NEGATIVE = frozenset({"RELU", "RELU6", "RELU_0_TO_1", "LOGISTIC", "SOFTMA
 _KEEPS_SIGN = frozenset({"MAX_POOL_2D", "AVERAGE_POOL_2D", "TRANSPOSE", "RESHAPE", "CONCATENATION"})
 """Operators that make no negative number where they read none."""
 
+_BROADCAST = {"PADV2": (2,), "MINIMUM": (0, 1), "MAXIMUM": (0, 1)}
+"""Operators whose constants are stored with the scale of their result, and where those are."""
+
 _LOWEST = -1e30
 """Below it lies what stands for minus infinity."""
 
 
-def mend_padding(model: Any) -> None:
-    """Bring every PADV2 into a form that is quantized correctly; the network stays the same."""
-    graph = model.subgraphs[0]
-    for operator in graph.operators:
-        if tflite.operator_type(model, operator) == "PADV2":
-            if _only_pools_values(model, operator) and _is_never_negative(
-                model, operator.inputs[0]
-            ):
-                _pad_with_zeros(model, operator)
-            else:
-                _match_rank(model, operator)
+def mend_constants(model: Any) -> None:
+    """Bring padding and broadcast constants into a form that is quantized correctly.
+
+    The network stays the same.
+    """
+    for operator in model.subgraphs[0].operators:
+        kind = tflite.operator_type(model, operator)
+        if kind == "PADV2" and _pools_no_negatives(model, operator):
+            _pad_with_zeros(model, operator)
+        elif kind in _BROADCAST:
+            _match_ranks(model, operator)
+
+
+def _pools_no_negatives(model: Any, operator: Any) -> bool:
+    return _only_pools_values(model, operator) and _is_never_negative(model, operator.inputs[0])
 
 
 def _only_pools_values(model: Any, operator: Any) -> bool:
@@ -89,19 +96,23 @@ def _pad_with_zeros(model: Any, operator: Any) -> None:
     operator.builtinOptions = schema.PadOptionsT()
 
 
-def _match_rank(model: Any, operator: Any) -> None:
-    """Give the constant as many dimensions as what it pads: the quantizer cannot do with fewer."""
+def _match_ranks(model: Any, operator: Any) -> None:
+    """Give constants as many dimensions as the result: the quantizer cannot do with fewer."""
     graph = model.subgraphs[0]
-    values, paddings, index = operator.inputs
-    tensor = graph.tensors[index]
-    value = tflite.constant(model, tensor)
-    if value is not None:
-        # One of its own: shared, it would be stored with the scale of one of its readers.
-        copy = schema.TensorT(
-            shape=[1] * len(tflite.shape(graph.tensors[values])),
-            type=tensor.type,
-            buffer=tflite.add_constant(model, value),
-            name=tensor.name,
-        )
-        graph.tensors.append(copy)
-        operator.inputs = [values, paddings, len(graph.tensors) - 1]
+    rank = len(tflite.shape(graph.tensors[operator.outputs[0]]))
+    positions = _BROADCAST[tflite.operator_type(model, operator)]
+    inputs = list(operator.inputs)
+    for position in positions:
+        tensor = graph.tensors[inputs[position]]
+        value = tflite.constant(model, tensor)
+        if value is not None and value.ndim < rank:
+            # One of its own: shared, it would be stored with the scale of one of its readers.
+            copy = schema.TensorT(
+                shape=[1] * (rank - value.ndim) + list(value.shape),
+                type=tensor.type,
+                buffer=tflite.add_constant(model, value),
+                name=tensor.name,
+            )
+            graph.tensors.append(copy)
+            inputs[position] = len(graph.tensors) - 1
+    operator.inputs = inputs

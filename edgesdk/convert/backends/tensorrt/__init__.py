@@ -18,6 +18,7 @@ from edgesdk.convert.backends import onnxruntime as shared
 from edgesdk.convert.backends.onnx_calibration import calibrated_ranges
 from edgesdk.convert.backends.onnx_qdq import TENSORRT, quantize
 from edgesdk.convert.backends.onnx_rewrites import opset, rewritten
+from edgesdk.convert.backends.onnx_sharing import store_equal_floats_once
 from edgesdk.convert.backends.onnx_toolkit import preprocessed
 from edgesdk.convert.backends.tensorrt import biases
 from edgesdk.convert.backends.tensorrt.choosing import (
@@ -89,6 +90,7 @@ def convert(
     if halves:
         model = in_half(model, halves)
     drop_unread(model)
+    store_equal_floats_once(model)
     require_shape(model)
     onnx.save(model, str(output))
 
