@@ -91,6 +91,86 @@ def test_images_of_other_sizes_than_squares_keep_their_axes(tmp_path: Path) -> N
     assert crossing.agreement.max_relative_error < TOLERANCE / 100
 
 
+def test_outputs_keep_their_channels_first(tmp_path: Path) -> None:
+    """Where sizes are all the same, only the numbers can show that the axes moved."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["c", "w2"], ["cube"]),
+        helper.make_node("Tanh", ["cube"], ["map"]),
+    ]
+    weights = [_weight("w1", 4, 3, 3, 3), _weight("w2", 8, 4, 1, 1)]
+    sizes = {"cube": [1, 8, 8, 8], "map": [1, 8, 8, 8]}
+    path = _save(tmp_path / "cube.onnx", nodes, {"x": [1, 3, 8, 8]}, sizes, weights)
+    crossing = cross(path, "tflite", tmp_path)
+    assert crossing.keeps_the_edge()
+    assert crossing.agreement.max_relative_error < TOLERANCE / 100
+
+
+def test_a_mask_of_one_channel_keeps_its_axes(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Sigmoid", ["c"], ["mask"]),
+    ]
+    weights = [_weight("w", 1, 3, 1, 1)]
+    sizes = {"mask": [1, 1, 8, 6]}
+    path = _save(tmp_path / "mask.onnx", nodes, {"x": [1, 3, 8, 6]}, sizes, weights)
+    crossing = cross(path, "tflite", tmp_path)
+    assert crossing.keeps_the_edge()
+    assert crossing.agreement.max_relative_error < TOLERANCE / 100
+
+
+def test_an_output_that_is_used_inside_too_is_computed(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Add", ["c", "c"], ["s"]),
+        helper.make_node("Relu", ["s"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+    ]
+    sizes = {"r": [1, 4, 8, 8], "s": [1, 4, 8, 8], "p": [1, 4, 1, 1]}
+    weights = [_weight("w", 4, 3, 1, 1)]
+    path = _save(tmp_path / "inside.onnx", nodes, {"x": [1, 3, 8, 8]}, sizes, weights)
+    crossing = cross(path, "tflite", tmp_path)
+    assert crossing.keeps_the_edge()
+    assert crossing.agreement.max_relative_error < TOLERANCE / 100
+
+
+def test_names_of_any_kind_come_across(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["input:0", "w:0"], ["a b/c[0]"], name="n o"),
+        helper.make_node("Relu", ["a b/c[0]"], ["out:0"], name="n"),
+        helper.make_node("Add", ["out:0", "in_0"], ["in_1"], name="n_1"),
+    ]
+    path = _save(
+        tmp_path / "names.onnx",
+        nodes,
+        {"in_0": [1, 4, 8, 8], "input:0": [1, 3, 8, 8]},
+        {"in_1": [1, 4, 8, 8], "out:0": [1, 4, 8, 8]},
+        [_weight("w:0", 4, 3, 1, 1)],
+    )
+    crossing = cross(path, "tflite", tmp_path)
+    assert crossing.keeps_the_edge()
+    assert crossing.agreement.max_relative_error < TOLERANCE / 100
+
+
+def test_outputs_of_few_dimensions_come_across(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["rows"]),
+        helper.make_node("ReduceSum", ["rows", "axes"], ["one"], keepdims=0),
+        helper.make_node("ReduceMax", ["one"], ["most"], keepdims=0),
+    ]
+    axes = numpy_helper.from_array(np.array([0], np.int64), "axes")
+    path = _save(
+        tmp_path / "few.onnx",
+        nodes,
+        {"x": [2, 3]},
+        {"rows": [2, 5], "one": [5], "most": []},
+        [_weight("w", 3, 5), axes],
+    )
+    crossing = cross(path, "tflite", tmp_path)
+    assert crossing.keeps_the_edge()
+    assert crossing.agreement.max_relative_error < TOLERANCE / 100
+
+
 def test_the_operator_that_tflite_lacks_is_named(tmp_path: Path) -> None:
     node = helper.make_node("Det", ["x"], ["y"])
     path = _save(tmp_path / "det.onnx", [node], {"x": [1, 4, 4]}, {"y": [1]}, [])

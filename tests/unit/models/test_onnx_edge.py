@@ -22,7 +22,9 @@ def value(name: str, *shape: int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def write(path: Path, nodes: list, inputs: list, outputs: list, weights: list | None = None) -> Path:
+def write(
+    path: Path, nodes: list, inputs: list, outputs: list, weights: list | None = None
+) -> Path:
     graph = helper.make_graph(nodes, "net", inputs, outputs, weights or [])
     opsets = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
@@ -76,7 +78,10 @@ def test_it_computes_the_same_flat(tmp_path: Path) -> None:
 
 def test_an_output_of_one_dimension_gets_two(tmp_path: Path) -> None:
     path = write(
-        tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], [value("x", 5)], [value("y", 5)]
+        tmp_path / "m.onnx",
+        [helper.make_node("Relu", ["x"], ["y"])],
+        [value("x", 5)],
+        [value("y", 5)],
     )
     (output,) = fixed(path, {"x": (5,)}).graph.output
     assert [dim.dim_value for dim in output.type.tensor_type.shape.dim] == [1, 5]

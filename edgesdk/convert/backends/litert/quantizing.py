@@ -88,9 +88,7 @@ def quantized(content: bytes, ranges: Mapping[str, Range], plan: ConversionPlan)
     return tflite.write_model(result)
 
 
-def _rewritten(
-    model: Any, recipe: RecipeManager, ranged: dict[str, Any], codes: list[int]
-) -> Any:
+def _rewritten(model: Any, recipe: RecipeManager, ranged: dict[str, Any], codes: list[int]) -> Any:
     # Numbers that overflow when they are stored must not pass for a warning.
     try:
         with _quiet(), np.errstate(invalid="raise"):
