@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from device_agent import runtimes
 from edgesdk.errors import ConversionError
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
@@ -168,3 +170,16 @@ def test_two_outputs_of_one_tensor_stay_two(tmp_path: Path) -> None:
     path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     name_edges(path, IMAGE, (*MASK, ("y2", TensorSpec("again", (1, 2, 2, 2), "float32"))))
     assert [each.name for each in open_model(path).outputs] == ["mask", "again"]
+
+
+def test_an_output_that_nothing_computes_is_a_failure_of_the_runtime(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.tflite")
+    model = flatbuffer_utils.read_model(str(path))
+    model.subgraphs[0].operators = [
+        each for each in model.subgraphs[0].operators if 3 not in each.outputs
+    ]
+    path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    loaded = runtimes.load("litert", str(path), threads=1, kernel="builtin")
+    arrays = [np.zeros(port.shape, np.float32) for port in loaded.inputs]
+    with pytest.raises(runtimes.RuntimeFailed, match="LiteRT has no outputs"):
+        loaded.run(arrays)
