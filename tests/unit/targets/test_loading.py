@@ -108,10 +108,15 @@ def test_a_board_of_ones_own_may_not_take_the_id_of_a_built_in_one(tmp_path: Pat
     assert problem.startswith("'raspberry-pi-5' is the id of ")
 
 
-def test_the_guides_example_is_complete(tmp_path: Path) -> None:
+def test_the_guides_examples_are_complete(tmp_path: Path) -> None:
     guide = Path(__file__).parents[3] / "docs" / "add-a-target.md"
-    (example,) = re.findall(r"```toml\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
-    assert load_target(board(tmp_path, example)).budget.package == "32 MiB"
+    plain, accelerated = re.findall(
+        r"```toml\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert load_target(board(tmp_path, plain)).budget.package == "32 MiB"
+    vision = load_target(board(tmp_path, accelerated, name="acme-vision"))
+    assert "htp" in vision.operators
+    assert vision.runtimes[0].name == "qnn"
 
 
 # What is not there
