@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from device_agent import runtimes
 from device_agent.manifest import Port
 from device_agent.runtimes.tensors import quantize
 from edgesdk.convert.bringing import bring
@@ -91,6 +92,8 @@ def convert(
         with new_directory(directory) as work:
             artifact = _build(model, plan, target, calibration, toolchain, work, progress)
             write_json(work / ARTIFACT_FILE, artifact)
+    except runtimes.RuntimeFailed as error:
+        raise ConversionError(f"the converted model does not run here: {error}") from error
     except OSError as error:
         place = error.filename or directory
         raise ArtifactError(f"{place} cannot be written or read: {error.strerror}") from error

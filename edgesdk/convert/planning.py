@@ -121,7 +121,7 @@ def plan_conversion(
         keep_float=recipe.keep_float,
         overrides=recipe.overrides,
         range_method=recipe.range_method,
-        encodings=recipe.encodings,
+        encodings=_encodings(recipe, toolchain),
         rules_sha256=digest((target.compute_units, target.operators)),
         calibration_sha256=calibration.sha256,
         calibration_samples=calibration.count,
@@ -227,6 +227,15 @@ def _quantizer(recipe: Recipe, toolchain: Toolchain) -> Quantizer | None:
             hint=f"install it with: pip install {recipe.quantizer}, or leave the choice open",
         )
     return recipe.quantizer
+
+
+def _encodings(recipe: Recipe, toolchain: Toolchain) -> bool:
+    if recipe.encodings and not toolchain.quantizers:
+        raise UsageError(
+            f"the recipe asks for encodings, which the {toolchain.name} toolchain does not write: "
+            "they are for Qualcomm targets"
+        )
+    return recipe.encodings
 
 
 def _fits(quantizer: Quantizer, recipe: Recipe) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device_agent.runtimes import RuntimeFailed
 from edgesdk.convert.backends import onnxruntime as backend
 from edgesdk.convert.conversion import Conversion, _require_placed, convert, read_artifact
 from edgesdk.convert.planning import plan_conversion
@@ -290,6 +291,18 @@ def test_a_network_of_which_nothing_becomes_int8_is_refused(tmp_path: Path) -> N
     assert e.value.details == (
         "Erf y: ONNX Runtime has no INT8 kernel that takes Erf as it stands here",
     )
+    assert not work.directory.exists()
+
+
+def test_a_converted_model_that_its_runtime_refuses_is_one_sentence(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise RuntimeFailed("no such kernel")
+
+    monkeypatch.setattr(backend, "describe", refuse)
+    with pytest.raises(ConversionError, match="does not run here: no such kernel"):
+        work.convert()
     assert not work.directory.exists()
 
 

@@ -92,3 +92,13 @@ def test_a_copy_with_shapes_has_the_weights(source: Path) -> None:
     model = onnx.load(str(source))
     full = onnx.shape_inference.infer_shapes(model)
     assert with_shapes(model).SerializeToString() == full.SerializeToString()
+
+
+def test_of_a_network_without_float_results_only_the_inputs_are_given(tmp_path: Path) -> None:
+    net = Network()
+    net.node("ArgMax", [net.input("x", (1, 8))], "y", axis=1)
+    path = net.write(tmp_path / "net.onnx", y=(1, 1))
+    model = onnx.load(str(path))
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    found = expose(model, activations(model), threads=1).run({"x": np.zeros((1, 8), np.float32)})
+    assert set(found) == {"x"}

@@ -285,6 +285,11 @@ def test_a_quantizer_that_the_toolchain_lacks_is_refused() -> None:
         plan(recipe=Recipe(quantizer="aimet-onnx"))
 
 
+def test_encodings_that_no_toolchain_would_write_are_refused() -> None:
+    with pytest.raises(UsageError, match="which the onnxruntime toolchain does not write"):
+        plan(recipe=Recipe(encodings=True))
+
+
 # The digest
 
 OTHER: dict[str, Any] = {
