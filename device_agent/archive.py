@@ -1,14 +1,18 @@
-"""The `.edgepkg` file: an uncompressed USTAR whose every byte follows from the manifest.
+"""The `.edgepkg` file: an uncompressed USTAR whose every byte follows from what is hashed or signed.
 
 Its members, in this order and no others, lie in a folder named after the package id:
 
     <package id>/manifest.json
+    <package id>/manifest.json.sig              signatures of the manifest, where it is signed
+    <package id>/delta.json                     of a delta package only
+    <package id>/delta.json.sig                 where it is signed
     <package id>/payload/00, payload/01, ...    stored bytes of the manifest's files, in order
 
-Two zero blocks end it, and nothing follows. Since the manifest settles all the rest, the reader
-makes each header anew and compares it byte for byte: there is no path to sanitize, no link to
-refuse, no size to trust. A chunk is checked before it is decompressed, and decompression stops at
-the declared size.
+Two zero blocks end it, and nothing follows. What comes before the payloads is the package's head:
+it is enough to judge the package before any of the rest travels. Since the head settles all the
+rest, the reader makes each header anew and compares it byte for byte: there is no path to sanitize,
+no link to refuse, no size to trust. A chunk is checked before it is decompressed, and decompression
+stops at the declared size.
 
 This module is pure: bytes come through a `read` callable, and nothing is written anywhere. The
 workstation writes packages with the same functions.
@@ -19,19 +23,33 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from typing import Callable, Iterable, Iterator, List, Tuple
+from dataclasses import dataclass
+from typing import Callable, Iterable, Iterator, List, Optional, Tuple, Type, TypeVar
 
 from device_agent.codec import Malformed, canonical, from_dict, parse_json
-from device_agent.manifest import CHUNK_BYTES, FORMAT, File, Manifest
+from device_agent.manifest import (
+    CHUNK_BYTES,
+    DELTA_FORMAT,
+    FORMAT,
+    Delta,
+    DeltaFile,
+    File,
+    Manifest,
+)
 
 BLOCK_BYTES = 512
 MANIFEST_MAX_BYTES = 4 * 1024 * 1024
+SIGNATURES_MAX_BYTES = 16 * 1024
+HEAD_MAX_BYTES = 2 * (MANIFEST_MAX_BYTES + SIGNATURES_MAX_BYTES + 2 * BLOCK_BYTES)
 STORED_MAX_BYTES = 8**11 - 1
 """Largest size that the eleven octal digits of a header can say."""
 
 ROLES = ("model", "companion", "float", "golden")
-CODECS = ("none", "zlib")
+DELTA_CODECS = ("same", "full", "bytes-delta", "tensors-delta")
+PATCHES = ("bytes-delta", "tensors-delta")
 MANIFEST_NAME = "manifest.json"
+DELTA_NAME = "delta.json"
+SIGNATURE_SUFFIX = ".sig"
 TRAILER = bytes(2 * BLOCK_BYTES)
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -39,12 +57,68 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OCTAL = re.compile(rb"[0-7]{11}\0")
 _SIZE_FIELD = slice(124, 136)
 
+T = TypeVar("T")
+
 Read = Callable[[int], bytes]
 """Like the `read` of an unbuffered stream: up to that many bytes, b"" at the end."""
 
 
 class CorruptPackage(Exception):
     """The bytes are not a well-formed package; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What comes before the payloads.
+
+    Args:
+        manifest: what is installed in the end.
+        signatures: of the manifest's canonical bytes, as armored text; b"" where it is unsigned.
+        delta: how the files travel; None in a full package.
+        delta_signatures: of the delta's canonical bytes.
+    """
+
+    manifest: Manifest
+    signatures: bytes = b""
+    delta: Optional[Delta] = None
+    delta_signatures: bytes = b""
+
+    @property
+    def package_id(self) -> str:
+        """Of the package it makes, delta or not."""
+        return self.manifest.package_id
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The stored bytes of one file.
+
+    Args:
+        file: what it becomes.
+        codec: "full", or how it is a patch.
+        sizes: of its chunks as stored.
+        chunks: their SHA-256.
+        name: of the member.
+        start: offset of its first byte in the archive.
+    """
+
+    file: File
+    codec: str
+    sizes: Tuple[int, ...]
+    chunks: Tuple[str, ...]
+    name: str
+    start: int
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size in the archive, without header and padding."""
+        return sum(self.sizes)
+
+    def raw_size(self, index: int) -> int:
+        """Bytes that chunk number `index` becomes."""
+        if self.codec in PATCHES:
+            return self.sizes[index]
+        return min(CHUNK_BYTES, self.file.raw_bytes - index * CHUNK_BYTES)
 
 
 def is_package_id(text: str) -> bool:
@@ -86,40 +160,66 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK_BYTES)
 
 
-def manifest_member(package_id: str) -> str:
-    """Name of the manifest inside the archive."""
-    return f"{package_id}/{MANIFEST_NAME}"
+def store_chunk(raw: bytes) -> bytes:
+    """A chunk as it is stored: compressed, or as it is where that is not smaller."""
+    compressed = zlib.compress(raw, 9)
+    return compressed if len(compressed) < len(raw) else raw
 
 
-def payload_member(package_id: str, index: int) -> str:
-    """Name of the stored bytes of the manifest's file number `index`."""
-    return f"{package_id}/payload/{index:02d}"
+def head_bytes(head: Head) -> bytes:
+    """The head as it stands in the archive.
+
+    Raises:
+        CorruptPackage: the manifest or the delta does not hold.
+    """
+    return b"".join(
+        header(name, len(text)) + text + padding(len(text)) for name, text in _head_members(head)
+    )
 
 
-def package_bytes(manifest: Manifest) -> int:
+def payloads(head: Head) -> Tuple[Payload, ...]:
+    """The payloads of an archive with that head, in order."""
+    at = sum(_member_bytes(len(text)) for _, text in _head_members(head))
+    found, folder = [], head.package_id
+    for index, (file, how) in enumerate(_travelling(head)):
+        name = f"{folder}/payload/{index:02d}"
+        if how.codec == "full":
+            sizes, chunks = file.sizes, file.chunks
+        else:
+            sizes, chunks = _plain_sizes(how.stored_bytes), how.chunks
+        found.append(Payload(file, how.codec, sizes, chunks, name, at + BLOCK_BYTES))
+        at += _member_bytes(sum(sizes))
+    return tuple(found)
+
+
+def package_bytes(head: Head) -> int:
     """Size of the whole package file."""
-    sizes = [len(canonical(manifest)), *(file.stored_bytes for file in manifest.files)]
-    return sum(BLOCK_BYTES + size + len(padding(size)) for size in sizes) + len(TRAILER)
+    last = payloads(head)[-1:]
+    if not last:
+        return len(head_bytes(head)) + len(TRAILER)
+    size = last[0].stored_bytes
+    return last[0].start + size + len(padding(size)) + len(TRAILER)
 
 
-def write_package(manifest: Manifest, stored: Callable[[File], Iterable[bytes]]) -> Iterator[bytes]:
+def write_package(head: Head, stored: Callable[[Payload], Iterable[bytes]]) -> Iterator[bytes]:
     """The package's bytes, piece by piece.
 
     Args:
-        manifest: complete, with sizes and hashes of what follows.
-        stored: gives a file's stored bytes, in pieces of any size.
+        head: complete, with sizes and hashes of what follows.
+        stored: gives a payload's stored bytes, in pieces of any size.
 
     Raises:
-        CorruptPackage: the manifest does not hold. That the bytes match it is for `verify`.
+        CorruptPackage: the head does not hold. That the bytes match it is for `verify`.
     """
-    text, package_id = canonical(manifest), manifest.package_id
-    parse_manifest(text)
-    yield header(manifest_member(package_id), len(text)) + text + padding(len(text))
-    for index, file in enumerate(manifest.files):
-        yield header(payload_member(package_id, index), file.stored_bytes)
-        for piece in stored(file):
+    check_manifest(head.manifest)
+    if head.delta is not None:
+        check_delta(head.delta, head.manifest)
+    yield head_bytes(head)
+    for payload in payloads(head):
+        yield header(payload.name, payload.stored_bytes)
+        for piece in stored(payload):
             yield piece
-        yield padding(file.stored_bytes)
+        yield padding(payload.stored_bytes)
     yield TRAILER
 
 
@@ -127,17 +227,25 @@ def check_manifest(manifest: Manifest) -> None:
     """Refuse a manifest that no reader may act on.
 
     Raises:
-        CorruptPackage: an unknown format, an unsafe or repeated file name, a role too many or too
-            few, sizes or chunk counts that contradict each other.
+        CorruptPackage: an unknown format, an unsafe or repeated name, a role too many or too few,
+            sizes or chunk counts that contradict each other.
     """
     if manifest.format != FORMAT:
         raise CorruptPackage(f"found format {manifest.format!r}, expected {FORMAT!r}")
+    if not is_file_name(manifest.name):
+        raise CorruptPackage(f"found package name {manifest.name!r}, expected {_FILE_NAME.pattern}")
+    if not 0 <= manifest.min_sequence <= manifest.sequence:
+        raise CorruptPackage(
+            f"found sequence {manifest.sequence} and min_sequence {manifest.min_sequence}, "
+            "expected neither negative, and the latter not above the former"
+        )
     roles = [file.role for file in manifest.files]
     if len(set(roles)) != len(roles) or not set(roles) <= set(ROLES) or "model" not in roles:
         raise CorruptPackage(f"found roles {roles}, expected 'model' and each role at most once")
     # Compared without case: the device's file system may not tell the names apart.
     names = [file.path.lower() for file in manifest.files]
-    if len(set(names)) != len(names) or MANIFEST_NAME in names:
+    reserved = {MANIFEST_NAME, MANIFEST_NAME + SIGNATURE_SUFFIX}
+    if len(set(names)) != len(names) or reserved & set(names):
         raise CorruptPackage(f"found file names {names}, expected each once, no {MANIFEST_NAME}")
     for file in manifest.files:
         _check_file(file)
@@ -146,23 +254,61 @@ def check_manifest(manifest: Manifest) -> None:
 def _check_file(file: File) -> None:
     if not is_file_name(file.path):
         raise CorruptPackage(f"found file name {file.path!r}, expected {_FILE_NAME.pattern}")
-    if file.codec not in CODECS:
-        raise CorruptPackage(f"{file.path}: found codec {file.codec!r}, expected one of {CODECS}")
-    if not (0 <= file.stored_bytes <= STORED_MAX_BYTES and 0 <= file.raw_bytes):
+    if not 0 <= file.raw_bytes <= STORED_MAX_BYTES:
         raise CorruptPackage(
-            f"{file.path}: found sizes {file.stored_bytes} and {file.raw_bytes}, "
-            f"expected 0 to {STORED_MAX_BYTES}"
+            f"{file.path}: found {file.raw_bytes} bytes, expected 0 to {STORED_MAX_BYTES}"
         )
-    if file.codec == "none" and file.stored_bytes != file.raw_bytes:
+    raw_sizes = _plain_sizes(file.raw_bytes)
+    if not len(file.chunks) == len(file.sizes) == len(raw_sizes):
         raise CorruptPackage(
-            f"{file.path}: found {file.stored_bytes} stored bytes, expected {file.raw_bytes}"
+            f"{file.path}: found {len(file.chunks)} chunks of {len(file.sizes)} sizes, "
+            f"expected {len(raw_sizes)}"
         )
-    expected = -(-file.stored_bytes // CHUNK_BYTES)
-    if len(file.chunks) != expected:
-        raise CorruptPackage(f"{file.path}: found {len(file.chunks)} chunks, expected {expected}")
-    for digest in (file.sha256, *file.chunks):
+    for stored, raw in zip(file.sizes, raw_sizes):
+        if not 0 < stored <= raw:
+            raise CorruptPackage(
+                f"{file.path}: found a chunk of {stored} bytes, expected 1 to {raw}"
+            )
+    _check_hashes(file.path, (file.sha256, *file.chunks))
+
+
+def check_delta(delta: Delta, manifest: Manifest) -> None:
+    """Refuse a delta that does not make this package.
+
+    Raises:
+        CorruptPackage: an unknown format or codec, another package, other files, sizes that
+            contradict each other.
+    """
+    if delta.format != DELTA_FORMAT:
+        raise CorruptPackage(f"found delta format {delta.format!r}, expected {DELTA_FORMAT!r}")
+    if delta.package_id != manifest.package_id or not is_package_id(delta.base):
+        raise CorruptPackage("the delta is of another package than the manifest")
+    if [each.path for each in delta.files] != [file.path for file in manifest.files]:
+        raise CorruptPackage("the delta names other files than the manifest")
+    for each in delta.files:
+        _check_delta_file(each)
+
+
+def _check_delta_file(each: DeltaFile) -> None:
+    if each.codec not in DELTA_CODECS:
+        raise CorruptPackage(
+            f"{each.path}: found codec {each.codec!r}, expected one of {DELTA_CODECS}"
+        )
+    sizes = (each.base_bytes, each.stored_bytes)
+    if not all(0 <= size <= STORED_MAX_BYTES for size in sizes):
+        raise CorruptPackage(f"{each.path}: found sizes {sizes}, expected 0 to {STORED_MAX_BYTES}")
+    if (each.codec in PATCHES) != (each.stored_bytes > 0):
+        raise CorruptPackage(f"{each.path}: found {each.stored_bytes} bytes of {each.codec!r}")
+    if len(each.chunks) != len(_plain_sizes(each.stored_bytes)):
+        raise CorruptPackage(f"{each.path}: found {len(each.chunks)} chunks of its delta")
+    based = (each.base_sha256,) if each.codec != "full" else ()
+    _check_hashes(each.path, (*based, *each.chunks))
+
+
+def _check_hashes(path: str, digests: Tuple[str, ...]) -> None:
+    for digest in digests:
         if not _SHA256.fullmatch(digest):
-            raise CorruptPackage(f"{file.path}: found {digest!r}, expected a SHA-256 in hex")
+            raise CorruptPackage(f"{path}: found {digest!r}, expected a SHA-256 in hex")
 
 
 class PackageReader:
@@ -172,76 +318,79 @@ class PackageReader:
         read: gives the package's bytes; must be at its end where the package ends.
 
     Raises:
-        CorruptPackage: the manifest is not there, not canonical, or does not hold.
+        CorruptPackage: the head is not there, not canonical, or does not hold.
     """
 
     def __init__(self, read: Read) -> None:
-        self._read = read
-        self.manifest = self._read_manifest()
-        self.package_id = self.manifest.package_id
+        self._stream = _Stream(read)
+        self.head = _read_head(self._stream)
+        self.package_id = self.head.package_id
 
-    def files(self) -> Iterator[Tuple[File, Iterator[bytes]]]:
-        """Each file with its raw bytes in pieces; what the caller leaves of one file is skipped.
+    @property
+    def manifest(self) -> Manifest:
+        """Of the package it makes."""
+        return self.head.manifest
 
-        Only when the last file has been asked for past its end is the package known to be whole.
+    def payloads(self) -> Iterator[Tuple[Payload, Iterator[bytes]]]:
+        """Each payload with its chunks, verified and unpacked; what the caller leaves is skipped.
+
+        The chunks of a full payload are the file's bytes, those of a patch the patch's. Only when
+        the last payload has been asked for past its end is the package known to be whole.
 
         Raises:
-            CorruptPackage: at the first byte that is not as the manifest says.
+            CorruptPackage: at the first byte that is not as the head says.
         """
-        for index, file in enumerate(self.manifest.files):
-            name = payload_member(self.package_id, index)
-            self._expect(header(name, file.stored_bytes), f"header of {name}")
-            pieces = _checked(file, _decoded(file, self._chunks(file)))
-            yield file, pieces
-            for _ in pieces:
-                pass
-            self._expect(padding(file.stored_bytes), f"padding of {name}")
-        self._expect(TRAILER, "end of the archive")
-        if self._read(1):
-            raise CorruptPackage("found bytes after the end of the archive")
+        return _read_payloads(self._stream, payloads(self.head), 0)
 
-    def _read_manifest(self) -> Manifest:
-        head = self._exactly(BLOCK_BYTES, "header of the manifest")
-        package_id, size = head[:64].decode("ascii", "replace"), head[_SIZE_FIELD]
-        if not (is_package_id(package_id) and _OCTAL.fullmatch(size)):
-            raise CorruptPackage("this is not a package: it does not start with a package id")
-        length = int(size[:-1], 8)
-        if length > MANIFEST_MAX_BYTES:
-            raise CorruptPackage(
-                f"found a manifest of {length} bytes, expected at most {MANIFEST_MAX_BYTES}"
-            )
-        if head != header(manifest_member(package_id), length):
-            raise CorruptPackage("header of the manifest: not as this format writes it")
-        text = self._exactly(length, "manifest")
-        if hashlib.sha256(text).hexdigest() != package_id:
-            raise CorruptPackage("manifest: its SHA-256 is not the package id")
-        self._expect(padding(length), "padding of the manifest")
-        return parse_manifest(text)
 
-    def _chunks(self, file: File) -> Iterator[bytes]:
-        left = file.stored_bytes
-        for index, digest in enumerate(file.chunks):
-            where = f"chunk {index} of {file.path}"
-            chunk = self._exactly(min(CHUNK_BYTES, left), where)
-            if hashlib.sha256(chunk).hexdigest() != digest:
-                raise CorruptPackage(f"{where}: its SHA-256 is not the manifest's")
-            left -= len(chunk)
-            yield chunk
+def resumed(read: Read, head: Head, offset: int) -> Iterator[Tuple[Payload, Iterator[bytes]]]:
+    """The same from the middle of a package: the payloads from the one that `offset` lies in.
 
-    def _expect(self, expected: bytes, what: str) -> None:
-        if self._exactly(len(expected), what) != expected:
-            raise CorruptPackage(f"{what}: not as the manifest demands")
+    Args:
+        read: gives the package's bytes from `offset` on.
+        offset: as `chunk_offset` gives it.
 
-    def _exactly(self, count: int, what: str) -> bytes:
-        pieces: List[bytes] = []
-        missing = count
-        while missing:
-            piece = self._read(missing)
-            if not piece:
-                raise CorruptPackage(f"{what}: ended after {count - missing} of {count} bytes")
-            pieces.append(piece)
-            missing -= len(piece)
-        return b"".join(pieces)
+    Raises:
+        CorruptPackage: as `PackageReader.payloads`, or no chunk starts at `offset`.
+    """
+    everything = payloads(head)
+    for number, payload in enumerate(everything):
+        at = payload.start
+        for index in range(len(payload.sizes) + 1):
+            if at == offset:
+                return _read_payloads(_Stream(read), everything[number:], index, inside=True)
+            at += payload.sizes[index] if index < len(payload.sizes) else 0
+    raise CorruptPackage(f"no chunk of the package starts at byte {offset}")
+
+
+def chunk_offset(payload: Payload, index: int) -> int:
+    """Where chunk number `index` of a payload starts in the archive; one past the last: its end."""
+    return payload.start + sum(payload.sizes[:index])
+
+
+def read_head(read: Read) -> Head:
+    """The head of a package, of whose bytes nothing else need be there.
+
+    Raises:
+        CorruptPackage: it is not there, not canonical, or does not hold.
+    """
+    return _read_head(_Stream(read))
+
+
+def verify(read: Read) -> Head:
+    """Read a whole package and check every byte of it that can be checked without a base.
+
+    Raises:
+        CorruptPackage: at the first thing that is wrong.
+    """
+    reader = PackageReader(read)
+    for payload, chunks in reader.payloads():
+        digest = hashlib.sha256()
+        for chunk in chunks:
+            digest.update(chunk)
+        if payload.codec == "full" and digest.hexdigest() != payload.file.sha256:
+            raise CorruptPackage(f"{payload.file.path}: its SHA-256 is not the manifest's")
+    return reader.head
 
 
 def parse_manifest(text: bytes) -> Manifest:
@@ -250,61 +399,178 @@ def parse_manifest(text: bytes) -> Manifest:
     Raises:
         CorruptPackage: malformed, not canonical (which unknown fields are not), or does not hold.
     """
-    try:
-        manifest = from_dict(Manifest, parse_json(text))
-        spelling = canonical(manifest)
-    except (Malformed, ValueError, RecursionError) as error:
-        raise CorruptPackage(f"manifest: {error}") from error
-    if spelling != text:
-        raise CorruptPackage("manifest: not in canonical form")
+    manifest = parse_canonical(Manifest, text, "manifest")
     check_manifest(manifest)
     return manifest
 
 
-def verify(read: Read) -> Manifest:
-    """Read a whole package and check every byte of it.
+def parse_canonical(kind: Type[T], text: bytes, what: str) -> T:
+    """A dataclass from its canonical bytes; any other spelling of it is refused.
 
     Raises:
-        CorruptPackage: at the first thing that is wrong.
+        CorruptPackage: malformed, or not canonical.
     """
-    reader = PackageReader(read)
-    for _, pieces in reader.files():
-        for _ in pieces:
+    try:
+        value = from_dict(kind, parse_json(text))
+        spelling = canonical(value)
+    except (Malformed, ValueError, RecursionError) as error:
+        raise CorruptPackage(f"{what}: {error}") from error
+    if spelling != text:
+        raise CorruptPackage(f"{what}: not in canonical form")
+    return value
+
+
+class _Stream:
+    """A `Read` that gives exactly what is asked for, with one look ahead."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._ahead = b""
+
+    def exactly(self, count: int, what: str) -> bytes:
+        taken, self._ahead = self._ahead[:count], self._ahead[count:]
+        if len(taken) == count:
+            return taken
+        pieces: List[bytes] = [taken]
+        missing = count - len(taken)
+        while missing:
+            piece = self._read(missing)
+            if not piece:
+                raise CorruptPackage(f"{what}: ended after {count - missing} of {count} bytes")
+            pieces.append(piece)
+            missing -= len(piece)
+        return b"".join(pieces)
+
+    def expect(self, expected: bytes, what: str) -> None:
+        if self.exactly(len(expected), what) != expected:
+            raise CorruptPackage(f"{what}: not as the package demands")
+
+    def peek(self, count: int) -> bytes:
+        """The next bytes, which stay; fewer than `count` at the end."""
+        while len(self._ahead) < count:
+            piece = self._read(count - len(self._ahead))
+            if not piece:
+                break
+            self._ahead += piece
+        return self._ahead[:count]
+
+    def end(self) -> None:
+        if self.peek(1):
+            raise CorruptPackage("found bytes after the end of the archive")
+
+
+def _read_head(stream: _Stream) -> Head:
+    first = stream.peek(BLOCK_BYTES)
+    package_id = first[:64].decode("ascii", "replace")
+    if not is_package_id(package_id):
+        raise CorruptPackage("this is not a package: it does not start with a package id")
+    text = _member(stream, package_id, MANIFEST_NAME, MANIFEST_MAX_BYTES)
+    if text is None:
+        raise CorruptPackage("header of the manifest: not as this format writes it")
+    if hashlib.sha256(text).hexdigest() != package_id:
+        raise CorruptPackage("manifest: its SHA-256 is not the package id")
+    manifest = parse_manifest(text)
+    signatures = _signatures(stream, package_id, MANIFEST_NAME)
+    delta_text = _member(stream, package_id, DELTA_NAME, MANIFEST_MAX_BYTES)
+    if delta_text is None:
+        return Head(manifest, signatures)
+    delta = parse_canonical(Delta, delta_text, "delta")
+    check_delta(delta, manifest)
+    return Head(manifest, signatures, delta, _signatures(stream, package_id, DELTA_NAME))
+
+
+def _signatures(stream: _Stream, package_id: str, of: str) -> bytes:
+    return _member(stream, package_id, of + SIGNATURE_SUFFIX, SIGNATURES_MAX_BYTES) or b""
+
+
+def _member(stream: _Stream, package_id: str, name: str, most: int) -> Optional[bytes]:
+    """The content of the next member, if it has that name; None if it has another."""
+    block = stream.peek(BLOCK_BYTES)
+    size_field = block[_SIZE_FIELD]
+    if not _OCTAL.fullmatch(size_field):
+        return None
+    size, full_name = int(size_field[:-1], 8), f"{package_id}/{name}"
+    if block != header(full_name, size):
+        return None
+    if not 0 < size <= most:
+        raise CorruptPackage(f"{name}: found {size} bytes, expected 1 to {most}")
+    stream.expect(block, f"header of {name}")
+    text = stream.exactly(size, name)
+    stream.expect(padding(size), f"padding of {name}")
+    return text
+
+
+def _read_payloads(
+    stream: _Stream, wanted: Tuple[Payload, ...], first_chunk: int, inside: bool = False
+) -> Iterator[Tuple[Payload, Iterator[bytes]]]:
+    for payload in wanted:
+        if not inside:
+            stream.expect(
+                header(payload.name, payload.stored_bytes), f"header of {payload.name}"
+            )
+        chunks = _read_chunks(stream, payload, first_chunk)
+        yield payload, chunks
+        for _ in chunks:
             pass
-    return reader.manifest
+        stream.expect(padding(payload.stored_bytes), f"padding of {payload.name}")
+        first_chunk, inside = 0, False
+    stream.expect(TRAILER, "end of the archive")
+    stream.end()
 
 
-def _decoded(file: File, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    return _inflated(file, chunks) if file.codec == "zlib" else chunks
+def _read_chunks(stream: _Stream, payload: Payload, first: int) -> Iterator[bytes]:
+    for index in range(first, len(payload.sizes)):
+        where = f"chunk {index} of {payload.file.path}"
+        stored = stream.exactly(payload.sizes[index], where)
+        if hashlib.sha256(stored).hexdigest() != payload.chunks[index]:
+            raise CorruptPackage(f"{where}: its SHA-256 is not the package's")
+        yield _unpacked(stored, payload.raw_size(index), where)
 
 
-def _inflated(file: File, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _unpacked(stored: bytes, raw_bytes: int, where: str) -> bytes:
+    if len(stored) == raw_bytes:
+        return stored
     inflater = zlib.decompressobj()
-    for chunk in chunks:
-        pending, full = chunk, True
-        # A full piece may have left output behind in the inflater, even with no input pending.
-        while pending or full:
-            try:
-                piece = inflater.decompress(pending, CHUNK_BYTES)
-            except zlib.error as error:
-                raise CorruptPackage(f"{file.path}: {error}") from error
-            if inflater.unused_data:
-                raise CorruptPackage(f"{file.path}: found bytes after its compressed data")
-            pending, full = inflater.unconsumed_tail, len(piece) == CHUNK_BYTES
-            yield piece
-    if not inflater.eof:
-        raise CorruptPackage(f"{file.path}: its compressed data end early")
+    try:
+        # One byte more than declared would show; without a limit, a bomb would go off.
+        raw = inflater.decompress(stored, raw_bytes + 1)
+    except zlib.error as error:
+        raise CorruptPackage(f"{where}: {error}") from error
+    if len(raw) != raw_bytes or not inflater.eof or inflater.unused_data:
+        raise CorruptPackage(f"{where}: does not unpack to {raw_bytes} bytes")
+    return raw
 
 
-def _checked(file: File, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    digest, size = hashlib.sha256(), 0
-    for piece in pieces:
-        size += len(piece)
-        if size > file.raw_bytes:
-            raise CorruptPackage(f"{file.path}: more than the declared {file.raw_bytes} bytes")
-        digest.update(piece)
-        yield piece
-    if size != file.raw_bytes:
-        raise CorruptPackage(f"{file.path}: found {size} bytes, expected {file.raw_bytes}")
-    if digest.hexdigest() != file.sha256:
-        raise CorruptPackage(f"{file.path}: its SHA-256 is not the manifest's")
+def _head_members(head: Head) -> Iterator[Tuple[str, bytes]]:
+    folder = head.package_id
+    yield f"{folder}/{MANIFEST_NAME}", canonical(head.manifest)
+    if head.signatures:
+        yield f"{folder}/{MANIFEST_NAME}{SIGNATURE_SUFFIX}", head.signatures
+    if head.delta is not None:
+        yield f"{folder}/{DELTA_NAME}", canonical(head.delta)
+        if head.delta_signatures:
+            yield f"{folder}/{DELTA_NAME}{SIGNATURE_SUFFIX}", head.delta_signatures
+
+
+def _travelling(head: Head) -> Iterator[Tuple[File, DeltaFile]]:
+    files = head.manifest.files
+    hows = (
+        tuple(DeltaFile(file.path, "full") for file in files)
+        if head.delta is None
+        else head.delta.files
+    )
+    for file, how in zip(files, hows):
+        if how.codec != "same":
+            yield file, how
+
+
+def _plain_sizes(size: int) -> Tuple[int, ...]:
+    """Sizes of the 64 KiB pieces of so many bytes."""
+    full, rest = divmod(size, CHUNK_BYTES)
+    return (CHUNK_BYTES,) * full + ((rest,) if rest else ())
+
+
+def _member_bytes(size: int) -> int:
+    return BLOCK_BYTES + size + len(padding(size))
+
+

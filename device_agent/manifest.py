@@ -1,8 +1,10 @@
-"""The manifest of a package: what is in it, for which device, under which limits.
+"""What a package says of itself: the manifest, and how a delta carries the same files otherwise.
 
 The manifest names the hash of everything else, so whoever trusts the manifest can trust the
-package. A package's id is the SHA-256 of its manifest's canonical bytes; signatures (to come) are
-over the same bytes.
+package. A package's id is the SHA-256 of its manifest's canonical bytes, and its signature is over
+the same bytes. A delta package holds the very manifest of the full one, and with it its id and its
+signature; beside it lies a `Delta`, which is signed by itself and says how each file is made from
+what the device has. What is installed is the same in both cases.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from device_agent.codec import canonical
 _MACHINE_ALIASES = {"arm64": "aarch64", "amd64": "x86_64"}
 
 FORMAT = "edgepkg/1"
+DELTA_FORMAT = "edgedelta/1"
 RUNTIMES = ("litert", "onnxruntime", "edgetpu", "qnn", "tensorrt", "openvino")
 """What `Compatibility.runtime` and the wire call the runtimes."""
 
@@ -42,6 +45,10 @@ class Port:
 class File:
     """One file of the package.
 
+    Its bytes are cut into chunks of 64 KiB, and each is stored by itself: compressed by zlib, or as
+    it is where that is not smaller. So any chunk can be verified before it is decompressed, and a
+    transfer can go on behind any of them.
+
     Args:
         role: "model", "companion", "float" or "golden"; each at most once. The companion is the one
             other file that the model cannot be loaded without and that it finds beside it by name:
@@ -49,18 +56,21 @@ class File:
         path: the file's name once installed; no directories.
         raw_bytes: size once installed.
         sha256: of the installed bytes.
-        codec: "none" or "zlib".
-        stored_bytes: size inside the package.
-        chunks: SHA-256 of every 64 KiB of the stored bytes, in order.
+        sizes: stored size of each chunk in bytes.
+        chunks: SHA-256 of each chunk as it is stored.
     """
 
     role: str
     path: str
     raw_bytes: int
     sha256: str
-    codec: str
-    stored_bytes: int
+    sizes: Tuple[int, ...]
     chunks: Tuple[str, ...]
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size inside the package."""
+        return sum(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -72,25 +82,51 @@ class Compatibility:
         architectures: values of `platform.machine()` it runs on; empty when any.
         runtime: one of `RUNTIMES`.
         runtime_min_version: lowest version of that runtime.
+        boards: what the device's board must be called, or begin with; empty when any.
     """
 
     target: str
     architectures: Tuple[str, ...]
     runtime: str
     runtime_min_version: str
+    boards: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Budgets in bytes; None where there is none.
+    """Budgets in bytes; None where there is none. The device checks each of them again.
 
     Args:
-        installed_bytes: checked again by the device before it installs.
-        peak_ram_bytes: recorded; the workstation judges the memory that the device measured.
+        package_bytes: of the package file; for a delta, see `delta_bytes`.
+        delta_bytes: of the package file that is a delta.
+        installed_bytes: of the installed files.
+        peak_ram_bytes: of the process that runs the model, in the health check.
     """
 
-    installed_bytes: Optional[int]
-    peak_ram_bytes: Optional[int]
+    package_bytes: Optional[int] = None
+    delta_bytes: Optional[int] = None
+    installed_bytes: Optional[int] = None
+    peak_ram_bytes: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """What a package on trial must pass on the device before it becomes the current one.
+
+    That its model loads and runs is always asked. A bound that is None is not.
+
+    Args:
+        max_parity_mismatch_percent: golden output values more than one quantization step off.
+        max_latency_ns: of the median inference.
+        command: argv of the user's own check, run in the package's folder on the device; an exit
+            status other than 0 fails. Only a signed package's is run.
+        command_seconds: how long it may take.
+    """
+
+    max_parity_mismatch_percent: Optional[float] = None
+    max_latency_ns: Optional[int] = None
+    command: Tuple[str, ...] = ()
+    command_seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -99,12 +135,14 @@ class Manifest:
 
     Args:
         format: of the package; this reader knows `FORMAT` only.
-        name: letters, digits, dots, dashes, underscores.
+        name: letters, digits, dots, dashes, underscores. Packages of one name follow one another.
         version: for people.
-        sequence: for machines; a later package of the same name has a higher one. Recorded; that a
-            device refuses an earlier one is still to come.
-        gates: bounds in base units that the package was made under. Recorded; for the health check
-            still to come.
+        sequence: for machines; a later package of the same name has a higher one. A device takes
+            none that is lower than what it has, unless a signed override says so.
+        min_sequence: once this package is current, the device goes back to none below this.
+        expires: UTC, "YYYY-MM-DDTHH:MM:SSZ", after which it is not installed any more.
+        gates: bounds in base units that the package was made under; for the reader.
+        health: what it must pass before it becomes current; None asks for nothing.
         provenance: what it was made of and with: digests and versions.
     """
 
@@ -119,15 +157,62 @@ class Manifest:
     limits: Limits
     gates: Dict[str, float]
     provenance: Dict[str, str]
+    min_sequence: int = 0
+    expires: Optional[str] = None
+    health: Optional[HealthCheck] = None
 
     @property
     def package_id(self) -> str:
         """SHA-256 (hex) of the canonical bytes."""
         return hashlib.sha256(canonical(self)).hexdigest()
 
+    @property
+    def raw_bytes(self) -> int:
+        """Size of all files once installed."""
+        return sum(file.raw_bytes for file in self.files)
+
     def file(self, role: str) -> Optional[File]:
         """The file with that role, or None."""
         return next((file for file in self.files if file.role == role), None)
+
+
+@dataclass(frozen=True)
+class DeltaFile:
+    """How a delta package carries one file of the manifest.
+
+    Args:
+        path: the file's name in the manifest.
+        codec: "same": the device has the very file, nothing travels. "full": as in the full
+            package. "bytes-delta", "tensors-delta": a patch travels, for `device_agent.delta`.
+        base_sha256: of the file to take or to patch; "" for "full".
+        base_bytes: its size.
+        stored_bytes: size of the patch; 0 for the others.
+        chunks: SHA-256 of every 64 KiB of the patch, in order.
+    """
+
+    path: str
+    codec: str
+    base_sha256: str = ""
+    base_bytes: int = 0
+    stored_bytes: int = 0
+    chunks: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What makes a package a delta.
+
+    Args:
+        format: this reader knows `DELTA_FORMAT` only.
+        package_id: of the package it makes.
+        base: id of the package it was made against; other packages with the same files will do.
+        files: one a file of the manifest, in its order.
+    """
+
+    format: str
+    package_id: str
+    base: str
+    files: Tuple[DeltaFile, ...]
 
 
 def runs_on(machine: str, architectures: Tuple[str, ...]) -> bool:

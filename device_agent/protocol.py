@@ -12,8 +12,8 @@ is settled by `Hello` and `Welcome`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Dict, Optional, Tuple
 
 from device_agent.manifest import Port
 
@@ -28,6 +28,13 @@ class ErrorCode:
     BAD_REQUEST = "bad_request"
     CORRUPT_PACKAGE = "corrupt_package"
     INCOMPATIBLE = "incompatible"
+    UNTRUSTED = "untrusted"
+    EXPIRED = "expired"
+    DOWNGRADE = "downgrade"
+    BASE_MISSING = "base_missing"
+    DELTA_FAILED = "delta_failed"
+    UNHEALTHY = "unhealthy"
+    NO_PREVIOUS = "no_previous"
     OVER_BUDGET = "over_budget"
     DISK_FULL = "disk_full"
     STORAGE = "storage"
@@ -118,11 +125,17 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Hello:
-    """Host to agent, first message. Reply: `Welcome`."""
+    """Host to agent, first message. Reply: `Welcome`.
+
+    Args:
+        time_s: the host's clock, in seconds since 1970; 0 where it says nothing. Boards without a
+            battery wake up in 1970: no earlier time than this is believed of the device's own.
+    """
 
     protocol_min: int
     protocol_max: int
     host_version: str
+    time_s: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,26 +148,55 @@ class Welcome:
 
 
 @dataclass(frozen=True)
-class Install:
-    """A package follows as payload. Reply: `Installed`."""
+class Offer:
+    """May this package be installed? Its head follows as payload. Reply: `Offered`.
 
+    All that can be judged without the rest is judged here: signatures, sequence, expiry, the
+    device's fitness, budgets, room on the disk. `Failure` "base_missing" asks for the full package.
+
+    Args:
+        allow_unsigned: the user said so; a device of a lab may take it.
+        override: armored signature of an `Override`; "" without one.
+    """
+
+    payload_bytes: int
+    allow_unsigned: bool = False
+    override: str = ""
+
+
+@dataclass(frozen=True)
+class Offered:
+    """It may.
+
+    Args:
+        package_id: of the package it makes.
+        already: it is on the device, whole; nothing need travel.
+        resume_at: offset in the package file from where its bytes are wanted.
+        signed_by: name of the key that signed it; "" where it is unsigned.
+        expiry: "none", "valid", or "unknown" where the device's clock cannot be believed.
+    """
+
+    package_id: str
+    already: bool
+    resume_at: int
+    signed_by: str
+    expiry: str
+
+
+@dataclass(frozen=True)
+class Install:
+    """The bytes of the package just offered follow as payload. Reply: `Installed`, on trial.
+
+    They begin where `Offered.resume_at` says. Without a payload, for a package that is there.
+    """
+
+    package_id: str
     payload_bytes: int
 
 
 @dataclass(frozen=True)
-class Activate:
-    """Make a package that is installed already the current one, so that its bytes need not travel.
-
-    Its files are verified once more. Reply: `Installed` with `already`, or `Failure`
-    "not_installed".
-    """
-
-    package_id: str
-
-
-@dataclass(frozen=True)
 class Installed:
-    """The package is on the device, every file verified and durable, and is the current one.
+    """A package on the device, every file verified and durable.
 
     Args:
         target: id of the target it was converted for.
@@ -162,6 +204,10 @@ class Installed:
         runtime_min_version: lowest version of that runtime.
         installed_bytes: size of its files.
         already: it had been there before; nothing was written.
+        state: "trial": nobody uses it yet. "current", "previous".
+        sequence: its place among the packages of its name.
+        signed_by: name of the key that signed it; "" where it is unsigned.
+        fallbacks: runs that the guarded runner gave to the fallback model, by reason.
     """
 
     package_id: str
@@ -172,11 +218,165 @@ class Installed:
     runtime_min_version: str
     installed_bytes: int
     already: bool
+    state: str = "current"
+    sequence: int = 0
+    signed_by: str = ""
+    fallbacks: Dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Check the health of the package on trial and make it the current one. Reply: `Committed`.
+
+    Where it is not healthy, `Failure` "unhealthy": the trial is over and the device is as before.
+    So it is when the session ends without this message.
+    """
+
+    package_id: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the health check saw; None where the package asks for no such thing.
+
+    Args:
+        parity_mismatch_percent: golden values more than a step off; None, too, where the package
+            has none for the kernels that compute here.
+        latency_ns: of the median inference.
+        runs: that latency is of.
+        command_status: exit status of the user's command.
+    """
+
+    parity_mismatch_percent: Optional[float] = None
+    latency_ns: Optional[int] = None
+    runs: int = 0
+    peak_rss_bytes: Optional[int] = None
+    command_status: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The package is the current one of its name.
+
+    Args:
+        already: it had been; nothing was checked or changed.
+        previous: id of the package that `Rollback` would bring back; "" without one.
+        health: None where nothing was checked.
+    """
+
+    installed: Installed
+    already: bool
+    previous: str
+    health: Optional[Health] = None
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """Make the previous package the current one again. Reply: `Installed`.
+
+    Args:
+        name: of the package; "" is the one that was committed last.
+    """
+
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Current:
-    """Which package is the current one? Reply: `Installed`, or `Failure` "not_installed"."""
+    """Which package is the current one? Reply: `Installed`, or `Failure` "not_installed".
+
+    Args:
+        name: of the package; "" is the one that was committed last.
+    """
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class ListInstalled:
+    """Everything on the device. Reply: `Inventory`."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The packages on the device, current ones first.
+
+    Args:
+        active: name of the package that was committed last; "" without one.
+    """
+
+    packages: Tuple[Installed, ...]
+    active: str
+
+
+@dataclass(frozen=True)
+class SignedTrust:
+    """One version of the trust.
+
+    Args:
+        document: canonical JSON of a `device_agent.trust.Trust`.
+        signatures: armored signatures of it.
+    """
+
+    document: str
+    signatures: str
+
+
+@dataclass(frozen=True)
+class GetTrust:
+    """Whom does the device believe? Reply: `TrustState`."""
+
+
+@dataclass(frozen=True)
+class ChangeTrust:
+    """Take over newer versions of the trust, each signed by the one before. Reply: `TrustState`.
+
+    On a device without trust, which was never enrolled, the last version counts as its first.
+
+    Args:
+        lab: of a device without trust: it may take unsigned packages when asked to.
+    """
+
+    versions: Tuple[SignedTrust, ...]
+    lab: bool = False
+
+
+@dataclass(frozen=True)
+class TrustState:
+    """Whom the device believes.
+
+    Args:
+        document: canonical JSON of its trust; "" where it has none.
+        lab: it may take unsigned packages when asked to.
+    """
+
+    document: str
+    lab: bool
+
+
+@dataclass(frozen=True)
+class GetChallenge:
+    """A number that an `Override` must hold, for this session. Reply: `Challenge`."""
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """The number, as hex."""
+
+    nonce: str
+
+
+@dataclass(frozen=True)
+class Override:
+    """Not a message: what is signed to allow one downgrade, once.
+
+    Args:
+        package_id: of the package that may be installed although its sequence is too low.
+        nonce: of the device's `Challenge`, so that it holds on this device in this session only.
+    """
+
+    package_id: str
+    nonce: str
 
 
 @dataclass(frozen=True)
@@ -395,10 +595,21 @@ MESSAGES = {
     for message in (
         Hello,
         Welcome,
+        Offer,
+        Offered,
         Install,
-        Activate,
         Installed,
+        Commit,
+        Committed,
+        Rollback,
         Current,
+        ListInstalled,
+        Inventory,
+        GetTrust,
+        ChangeTrust,
+        TrustState,
+        GetChallenge,
+        Challenge,
         Stage,
         Staged,
         OpenModel,
