@@ -98,9 +98,7 @@ def check_device(manifest: Manifest, device: Circumstances) -> None:
             f"found the board {board or 'without a name'}, expected {' or '.join(wanted.boards)}",
             made_for,
         )
-    versions = [
-        found.version for found in device.runtimes if found.runtime == wanted.runtime
-    ]
+    versions = [found.version for found in device.runtimes if found.runtime == wanted.runtime]
     if not any(is_at_least(version, wanted.runtime_min_version) for version in versions):
         found = f"{wanted.runtime} {' and '.join(versions)}" if versions else "no such runtime"
         raise AgentFailure(
@@ -186,9 +184,7 @@ def _expiry(manifest: Manifest, clock: Clock) -> str:
     return judged
 
 
-def _is_downgrade(
-    manifest: Manifest, offer: Offer, state: State, device: Circumstances
-) -> bool:
+def _is_downgrade(manifest: Manifest, offer: Offer, state: State, device: Circumstances) -> bool:
     slot = state.slot(manifest.name)
     if slot is None or manifest.package_id == slot.current:
         return False

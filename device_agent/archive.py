@@ -505,9 +505,7 @@ def _read_payloads(
 ) -> Iterator[Tuple[Payload, Iterator[bytes]]]:
     for payload in wanted:
         if not inside:
-            stream.expect(
-                header(payload.name, payload.stored_bytes), f"header of {payload.name}"
-            )
+            stream.expect(header(payload.name, payload.stored_bytes), f"header of {payload.name}")
         chunks = _read_chunks(stream, payload, first_chunk)
         yield payload, chunks
         for _ in chunks:
@@ -572,5 +570,3 @@ def _plain_sizes(size: int) -> Tuple[int, ...]:
 
 def _member_bytes(size: int) -> int:
     return BLOCK_BYTES + size + len(padding(size))
-
-

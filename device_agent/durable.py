@@ -8,10 +8,9 @@ import hashlib
 import os
 import shutil
 import stat
-from typing import Iterable, Iterator, Optional
+from typing import Callable, Iterable, Iterator, Optional
 
 from device_agent.failures import AgentFailure
-from device_agent.manifest import File
 from device_agent.protocol import ErrorCode
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -33,6 +32,72 @@ def write_file(path: str, pieces: Iterable[bytes]) -> None:
         os.fsync(stream.fileno())
 
 
+def replace_file(path: str, content: bytes, temporary: str) -> None:
+    """Put a file in the place of another: afterwards the old or the new one is there, whole.
+
+    Args:
+        temporary: a path on the same file system, which is free to use.
+
+    Raises:
+        OSError: the disk does not take it; the old file is as it was.
+    """
+    remove(temporary)
+    write_file(temporary, [content])
+    os.rename(temporary, path)
+    sync_folder(os.path.dirname(path))
+
+
+def replace_link(path: str, target: str, temporary: str) -> None:
+    """Put a symbolic link in the place of another, durable; as `replace_file`."""
+    remove(temporary)
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+    sync_folder(os.path.dirname(path))
+
+
+@contextlib.contextmanager
+def append_file(path: str, size: int) -> Iterator[Callable[[bytes], None]]:
+    """Write on behind the first `size` bytes of a file, which is made where it is not there.
+
+    What lies behind them is cut off; a link, or whatever else is no file, is replaced. Nothing is
+    durable before `sync_file`.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        remove(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o644), "wb", buffering=0) as stream:
+        os.ftruncate(stream.fileno(), size)
+        stream.seek(size)
+
+        def write(piece: bytes) -> None:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[stream.write(rest) :]
+
+        yield write
+
+
+def sync_file(path: str) -> None:
+    """Make the bytes of a file durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_file(source: str, path: str) -> None:
+    """Write a new file with the bytes of another; durable as by `write_file`.
+
+    Raises:
+        OSError: the source is no plain file, or the disk does not take it.
+    """
+    write_file(path, _read(source, os.lstat(source).st_size))
+
+
 def sync_folder(path: str) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -51,16 +116,16 @@ def read_file(path: str, limit: int) -> bytes:
     return b"".join(_read(path, limit))
 
 
-def has_content(path: str, file: File) -> bool:
-    """Whether a plain file has the size and hash of the manifest's `file`."""
-    digest, size = hashlib.sha256(), 0
+def has_content(path: str, size: int, sha256: str) -> bool:
+    """Whether a plain file has that size in bytes and that SHA-256 (hex)."""
+    digest, found = hashlib.sha256(), 0
     try:
-        for piece in _read(path, file.raw_bytes + 1):
+        for piece in _read(path, size + 1):
             digest.update(piece)
-            size += len(piece)
+            found += len(piece)
     except OSError:
         return False
-    return size == file.raw_bytes and digest.hexdigest() == file.sha256
+    return found == size and digest.hexdigest() == sha256
 
 
 def _read(path: str, limit: int) -> Iterator[bytes]:

@@ -70,7 +70,7 @@ def read_environment(root: str) -> Environment:
         disk_free_bytes=free_bytes(root),
         governor=merge_governors(_read_all(_CPUFREQ + "scaling_governor")),
         max_clock_hz=highest_khz(_read_all(_CPUFREQ + "cpuinfo_max_freq")),
-        board=_board(),
+        board=board_name(),
         runtimes=runtimes.discover(),
         accelerators=read_accelerators(),
     )
@@ -192,7 +192,8 @@ def _temperature() -> Optional[float]:
     return hottest([(_read(zone + "/type"), _read(zone + "/temp")) for zone in zones])
 
 
-def _board() -> Optional[str]:
+def board_name() -> Optional[str]:
+    """What the board calls itself, e.g. "Raspberry Pi 5 Model B Rev 1.0"; None if it does not."""
     model = _read("/proc/device-tree/model") or _read("/sys/class/dmi/id/product_name")
     return model.strip("\0 \n") or None
 

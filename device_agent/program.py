@@ -1,11 +1,11 @@
-"""What the zipapp runs: `serve MARKER ROOT` for a host, `worker` for the agent itself."""
+"""What the zipapp runs: `serve MARKER ROOT` for a host; `worker` and `patch` for the agent itself."""
 
 from __future__ import annotations
 
 import signal
 from typing import Sequence
 
-from device_agent import worker
+from device_agent import patching, worker
 from device_agent.channel import guard_standard_streams
 from device_agent.session import Session
 
@@ -20,6 +20,8 @@ def main(argv: Sequence[str], program: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The host's end of file is what ends us.
     if argv[0] == "worker":
         return worker.main()
+    if argv[0] == patching.COMMAND:
+        return patching.main(argv[1:])
     _, marker, root = argv
     read_fd, write_fd = guard_standard_streams()
     return Session(read_fd, write_fd, root, program).serve(marker)

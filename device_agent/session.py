@@ -12,27 +12,35 @@ import traceback
 from typing import Any, Callable, Dict, Optional, Tuple, Type, TypeVar
 
 import device_agent
-from device_agent.archive import CorruptPackage, PackageReader
+from device_agent.archive import HEAD_MAX_BYTES, CorruptPackage
 from device_agent.channel import Channel, ChannelClosed, Payload
 from device_agent.codec import BadMessage
 from device_agent.environment import read_conditions, read_environment
 from device_agent.failures import AgentFailure
+from device_agent.installing import Installer
 from device_agent.manifest import Port
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
     PROTOCOL_MIN,
-    Activate,
     Bench,
     Benched,
+    Challenge,
+    ChangeTrust,
     CheckParity,
+    Commit,
     Current,
     ErrorCode,
     Failure,
+    GetChallenge,
+    GetTrust,
     Goodbye,
     Hello,
     Install,
     Installed,
+    ListInstalled,
+    Offer,
+    Offered,
     Opened,
     OpenModel,
     Parity,
@@ -40,6 +48,7 @@ from device_agent.protocol import (
     Predicted,
     Predictions,
     Progress,
+    Rollback,
     Stage,
     Staged,
     Welcome,
@@ -74,11 +83,19 @@ class Session:
         self._workers: Dict[str, Worker] = {}
         self._packages: Dict[str, Optional[str]] = {}
         self._last_seen: Optional[str] = None
+        self._host_time_s = 0
+        self._opened_installer: Optional[Installer] = None
         self._answers: Dict[Type[Any], Callable[[Any, Payload], Any]] = {
             Hello: self._hello,
+            Offer: self._offer,
             Install: self._install,
-            Activate: lambda request, _: self._seen(self._store().activate(request.package_id)),
-            Current: lambda _, __: self._seen(self._store().current()),
+            Commit: lambda request, _: self._installer().commit(request.package_id, self._tell),
+            Rollback: lambda request, _: self._seen(self._installer().roll_back(request.name)),
+            Current: lambda request, _: self._seen(self._installer().current(request.name)),
+            ListInstalled: lambda _, __: self._installer().inventory(),
+            GetTrust: lambda _, __: self._installer().trust(),
+            ChangeTrust: lambda request, _: self._installer().change_trust(request),
+            GetChallenge: lambda _, __: Challenge(self._installer().challenge()),
             Stage: self._stage,
             OpenModel: self._open_model,
             Bench: self._bench,
@@ -132,7 +149,16 @@ class Session:
                 f"expected one of {PROTOCOL_MIN} to {PROTOCOL_MAX}",
                 "update edgesdk",
             )
+        self._host_time_s = request.time_s
         return Welcome(protocol, device_agent.VERSION, read_environment(self._root))
+
+    def _offer(self, request: Offer, payload: Payload) -> Offered:
+        if not 0 < request.payload_bytes <= HEAD_MAX_BYTES:
+            raise AgentFailure(
+                ErrorCode.BAD_REQUEST,
+                f"found a head of {request.payload_bytes} bytes, expected 1 to {HEAD_MAX_BYTES}",
+            )
+        return self._installer().offer(request, payload.read)
 
     def _install(self, request: Install, payload: Payload) -> Installed:
         meter = _Meter(self._channel, request.payload_bytes, "install")
@@ -142,7 +168,7 @@ class Session:
             meter.advance(len(piece))
             return piece
 
-        return self._seen(self._store().install(PackageReader(read)))
+        return self._seen(self._installer().install(request.package_id, read))
 
     def _seen(self, installed: Installed) -> Installed:
         self._last_seen = installed.package_id
@@ -193,7 +219,7 @@ class Session:
                 ErrorCode.BAD_REQUEST, "expected either a package or a staged file to open"
             )
         if request.package_id is not None:
-            return self._store().verified_path(request.package_id, request.role or "model")
+            return self._store().packages.verified_path(request.package_id, request.role or "model")
         if request.staged not in self._staged:
             raise AgentFailure(ErrorCode.BAD_REQUEST, f"nothing is staged as {request.staged!r}")
         return self._staged[request.staged]
@@ -202,10 +228,11 @@ class Session:
         """Path of a package's golden vectors, if any, and the inputs they were made for."""
         if package_id is None:
             return None, ()
-        manifest = self._store().manifest(package_id)
+        packages = self._store().packages
+        manifest = packages.manifest(package_id)
         if manifest.file("golden") is None:
             return None, ()
-        return self._store().verified_path(package_id, "golden"), manifest.inputs
+        return packages.verified_path(package_id, "golden"), manifest.inputs
 
     def _bench(self, request: Bench, _: Payload) -> Benched:
         if request.blocks < 1:
@@ -269,6 +296,11 @@ class Session:
         if self._opened_store is None:
             self._opened_store = Store(self._root)
         return self._opened_store
+
+    def _installer(self) -> Installer:
+        if self._opened_installer is None:
+            self._opened_installer = Installer(self._store(), self._program, self._host_time_s)
+        return self._opened_installer
 
     def _host_is_gone(self) -> None:
         for worker in list(self._workers.values()):

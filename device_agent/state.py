@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Set, Tuple
+from typing import AbstractSet, Dict, Optional, Set, Tuple
 
 from device_agent.failures import AgentFailure
 from device_agent.manifest import Manifest
 from device_agent.protocol import ErrorCode
 
 FORMAT = 1
+EARLIEST_S = 1_795_651_200
+"""2026-11-26, when this was written: it cannot be earlier than that anywhere."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class State:
     active: str = ""
     trial: Optional[Trial] = None
     signed_by: Dict[str, str] = field(default_factory=dict)
-    clock_floor_s: int = 0
+    clock_floor_s: int = EARLIEST_S
 
     def slot(self, name: str) -> Optional[Slot]:
         """The slot of that name, or None."""
@@ -87,12 +89,17 @@ class State:
         return "previous" if package_id in self.in_use() else ""
 
 
-def begin_trial(state: State, trial: Trial, signed_by: str) -> State:
+def begin_trial(state: State, trial: Trial, signed_by: str, clock_floor_s: int) -> State:
     """The state with that package on trial; a trial that another one did not end is over."""
     signers = {key: name for key, name in state.signed_by.items() if key != trial.package_id}
     if signed_by:
         signers[trial.package_id] = signed_by
-    return dataclasses.replace(state, trial=trial, signed_by=signers)
+    return dataclasses.replace(
+        state,
+        trial=trial,
+        signed_by=signers,
+        clock_floor_s=max(state.clock_floor_s, clock_floor_s),
+    )
 
 
 def commit(state: State, manifest: Manifest) -> State:
@@ -116,9 +123,7 @@ def commit(state: State, manifest: Manifest) -> State:
             manifest.min_sequence if lowered else max(before.min_sequence, manifest.min_sequence)
         ),
     )
-    return dataclasses.replace(
-        _with_slot(state, slot), active=manifest.name, trial=None
-    )
+    return dataclasses.replace(_with_slot(state, slot), active=manifest.name, trial=None)
 
 
 def end_trial(state: State) -> State:
@@ -180,7 +185,7 @@ def require_previous(state: State, name: str) -> Slot:
     return slot
 
 
-def forget(state: State, kept: Set[str]) -> State:
+def forget(state: State, kept: AbstractSet[str]) -> State:
     """The state without what it says of packages that are not among `kept`."""
     signers = {key: name for key, name in state.signed_by.items() if key in kept}
     return dataclasses.replace(state, signed_by=signers)

@@ -1,15 +1,20 @@
-"""The packages on the device: installed whole or not at all, and durable before it is said.
+"""What the agent keeps on the device: durable before it is said, and never half changed.
 
     ROOT/lock                       taken while the store changes
+    ROOT/installing.lock            held by the one session that installs, from its offer to its end
     ROOT/measuring.lock             held by the one session that measures, from then to its end
-    ROOT/store/<package id>/        an installed package: manifest.json and its files
-    ROOT/store/current              the current package's id
+    ROOT/state.json                 which package is current, previous, on trial
+    ROOT/trust.json                 whom this device believes
+    ROOT/store/<package id>/        an installed package (`device_agent.packages`)
+    ROOT/models/<name>              link to the current package of that name: what applications use
+    ROOT/incoming/<key>/            a transfer under way, or broken off (`device_agent.receiving`)
     ROOT/engines/                   what a runtime built here of its models; may be removed any time
+    ROOT/fallbacks/                 what the guarded runner counts
     ROOT/sessions/<random>/         what one session writes; its `lock` is held while it lives
 
-A package is written into the session's folder, made durable file by file, then moved into the store
-by one rename; the pointer follows. A session that died leaves its folder behind, which the next one
-removes. Links found in the store are never followed.
+Every change is one rename of one file, after its bytes are durable. A session that died leaves its
+folder and perhaps its trial behind, which the next one removes. Links found here are never
+followed; those in ROOT/models are written for others.
 """
 
 from __future__ import annotations
@@ -19,43 +24,50 @@ import errno
 import fcntl
 import hashlib
 import os
-import platform
 import shutil
 import stat
 import tempfile
-from typing import Callable, Iterator, Tuple
+from dataclasses import dataclass
+from typing import AbstractSet, Any, Callable, Iterator, Optional, Tuple
 
-from device_agent.archive import (
-    MANIFEST_MAX_BYTES,
-    MANIFEST_NAME,
-    CorruptPackage,
-    PackageReader,
-    Read,
-    is_file_name,
-    is_package_id,
-    parse_manifest,
-)
-from device_agent.codec import canonical
+from device_agent.archive import Head, Read, is_file_name
+from device_agent.codec import Malformed, canonical, from_dict, parse_json
 from device_agent.durable import (
     disk_full,
     free_bytes,
-    has_content,
     make_folder,
     read_file,
     remove,
+    replace_file,
+    replace_link,
     storage_errors,
     sync_folder,
     write_file,
 )
 from device_agent.failures import AgentFailure
-from device_agent.manifest import Manifest, runs_on
-from device_agent.protocol import ErrorCode, Installed
+from device_agent.packages import Packages, damaged
+from device_agent.protocol import ErrorCode, SignedTrust
+from device_agent.receiving import Transfer
+from device_agent.state import State, end_trial, forget
 
 SPARE_BYTES = 256 * 1024
-"""Kept free beyond the files themselves: folders, the manifest, the pointer."""
+"""Kept free beyond the files themselves: folders, the manifest, the state."""
 
 _PIECE_BYTES = 64 * 1024
-_POINTER_BYTES = 65
+_STATE_MAX_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class KeptTrust:
+    """The trust as it lies on the device.
+
+    Args:
+        version: the latest, as it came.
+        lab: the device may take unsigned packages when asked to.
+    """
+
+    version: SignedTrust
+    lab: bool
 
 
 class Store:
@@ -65,6 +77,7 @@ class Store:
         root: created where it does not exist; "~" stands for the home folder.
 
     Attributes:
+        packages: the installed ones.
         engines: folder for what a runtime builds here of its models; it may not exist yet.
 
     Raises:
@@ -74,28 +87,39 @@ class Store:
     def __init__(self, root: str) -> None:
         self.root = os.path.realpath(os.path.expanduser(root))
         self.engines = os.path.join(self.root, "engines")
-        self._packages = os.path.join(self.root, "store")
+        self.packages = Packages(os.path.join(self.root, "store"))
+        self._models = os.path.join(self.root, "models")
+        self._incoming = os.path.join(self.root, "incoming")
         self._sessions = os.path.join(self.root, "sessions")
         self._measuring_lock = -1
+        self._installing_lock = -1
         with storage_errors(self.root, SPARE_BYTES):
             os.makedirs(self.root, 0o700, exist_ok=True)
             _refuse_shared(self.root)
-            self._make_folders()
+            for folder in (self._sessions, self._models, self._incoming):
+                make_folder(folder)
+            self.packages.prepare()
             with self._locked():
                 self._remove_dead_sessions()
                 self._session, self._session_lock = self._begin_session()
+            self._recover()
 
     def close(self) -> None:
-        """Remove what this session staged; others may measure. Installed packages stay.
+        """Remove what this session staged, and end its trial; others may measure and install.
 
-        Twice is fine.
+        Installed packages stay. Twice is fine.
         """
+        if self._installing_lock >= 0:
+            with contextlib.suppress(AgentFailure):  # The next session does it.
+                self.end_installing()
         shutil.rmtree(self._session, ignore_errors=True)
         locks = self._session_lock, self._measuring_lock
         self._session_lock = self._measuring_lock = -1
         for lock in locks:
             if lock >= 0:
                 os.close(lock)
+
+    # ---- one at a time -------------------------------------------------------------------------
 
     def begin_measuring(self) -> None:
         """Keep other sessions from measuring until this one is closed, or its process dies.
@@ -105,107 +129,120 @@ class Store:
         Raises:
             AgentFailure: "busy": another session measures.
         """
-        if self._measuring_lock >= 0:
-            return
-        try:
-            lock = self._open_lock("measuring.lock")
-        except OSError:
-            return  # The disk takes nothing any more; that is no reason not to measure.
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(lock)
-            raise AgentFailure(
-                ErrorCode.BUSY,
-                "another session is measuring on this device",
-                "try again when it has ended",
-            ) from error
-        self._measuring_lock = lock
+        if self._measuring_lock < 0:
+            try:
+                lock = self._open_lock("measuring.lock")
+            except OSError:
+                return  # The disk takes nothing any more; that is no reason not to measure.
+            self._measuring_lock = _hold(lock, "another session is measuring on this device")
 
-    def install(self, reader: PackageReader) -> Installed:
-        """Verify, write and activate a package.
+    def begin_installing(self) -> None:
+        """Keep other sessions from installing until `end_installing`, or until this process dies.
+
+        Twice is fine.
 
         Raises:
-            AgentFailure: "incompatible", "over_budget", "disk_full" or "storage".
-            CorruptPackage: from the reader; nothing of the package stays.
+            AgentFailure: "busy": another session installs; "storage".
         """
-        check_architecture(reader.manifest, platform.machine())
-        check_budget(reader.manifest)
-        already = self._is_intact(reader.package_id)
-        if already:
-            _read_on(reader)
-        else:
-            self._receive(reader)
-        self._point_at(reader.package_id)
-        return _installed(reader.package_id, reader.manifest, already)
+        if self._installing_lock < 0:
+            # Under the other lock, which a session that only looks around holds as well.
+            with storage_errors(self.root), self._locked():
+                self._installing_lock = self._try_installing()
 
-    def activate(self, package_id: str) -> Installed:
-        """Make an installed package the current one, after verifying its files once more.
+    def end_installing(self) -> None:
+        """Let others install; a trial that has not been committed is over.
 
         Raises:
-            AgentFailure: "not_installed" (also where it is damaged), or "storage".
-        """
-        if not self._is_intact(package_id):
-            raise AgentFailure(
-                ErrorCode.NOT_INSTALLED, f"package {package_id} is not on this device, or damaged"
-            )
-        self._point_at(package_id)
-        return _installed(package_id, self.manifest(package_id), True)
-
-    def current(self) -> Installed:
-        """The current package.
-
-        Raises:
-            AgentFailure: "not_installed", or "storage".
+            AgentFailure: "storage" or "disk_full".
         """
         try:
-            pointer = read_file(os.path.join(self._packages, "current"), _POINTER_BYTES)
-        except FileNotFoundError as error:
-            raise AgentFailure(
-                ErrorCode.NOT_INSTALLED,
-                "no package is installed on this device",
-                "push one: edgesdk push FILE --device NAME",
-            ) from error
-        except OSError as error:
-            raise _damaged("the pointer", str(error)) from error
-        package_id = pointer.decode("ascii", "replace").strip()
-        if not is_package_id(package_id):
-            raise _damaged("the pointer", f"it holds {package_id!r}")
-        return _installed(package_id, self.manifest(package_id), True)
+            if self.state().trial is not None:
+                self.change(end_trial)
+        finally:
+            os.close(self._installing_lock)
+            self._installing_lock = -1
 
-    def manifest(self, package_id: str) -> Manifest:
-        """The manifest of an installed package.
+    # ---- state and trust -----------------------------------------------------------------------
+
+    def state(self) -> State:
+        """Which package is what.
 
         Raises:
-            AgentFailure: "not_installed", or "storage" where it is damaged.
+            AgentFailure: "storage": it is damaged.
         """
-        if not os.path.lexists(self._folder(package_id)):
-            raise AgentFailure(
-                ErrorCode.NOT_INSTALLED, f"package {package_id} is not on this device", "push it"
-            )
-        try:
-            return self._read_manifest(package_id)
-        except (OSError, CorruptPackage) as error:
-            raise _damaged(f"package {package_id}", str(error)) from error
+        return self._read("state.json", State) or State()
 
-    def verified_path(self, package_id: str, role: str) -> str:
-        """Path of an installed package's file, whose bytes have just been checked.
-
-        With the model its companion is checked, which lies beside it and is loaded with it.
+    def change(self, function: Callable[[State], State]) -> State:
+        """Replace the state by what the function makes of it, and the links by what it says.
 
         Raises:
-            AgentFailure: "not_installed", "bad_request" where it has no such file, "storage" where
-                the file is damaged.
+            AgentFailure: "storage" or "disk_full": nothing has changed; or the function's own.
         """
-        manifest, folder = self.manifest(package_id), self._folder(package_id)
-        file = manifest.file(role)
-        if file is None:
-            raise AgentFailure(ErrorCode.BAD_REQUEST, f"package {package_id} has no {role!r} file")
-        companion = manifest.file("companion") if role == "model" else None
-        for each in filter(None, (file, companion)):
-            if not has_content(os.path.join(folder, each.path), each):
-                raise _damaged(f"package {package_id}", f"{each.path} is not as its manifest says")
-        return os.path.join(folder, file.path)
+        with storage_errors(self.root, SPARE_BYTES), self._locked():
+            return self._change(function)
+
+    def trust(self) -> Optional[KeptTrust]:
+        """Whom the device believes; None where it was never enrolled.
+
+        Raises:
+            AgentFailure: "storage": it is damaged.
+        """
+        return self._read("trust.json", KeptTrust)
+
+    def write_trust(self, trust: KeptTrust) -> None:
+        """Replace it.
+
+        Raises:
+            AgentFailure: "storage" or "disk_full": nothing has changed.
+        """
+        with storage_errors(self.root, SPARE_BYTES), self._locked():
+            self._replace("trust.json", canonical(trust))
+
+    # ---- packages ------------------------------------------------------------------------------
+
+    def transfer(self, head: Head) -> Transfer:
+        """The transfer of that package, where it broke off; others that broke off are given up.
+
+        Raises:
+            AgentFailure: "storage", or "disk_full" where the rest of it does not fit.
+        """
+        key = Transfer.key(head)
+        with storage_errors(self.root, SPARE_BYTES):
+            for name in os.listdir(self._incoming):
+                if name != key:
+                    remove(os.path.join(self._incoming, name))
+            transfer = Transfer(os.path.join(self._incoming, key), head)
+            self._refuse_full_disk(transfer.missing_bytes())
+        return transfer
+
+    def move_in(self, files: str, head: Head) -> None:
+        """Make a package of the files of a transfer, and forget the transfer.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        with self._locked():
+            self.packages.move_in(files, head.package_id, self._aside)
+        self.give_up(head)
+
+    def give_up(self, head: Head) -> None:
+        """Forget the transfer of that package."""
+        remove(os.path.join(self._incoming, Transfer.key(head)))
+
+    def clean_up(self, kept: AbstractSet[str] = frozenset()) -> None:
+        """Remove the packages that nothing needs.
+
+        Args:
+            kept: ids of further packages that stay.
+
+        Raises:
+            AgentFailure: "storage".
+        """
+        with storage_errors(self.root), self._locked():
+            needed = self.state().in_use() | kept
+            self.packages.remove_all_but(needed, self._aside)
+        if set(self.state().signed_by) - needed:
+            self.change(lambda state: forget(state, needed))
 
     def stage(self, name: str, size: int, sha256: str, read: Read) -> str:
         """Write a file for this session only and return its path.
@@ -228,65 +265,56 @@ class Store:
                 )
         return path
 
-    def _make_folders(self) -> None:
-        make_folder(self._sessions)
-        if not os.path.lexists(self._packages):
-            make_folder(self._packages)
-            sync_folder(self.root)
-            sync_folder(os.path.dirname(self.root))
-        make_folder(self._packages)
+    # ---- within --------------------------------------------------------------------------------
 
-    def _receive(self, reader: PackageReader) -> None:
-        needed = _raw_bytes(reader.manifest)
-        self._refuse_full_disk(needed)
-        with storage_errors(self.root, needed):
-            incoming = tempfile.mkdtemp(prefix="incoming-", dir=self._session)
+    def _recover(self) -> None:
+        """End a trial whose session died, and set the links right, unless a session installs."""
+        with self._locked():
             try:
-                _write_package(reader, incoming)
-                with self._locked():
-                    self._move_in(incoming, reader.package_id)
+                lock = self._try_installing()
+            except AgentFailure:
+                return
+            try:
+                state = self.state()
+                if state.trial is not None:
+                    self._change(end_trial)
+                else:
+                    self._link(state)
             finally:
-                shutil.rmtree(incoming, ignore_errors=True)
+                os.close(lock)
 
-    def _move_in(self, incoming: str, package_id: str) -> None:
-        final = self._folder(package_id)
-        if self._is_intact(package_id):
-            return  # Another session was faster.
-        if os.path.lexists(final):
-            os.rename(final, tempfile.mkdtemp(dir=self._session) + "/damaged")
-        os.rename(incoming, final)
-        sync_folder(self._packages)
+    def _try_installing(self) -> int:
+        return _hold(
+            self._open_lock("installing.lock"), "another session is installing on this device"
+        )
 
-    def _point_at(self, package_id: str) -> None:
-        temporary = os.path.join(self._session, "current")
-        with storage_errors(self.root, _POINTER_BYTES), self._locked():
-            remove(temporary)
-            write_file(temporary, [package_id.encode("ascii") + b"\n"])
-            os.rename(temporary, os.path.join(self._packages, "current"))
-            sync_folder(self._packages)
+    def _change(self, function: Callable[[State], State]) -> State:
+        state = function(self.state())
+        self._replace("state.json", canonical(state))
+        self._link(state)
+        return state
 
-    def _is_intact(self, package_id: str) -> bool:
-        """Whether the package is there with every file as its manifest says."""
-        folder = self._folder(package_id)
+    def _link(self, state: State) -> None:
+        for slot in state.slots:
+            path = os.path.join(self._models, slot.name)
+            target = os.path.join(os.pardir, "store", slot.current)
+            if not (os.path.islink(path) and os.readlink(path) == target):
+                replace_link(path, target, os.path.join(self._session, "link"))
+
+    def _read(self, name: str, kind: type) -> Optional[Any]:
+        path = os.path.join(self.root, name)
         try:
-            manifest = self._read_manifest(package_id)
-        except (OSError, CorruptPackage):
-            return False
-        return all(has_content(os.path.join(folder, file.path), file) for file in manifest.files)
+            return from_dict(kind, parse_json(read_file(path, _STATE_MAX_BYTES)))
+        except FileNotFoundError:
+            return None
+        except (OSError, Malformed) as error:
+            raise damaged(path, str(error)) from error
 
-    def _read_manifest(self, package_id: str) -> Manifest:
-        folder = self._folder(package_id)
-        if not stat.S_ISDIR(os.lstat(folder).st_mode):
-            raise OSError(errno.ENOTDIR, "not a folder", folder)
-        text = read_file(os.path.join(folder, MANIFEST_NAME), MANIFEST_MAX_BYTES)
-        if hashlib.sha256(text).hexdigest() != package_id:
-            raise CorruptPackage("its manifest is not the one its id names")
-        return parse_manifest(text)
+    def _replace(self, name: str, content: bytes) -> None:
+        replace_file(os.path.join(self.root, name), content, os.path.join(self._session, name))
 
-    def _folder(self, package_id: str) -> str:
-        if not is_package_id(package_id):
-            raise AgentFailure(ErrorCode.BAD_REQUEST, f"found package id {package_id!r}")
-        return os.path.join(self._packages, package_id)
+    def _aside(self) -> str:
+        return tempfile.mkdtemp(dir=self._session)
 
     def _refuse_full_disk(self, size: int) -> None:
         free = free_bytes(self.root)
@@ -320,74 +348,14 @@ class Store:
                 remove(folder)
 
 
-def check_architecture(manifest: Manifest, machine: str) -> None:
-    """Refuse a package made for other CPUs.
-
-    Args:
-        machine: as `platform.machine()` says.
-
-    Raises:
-        AgentFailure: "incompatible".
-    """
-    wanted = manifest.compatibility.architectures
-    if not runs_on(machine, wanted):
-        raise AgentFailure(
-            ErrorCode.INCOMPATIBLE,
-            f"found a device with {machine}, expected {' or '.join(wanted)}",
-            f"the package was made for {manifest.compatibility.target}: convert for this device",
-        )
-
-
-def check_budget(manifest: Manifest) -> None:
-    """Refuse a package that takes more room than it may.
-
-    Raises:
-        AgentFailure: "over_budget".
-    """
-    limit, actual = manifest.limits.installed_bytes, _raw_bytes(manifest)
-    if limit is not None and actual > limit:
-        raise AgentFailure(
-            ErrorCode.OVER_BUDGET, f"found {actual} bytes to install, expected at most {limit}"
-        )
-
-
-def _raw_bytes(manifest: Manifest) -> int:
-    return sum(file.raw_bytes for file in manifest.files)
-
-
-def _installed(package_id: str, manifest: Manifest, already: bool) -> Installed:
-    return Installed(
-        package_id=package_id,
-        name=manifest.name,
-        version=manifest.version,
-        target=manifest.compatibility.target,
-        runtime=manifest.compatibility.runtime,
-        runtime_min_version=manifest.compatibility.runtime_min_version,
-        installed_bytes=_raw_bytes(manifest),
-        already=already,
-    )
-
-
-def _damaged(what: str, why: str) -> AgentFailure:
-    return AgentFailure(
-        ErrorCode.STORAGE, f"{what} is damaged on the device: {why}", "push the package again"
-    )
-
-
-def _write_package(reader: PackageReader, folder: str) -> None:
-    for file, pieces in reader.files():
-        path = os.path.join(folder, file.path)
-        write_file(path, pieces)
-    write_file(os.path.join(folder, MANIFEST_NAME), [canonical(reader.manifest)])
-    os.chmod(folder, 0o755)
-    sync_folder(folder)
-
-
-def _read_on(reader: PackageReader) -> None:
-    """Verify the rest of a package that is not needed."""
-    for _, pieces in reader.files():
-        for _ in pieces:
-            pass
+def _hold(lock: int, else_said: str) -> int:
+    """Take a lock that is open, without waiting; the descriptor again."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise AgentFailure(ErrorCode.BUSY, else_said, "try again when it has ended") from error
+    return lock
 
 
 def _pieces(read: Read, size: int) -> Iterator[bytes]:

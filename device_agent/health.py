@@ -1,0 +1,204 @@
+"""The health check: may a package on trial become the one that applications use?
+
+It runs the model as applications will, in a process of its own, against what the package itself
+asks for. What it measures is told, and is no benchmark: a second of runs, whatever else goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from array import array
+from typing import List, Optional, Tuple
+
+from device_agent.failures import AgentFailure
+from device_agent.manifest import HealthCheck
+from device_agent.packages import Packages
+from device_agent.protocol import ErrorCode, Health, Parity, Progress
+from device_agent.worker_messages import Compare, Load, Loaded, TimeBlock, Timed, Warm, WarmUp
+from device_agent.workers import OnProgress, Worker
+
+_WARM_UP_S = 1.0
+_TIMED_S = 1.0
+_TIMED_RUNS = 5
+_LAST_WORDS = 200
+
+
+class HealthChecker:
+    """Checks one installed package.
+
+    Args:
+        packages: where it is.
+        package_id: which.
+        signed: its user's command may be run.
+        engines: folder for what a runtime builds.
+        program: the agent's zipapp.
+        tell: hears of progress.
+    """
+
+    def __init__(
+        self,
+        packages: Packages,
+        package_id: str,
+        *,
+        signed: bool,
+        engines: str,
+        program: str,
+        tell: OnProgress,
+    ) -> None:
+        self._packages = packages
+        self._package_id = package_id
+        self._manifest = packages.manifest(package_id)
+        self._signed = signed
+        self._engines = engines
+        self._program = program
+        self._tell = tell
+
+    def check(self) -> Optional[Health]:
+        """What was measured; None for a package that asks for no check.
+
+        Raises:
+            AgentFailure: "unhealthy", with what was found and expected.
+        """
+        wanted = self._manifest.health
+        if wanted is None:
+            return None
+        with contextlib.closing(Worker("trial", self._program)) as worker:
+            parity, latencies, peak = self._run(worker)
+        limit = self._manifest.limits.peak_ram_bytes
+        health = Health(
+            parity_mismatch_percent=_mismatch_percent(parity),
+            latency_ns=_median(latencies),
+            runs=len(latencies),
+            peak_rss_bytes=peak,
+        )
+        _require(
+            "golden values off, in percent",
+            health.parity_mismatch_percent,
+            wanted.max_parity_mismatch_percent,
+        )
+        _require("median latency in ns", health.latency_ns, wanted.max_latency_ns)
+        _require("peak memory in bytes", health.peak_rss_bytes, limit)
+        if wanted.command:
+            status = self._obey(wanted)
+            return Health(
+                health.parity_mismatch_percent,
+                health.latency_ns,
+                health.runs,
+                health.peak_rss_bytes,
+                status,
+            )
+        return health
+
+    def _run(self, worker: Worker) -> Tuple[Optional[Parity], List[int], Optional[int]]:
+        """Parity, latencies and peak memory, as far as the package has something to run on."""
+        golden = self._path("golden")
+        wanted = self._manifest.compatibility
+        load = Load(
+            path=self._packages.verified_path(self._package_id, "model"),
+            runtime=wanted.runtime,
+            runtime_min_version=wanted.runtime_min_version,
+            threads=0,
+            golden=golden,
+            golden_inputs=self._manifest.inputs,
+            engines=self._engines,
+        )
+        try:
+            worker.ask(load, Loaded, b"", self._tell)
+            if golden is None:
+                return None, [], None
+            parity, _ = worker.ask(Compare(), Parity, b"", self._tell)
+            self._tell(Progress(0, 0, "checking the health"))
+            worker.ask(WarmUp(_WARM_UP_S), Warm, b"", self._tell)
+            block = TimeBlock(_TIMED_RUNS, _TIMED_S, 2 * _TIMED_S)
+            timed, payload = worker.ask(block, Timed, b"", self._tell)
+        except AgentFailure as failure:
+            raise unhealthy(f"its model does not run here: {failure.message}") from failure
+        samples = array("q")
+        samples.frombytes(payload)
+        return parity, list(samples), timed.peak_rss_bytes
+
+    def _path(self, role: str) -> Optional[str]:
+        if self._manifest.file(role) is None:
+            return None
+        return self._packages.verified_path(self._package_id, role)
+
+    def _obey(self, wanted: HealthCheck) -> int:
+        if not self._signed:
+            raise unhealthy(
+                "it has a command of its own to run here, and is not signed: who asks for that?"
+            )
+        status, words = run_command(
+            wanted.command,
+            self._packages.path(self._package_id),
+            self._packages.verified_path(self._package_id, "model"),
+            wanted.command_seconds,
+        )
+        if status != 0:
+            said = f"; its last words: {words}" if words else ""
+            raise unhealthy(f"its command ended with exit status {status}, expected 0{said}")
+        return status
+
+
+def run_command(
+    argv: Tuple[str, ...], folder: str, model: str, longest_s: float
+) -> Tuple[int, str]:
+    """Run the user's own check; its exit status and the last of what it said.
+
+    It finds the package's folder as its working directory and in EDGESDK_PACKAGE, the model's path
+    in EDGESDK_MODEL. A negative status is the signal that ended it. All its children end with it.
+
+    Raises:
+        AgentFailure: "unhealthy": it cannot be started, or takes too long.
+    """
+    environment = {**os.environ, "EDGESDK_PACKAGE": folder, "EDGESDK_MODEL": model}
+    try:
+        child = subprocess.Popen(
+            list(argv),
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise unhealthy(f"its command {argv[0]!r} cannot be started: {error.strerror}") from error
+    try:
+        said, _ = child.communicate(timeout=longest_s)
+    except subprocess.TimeoutExpired as error:
+        raise unhealthy(f"its command was not done after {longest_s:g} s") from error
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        assert child.stdout is not None
+        child.stdout.close()
+    return child.returncode, said.decode("utf-8", "replace").strip()[-_LAST_WORDS:]
+
+
+def unhealthy(why: str) -> AgentFailure:
+    """The failure of a package that did not pass."""
+    return AgentFailure(
+        ErrorCode.UNHEALTHY,
+        f"the package is not healthy on this device, and is not used: {why}",
+        "the device is as it was before",
+    )
+
+
+def _require(what: str, found: Optional[float], most: Optional[float]) -> None:
+    if found is not None and most is not None and found > most:
+        raise unhealthy(f"found {found:.6g} {what}, expected at most {most:.6g}")
+
+
+def _mismatch_percent(parity: Optional[Parity]) -> Optional[float]:
+    """None, too, where the package has no golden vectors for the kernels that compute here."""
+    if parity is None or parity.values == 0:
+        return None
+    return 100.0 * parity.beyond_one_step / parity.values
+
+
+def _median(samples: List[int]) -> Optional[int]:
+    return sorted(samples)[len(samples) // 2] if samples else None

@@ -1,0 +1,310 @@
+"""From the offer of a package to its place on the device: offer, install, trial, commit, return.
+
+Nothing travels before the head of the package has been judged, nothing is written before it has
+been verified, and nothing is used before it has been tried.
+"""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import time
+from typing import Optional, Tuple
+
+from device_agent import runtimes
+from device_agent.admission import Admitted, Circumstances, admit
+from device_agent.archive import Head, Read, read_head
+from device_agent.clock import Clock
+from device_agent.durable import storage_errors
+from device_agent.environment import board_name
+from device_agent.failures import AgentFailure
+from device_agent.health import HealthChecker
+from device_agent.patching import apply_patch
+from device_agent.protocol import (
+    ChangeTrust,
+    Committed,
+    ErrorCode,
+    Installed,
+    Inventory,
+    Offer,
+    Offered,
+    SignedTrust,
+    TrustState,
+)
+from device_agent.receiving import Transfer, base_missing
+from device_agent.state import (
+    Trial,
+    begin_trial,
+    commit,
+    require_previous,
+    require_slot,
+    roll_back,
+)
+from device_agent.store import KeptTrust, Store
+from device_agent.trust import Trust, Untrusted, next_trust, read_trust
+from device_agent.workers import OnProgress
+
+_ORDER = ("current", "trial", "previous", "")
+
+
+class Installer:
+    """What one session does to the packages of its device.
+
+    Args:
+        store: of the device.
+        program: the agent's zipapp.
+        host_time_s: what the host's clock says; 0 where nobody knows.
+    """
+
+    def __init__(self, store: Store, program: str, host_time_s: int = 0) -> None:
+        self._store = store
+        self._program = program
+        self._host_time_s = host_time_s
+        self._nonce = ""
+        self._offered: Optional[Tuple[Head, Admitted, int]] = None
+
+    # ---- a package -----------------------------------------------------------------------------
+
+    def offer(self, offer: Offer, read: Read) -> Offered:
+        """Judge a package by its head, and say from where its bytes are wanted.
+
+        Raises:
+            AgentFailure: it may not be installed; "busy"; "base_missing".
+            CorruptPackage: that is no head of a package.
+        """
+        head = read_head(read)
+        store, package_id = self._store, head.package_id
+        store.begin_installing()
+        self._offered = None
+        admitted = admit(head, offer, store.state(), self._circumstances())
+        self._nonce = ""  # An override holds once.
+        store.clean_up({package_id})
+        already = store.packages.is_intact(package_id)
+        resume_at = 0
+        if not already:
+            self._require_bases(head)
+            resume_at = store.transfer(head).resume_at()
+        self._offered = head, admitted, resume_at
+        return Offered(package_id, already, resume_at, admitted.signed_by, admitted.expiry)
+
+    def install(self, package_id: str, read: Read) -> Installed:
+        """Receive what was offered, and put it on trial.
+
+        A package that is current already stays so, and needs no trial.
+
+        Raises:
+            AgentFailure: "bad_request", "disk_full", "storage", "delta_failed", "base_missing".
+            CorruptPackage: at the first chunk that is not as its head says; the trial did not begin.
+        """
+        if self._offered is None or self._offered[0].package_id != package_id:
+            raise AgentFailure(ErrorCode.BAD_REQUEST, f"package {package_id} was not offered")
+        head, admitted, resume_at = self._offered
+        already = self._store.packages.is_intact(package_id)
+        if not already:
+            self._receive(head, read, resume_at)
+        if self._store.state().standing(package_id) == "current":
+            self._store.end_installing()
+        else:
+            trial = Trial(head.manifest.name, package_id, admitted.downgrade)
+            floor_s = self._clock().floor_s
+            self._store.change(lambda state: begin_trial(state, trial, admitted.signed_by, floor_s))
+        return self.describe(package_id, already)
+
+    def commit(self, package_id: str, tell: OnProgress) -> Committed:
+        """Check the health of the package on trial, and make it the current one.
+
+        Raises:
+            AgentFailure: "unhealthy": the trial is over; "bad_request": it is not on trial;
+                "storage" or "disk_full".
+        """
+        store = self._store
+        if store.state().standing(package_id) == "current":
+            return Committed(self.describe(package_id, True), True, self._previous(package_id))
+        manifest = store.packages.manifest(package_id)
+        try:
+            health = HealthChecker(
+                store.packages,
+                package_id,
+                signed=package_id in store.state().signed_by,
+                engines=store.engines,
+                program=self._program,
+                tell=tell,
+            ).check()
+            store.change(lambda state: commit(state, manifest))
+        finally:
+            store.end_installing()
+        store.clean_up()
+        return Committed(
+            self.describe(package_id, False), False, self._previous(package_id), health
+        )
+
+    def roll_back(self, name: str) -> Installed:
+        """Make the previous package the current one again, after verifying its files once more.
+
+        Raises:
+            AgentFailure: "not_installed", "no_previous", "downgrade", "busy", "storage".
+        """
+        store = self._store
+        store.begin_installing()
+        try:
+            slot = require_previous(store.state(), name)
+            if not store.packages.is_intact(slot.previous):
+                raise AgentFailure(
+                    ErrorCode.STORAGE,
+                    f"the previous package of {slot.name} is damaged on the device",
+                    "push the package you want",
+                )
+            previous = store.packages.manifest(slot.previous)
+            store.change(lambda state: roll_back(state, slot.name, previous))
+        finally:
+            store.end_installing()
+        return self.describe(slot.previous, True)
+
+    # ---- what is there -------------------------------------------------------------------------
+
+    def current(self, name: str) -> Installed:
+        """The current package of that name; of the one that was committed last for "".
+
+        Raises:
+            AgentFailure: "not_installed", or "storage".
+        """
+        return self.describe(require_slot(self._store.state(), name).current, True)
+
+    def inventory(self) -> Inventory:
+        """Everything on the device.
+
+        Raises:
+            AgentFailure: "storage".
+        """
+        packages = [self.describe(each, True) for each in self._store.packages.ids()]
+        packages.sort(key=lambda each: (_ORDER.index(each.state), each.name, -each.sequence))
+        return Inventory(tuple(packages), self._store.state().active)
+
+    def describe(self, package_id: str, already: bool) -> Installed:
+        """An installed package as the wire tells of it.
+
+        Raises:
+            AgentFailure: "not_installed", or "storage".
+        """
+        manifest, state = self._store.packages.manifest(package_id), self._store.state()
+        return Installed(
+            package_id=package_id,
+            name=manifest.name,
+            version=manifest.version,
+            target=manifest.compatibility.target,
+            runtime=manifest.compatibility.runtime,
+            runtime_min_version=manifest.compatibility.runtime_min_version,
+            installed_bytes=manifest.raw_bytes,
+            already=already,
+            state=state.standing(package_id),
+            sequence=manifest.sequence,
+            signed_by=state.signed_by.get(package_id, ""),
+        )
+
+    # ---- trust ---------------------------------------------------------------------------------
+
+    def trust(self) -> TrustState:
+        """Whom the device believes."""
+        kept = self._store.trust()
+        return TrustState("", False) if kept is None else _trust_state(kept)
+
+    def change_trust(self, change: ChangeTrust) -> TrustState:
+        """Take over newer versions, each signed by the one before; the first of a new device.
+
+        Raises:
+            AgentFailure: "untrusted": one does not follow; those before it hold from now on.
+        """
+        kept = self._store.trust()
+        versions = change.versions
+        if kept is None and versions:
+            kept = KeptTrust(_first(versions), change.lab)
+            versions = ()
+            self._store.write_trust(kept)
+        for version in versions:
+            assert kept is not None
+            kept = KeptTrust(self._next(kept, version), kept.lab)
+            self._store.write_trust(kept)
+        return self.trust()
+
+    def challenge(self) -> str:
+        """A number for this session's next override."""
+        self._nonce = secrets.token_hex(16)
+        return self._nonce
+
+    # ---- within --------------------------------------------------------------------------------
+
+    def _receive(self, head: Head, read: Read, resume_at: int) -> None:
+        store = self._store
+        transfer = store.transfer(head)
+        with storage_errors(store.root, transfer.missing_bytes()):
+            try:
+                transfer.receive(read, resume_at)
+                files = transfer.assemble(store.packages.find_file, self._apply)
+                store.move_in(files, head)
+            except (AgentFailure, OSError):
+                store.give_up(head)  # What a full disk took of it would keep it full.
+                raise
+
+    def _apply(self, base: str, patch: str, path: str) -> None:
+        apply_patch(self._program, base, patch, path)
+
+    def _require_bases(self, head: Head) -> None:
+        for each in () if head.delta is None else head.delta.files:
+            based = each.codec != "full"
+            if based and not self._store.packages.find_file(each.base_sha256, each.base_bytes):
+                raise base_missing(each.path)
+
+    def _previous(self, package_id: str) -> str:
+        slots = self._store.state().slots
+        return next((slot.previous for slot in slots if slot.current == package_id), "")
+
+    def _clock(self) -> Clock:
+        """The device's clock, which is no earlier than the host's."""
+        floor_s = self._store.state().clock_floor_s
+        host = Clock(float(self._host_time_s), floor_s)
+        return Clock(time.time(), self._host_time_s if host.is_believed else floor_s)
+
+    def _circumstances(self) -> Circumstances:
+        kept = self._store.trust()
+        return Circumstances(
+            machine=platform.machine(),
+            board=board_name(),
+            runtimes=runtimes.discover(),
+            clock=self._clock(),
+            trust=None if kept is None else _parsed(kept.version),
+            lab=kept is not None and kept.lab,
+            nonce=self._nonce,
+        )
+
+    def _next(self, kept: KeptTrust, version: SignedTrust) -> SignedTrust:
+        try:
+            next_trust(
+                _parsed(kept.version),
+                version.document.encode("utf-8"),
+                version.signatures.encode("utf-8"),
+                self._clock(),
+            )
+        except Untrusted as error:
+            raise AgentFailure(ErrorCode.UNTRUSTED, str(error), error.hint) from error
+        return version
+
+
+def _first(versions: Tuple[SignedTrust, ...]) -> SignedTrust:
+    """The version that a device starts with: the last, which need only hold by itself.
+
+    Raises:
+        AgentFailure: "untrusted": it does not.
+    """
+    _parsed(versions[-1])
+    return versions[-1]
+
+
+def _parsed(version: SignedTrust) -> Trust:
+    try:
+        return read_trust(version.document.encode("utf-8"))
+    except Untrusted as error:
+        raise AgentFailure(ErrorCode.UNTRUSTED, str(error), error.hint) from error
+
+
+def _trust_state(kept: KeptTrust) -> TrustState:
+    return TrustState(kept.version.document, kept.lab)

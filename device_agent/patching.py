@@ -1,0 +1,70 @@
+"""Applying a patch in a process of its own: what it may cost is memory, and the agent's stays.
+
+The result is not believed: whoever asked for it compares its hash.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Sequence
+
+from device_agent import delta
+from device_agent.durable import append_file, remove
+from device_agent.failures import AgentFailure
+from device_agent.protocol import ErrorCode
+from device_agent.worker import volunteer_for_the_oom_killer
+
+COMMAND = "patch"
+LONGEST_S = 600.0
+_FAILED = 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Make a new file of a base and a patch: three paths; the exit status."""
+    base_path, patch_path, path = argv
+    volunteer_for_the_oom_killer()
+    try:
+        with open(base_path, "rb") as base, open(patch_path, "rb") as patch:
+            with append_file(path, 0) as write:
+                delta.apply(patch, base, write)
+    except (delta.BadDelta, MemoryError, OSError) as error:
+        sys.stderr.write("%s: %s\n" % (type(error).__name__, error))
+        return _FAILED
+    return 0
+
+
+def apply_patch(program: str, base: str, patch: str, path: str) -> None:
+    """Run `main` in a process.
+
+    Args:
+        program: the agent's zipapp.
+
+    Raises:
+        AgentFailure: "delta_failed": out of memory, too slow, or not a patch of this base.
+    """
+    argv = [sys.executable, program, COMMAND, base, patch, path]
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=LONGEST_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        remove(path)
+        raise _failed(f"it was not done after {LONGEST_S:g} s") from error
+    if done.returncode != 0:
+        remove(path)
+        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        ended = f"signal {-done.returncode}" if done.returncode < 0 else "failed"
+        raise _failed(words[-1] if words else ended)
+
+
+def _failed(why: str) -> AgentFailure:
+    return AgentFailure(
+        ErrorCode.DELTA_FAILED,
+        f"the delta could not be applied on the device: {why}",
+        "push the full package",
+    )

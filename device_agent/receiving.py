@@ -1,0 +1,175 @@
+"""A package on its way onto the device: written as it is verified, continued where it broke off.
+
+    ROOT/incoming/<key>/files/      files of the package, under their final names, growing
+    ROOT/incoming/<key>/patches/    what they are made with, in a delta package
+
+The key is the hash of what is signed, so what lies there can only be the beginning of the same
+transfer. A chunk is written after it has been verified, and a file counts only once the hash of all
+of it is right: a chunk that a power cut damaged costs the whole file again, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Callable, Optional
+
+from device_agent import archive
+from device_agent.archive import (
+    PATCHES,
+    SIGNATURE_SUFFIX,
+    CorruptPackage,
+    Head,
+    Payload,
+    Read,
+    chunk_offset,
+    head_bytes,
+    payloads,
+    resumed,
+)
+from device_agent.codec import canonical
+from device_agent.durable import (
+    append_file,
+    copy_file,
+    has_content,
+    make_folder,
+    remove,
+    sync_file,
+    sync_folder,
+    write_file,
+)
+from device_agent.failures import AgentFailure
+from device_agent.manifest import CHUNK_BYTES, DeltaFile, File
+from device_agent.protocol import ErrorCode
+
+FindBase = Callable[[str, int], Optional[str]]
+"""From the SHA-256 and size of a file to the path of an installed one, or None."""
+
+Apply = Callable[[str, str, str], None]
+"""Makes a file: the paths of its base, of the patch, and of the file."""
+
+
+class Transfer:
+    """One package being received. What it wrote stays when it breaks off.
+
+    Args:
+        folder: of this transfer; made where it does not exist.
+        head: of the package, admitted.
+    """
+
+    def __init__(self, folder: str, head: Head) -> None:
+        self._head = head
+        self._folder = folder
+        self._files = os.path.join(folder, "files")
+        self._patches = os.path.join(folder, "patches")
+        for path in (folder, self._files, self._patches):
+            make_folder(path)
+
+    @staticmethod
+    def key(head: Head) -> str:
+        """Name of the folder for a package with that head."""
+        signed = canonical(head.manifest if head.delta is None else head.delta)
+        return hashlib.sha256(signed).hexdigest()
+
+    def resume_at(self) -> int:
+        """Offset in the package file from where its bytes are missing."""
+        everything = payloads(self._head)
+        for payload in everything:
+            done = self._chunks_done(payload)
+            if done < len(payload.sizes):
+                return chunk_offset(payload, done)
+        if not everything:
+            return len(head_bytes(self._head))
+        return chunk_offset(everything[-1], len(everything[-1].sizes))
+
+    def missing_bytes(self) -> int:
+        """Room that the rest takes on the disk."""
+        missing = self._head.manifest.raw_bytes
+        missing += sum(
+            payload.stored_bytes for payload in payloads(self._head) if payload.codec in PATCHES
+        )
+        for folder in (self._files, self._patches):
+            with os.scandir(folder) as entries:
+                missing -= sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+        return max(0, missing)
+
+    def receive(self, read: Read, offset: int) -> None:
+        """Write what comes, from `resume_at` on.
+
+        Raises:
+            CorruptPackage: at the first chunk that is not as it should be; those before it stay.
+            OSError: the disk does not take it.
+        """
+        for payload, chunks in resumed(read, self._head, offset):
+            path = self._path(payload)
+            done = self._chunks_done(payload)
+            with append_file(path, done * CHUNK_BYTES) as write:
+                for chunk in chunks:
+                    write(chunk)
+
+    def assemble(self, find_base: FindBase, apply: Apply) -> str:
+        """Make every file of the package of what has come; the folder they are in, durable.
+
+        Raises:
+            CorruptPackage: a file is not as the manifest says; what came of it is gone.
+            AgentFailure: "base_missing", "delta_failed".
+            OSError: the disk does not take it.
+        """
+        manifest = self._head.manifest
+        delta = self._head.delta
+        hows = {each.path: each for each in delta.files} if delta is not None else {}
+        for file in manifest.files:
+            how = hows.get(file.path)
+            if how is not None and how.codec != "full":
+                self._make(file, how, find_base, apply)
+            self._check(file)
+        head = {archive.MANIFEST_NAME: canonical(manifest)}
+        if self._head.signatures:
+            head[archive.MANIFEST_NAME + SIGNATURE_SUFFIX] = self._head.signatures
+        for name, text in head.items():
+            path = os.path.join(self._files, name)
+            remove(path)
+            write_file(path, [text])
+        os.chmod(self._files, 0o755)
+        sync_folder(self._files)
+        return self._files
+
+    def _make(self, file: File, how: DeltaFile, find_base: FindBase, apply: Apply) -> None:
+        base = find_base(how.base_sha256, how.base_bytes)
+        if base is None:
+            raise base_missing(file.path)
+        path = os.path.join(self._files, file.path)
+        remove(path)
+        if how.codec == "same":
+            copy_file(base, path)
+        else:
+            apply(base, os.path.join(self._patches, file.path), path)
+
+    def _check(self, file: File) -> None:
+        path = os.path.join(self._files, file.path)
+        if not has_content(path, file.raw_bytes, file.sha256):
+            remove(path)
+            remove(os.path.join(self._patches, file.path))
+            raise CorruptPackage(f"{file.path}: its SHA-256 is not the manifest's")
+        sync_file(path)
+
+    def _path(self, payload: Payload) -> str:
+        folder = self._patches if payload.codec in PATCHES else self._files
+        return os.path.join(folder, payload.file.path)
+
+    def _chunks_done(self, payload: Payload) -> int:
+        try:
+            size = os.lstat(self._path(payload)).st_size
+        except FileNotFoundError:
+            return 0
+        total = sum(payload.raw_size(index) for index in range(len(payload.sizes)))
+        return len(payload.sizes) if size == total else min(size, total) // CHUNK_BYTES
+
+
+def base_missing(path: str) -> AgentFailure:
+    """The failure for a delta whose base is not here."""
+    return AgentFailure(
+        ErrorCode.BASE_MISSING,
+        f"the device does not have the file that the delta of {path} is made against",
+        "push the full package",
+    )
