@@ -155,6 +155,11 @@ def verify(armored: bytes, message: bytes, namespace: str) -> bytes:
     return signature.public_key
 
 
+def plain_signature(proof: bytes) -> bytes:
+    """The wire form of the 64 bytes that a plain key signed with."""
+    return _string(PLAIN_KEY.encode("ascii")) + _string(proof)
+
+
 # ---- keys ------------------------------------------------------------------------------------
 
 

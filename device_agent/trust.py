@@ -32,7 +32,7 @@ FORMAT = "edgesdk-trust/1"
 TRUST_MAX_BYTES = 64 * 1024
 MOST_KEYS = 64
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Reason:
@@ -154,9 +154,14 @@ def check_trust(trust: Trust) -> None:
         )
 
 
+def is_key_name(text: str) -> bool:
+    """Whether a key may be called so."""
+    return _KEY_NAME.fullmatch(text) is not None
+
+
 def _check_key(key: TrustedKey) -> None:
-    if not _NAME.fullmatch(key.name):
-        raise _bad("found key name %r, expected %s" % (key.name[:80], _NAME.pattern))
+    if not is_key_name(key.name):
+        raise _bad("found key name %r, expected %s" % (key.name[:80], _KEY_NAME.pattern))
     try:
         sshsig.key_blob(key.public_key)
         if key.expires is not None:
@@ -214,6 +219,21 @@ def _require_still_revoked(current: Trust, new: Trust) -> None:
     for key in current.keys:
         if key.revoked and key.public_key not in revoked:
             raise _bad("key %s was revoked in version %d" % (key.name, current.version))
+
+
+def believed_signers(
+    trust: Trust, message: bytes, signatures: bytes, namespace: str, clock: Clock
+) -> Tuple[TrustedKey, ...]:
+    """The keys of a trust that signed a message and are believed, each once; none of no signature.
+
+    Raises:
+        Untrusted: one of the signatures does not hold, whoever made it.
+    """
+    signers = _signers(message, signatures, namespace) if signatures else ()
+    found = [_judged(trust, signer, clock) for signer in signers]
+    return tuple(
+        key for key in trust.keys if any(judged.key == key and not judged.code for judged in found)
+    )
 
 
 def _require_enough(trust: Trust, signers: Tuple[bytes, ...], clock: Clock) -> None:

@@ -25,12 +25,23 @@ if TYPE_CHECKING:
     from edgesdk.flows.devices import remove_device as remove_device
     from edgesdk.flows.devices import show_device as show_device
     from edgesdk.flows.init import init as init
+    from edgesdk.flows.keys import discard_trust as discard_trust
+    from edgesdk.flows.keys import list_keys as list_keys
+    from edgesdk.flows.keys import new_key as new_key
+    from edgesdk.flows.keys import revoke_key as revoke_key
+    from edgesdk.flows.keys import set_threshold as set_threshold
+    from edgesdk.flows.keys import sign_trust as sign_trust
+    from edgesdk.flows.keys import trust_documents as trust_documents
+    from edgesdk.flows.keys import trust_key as trust_key
     from edgesdk.flows.measure import bench as bench
     from edgesdk.flows.measure import evaluate as evaluate
     from edgesdk.flows.package import inspect as inspect
     from edgesdk.flows.package import package as package
     from edgesdk.flows.push import push as push
     from edgesdk.flows.report import report as report
+    from edgesdk.flows.signing import default_signer as default_signer
+    from edgesdk.flows.signing import ensure_signer as ensure_signer
+    from edgesdk.flows.signing import require_trusted as require_trusted
     from edgesdk.models.opening import open_model as open_model
     from edgesdk.project import load_preprocessing as load_preprocessing
     from edgesdk.project import load_project as load_project
@@ -62,12 +73,23 @@ _HOMES = {
     "remove_device": "edgesdk.flows.devices",
     "show_device": "edgesdk.flows.devices",
     "init": "edgesdk.flows.init",
+    "discard_trust": "edgesdk.flows.keys",
+    "list_keys": "edgesdk.flows.keys",
+    "new_key": "edgesdk.flows.keys",
+    "revoke_key": "edgesdk.flows.keys",
+    "set_threshold": "edgesdk.flows.keys",
+    "sign_trust": "edgesdk.flows.keys",
+    "trust_documents": "edgesdk.flows.keys",
+    "trust_key": "edgesdk.flows.keys",
     "bench": "edgesdk.flows.measure",
     "evaluate": "edgesdk.flows.measure",
     "inspect": "edgesdk.flows.package",
     "package": "edgesdk.flows.package",
     "push": "edgesdk.flows.push",
     "report": "edgesdk.flows.report",
+    "default_signer": "edgesdk.flows.signing",
+    "ensure_signer": "edgesdk.flows.signing",
+    "require_trusted": "edgesdk.flows.signing",
     "open_model": "edgesdk.models.opening",
     "load_preprocessing": "edgesdk.project",
     "load_project": "edgesdk.project",

@@ -106,6 +106,23 @@ class PackageError(EdgeSDKError):
     """A package file that is damaged, or cannot be built."""
 
 
+class SigningError(EdgeSDKError):
+    """A key that cannot be used, or a trust that does not hold."""
+
+
+class NotTrusted(SigningError):
+    """What is there is not what somebody trusted has signed.
+
+    Args:
+        code: the machine-readable reason from `device_agent.trust.Reason`, or "no_trust" where
+            there is no trust to judge by.
+    """
+
+    def __init__(self, message: str, *, code: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
 class BudgetExceeded(PackageError):
     """A size budget is broken.
 

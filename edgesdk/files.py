@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -26,25 +27,37 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_durable(path: Path, content: bytes) -> None:
+@contextlib.contextmanager
+def one_writer(path: Path) -> Iterator[None]:
+    """One writer of `path` at a time, its folder made if need be; the lock dies with its holder."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.with_name(path.name + ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write_durable(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Replace `path` by `content`: afterwards either the old or the new file is there, whole.
+
+    Args:
+        mode: the file's; while it is written, nobody else can read it.
 
     Raises:
         OSError: it cannot be written; the error names `path`.
     """
     try:
-        _replace(path, content)
+        _replace(path, content, mode)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: bytes, mode: int) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
-            os.fchmod(stream.fileno(), 0o644)
+            os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         os.replace(name, path)
     except BaseException:

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import difflib
-import fcntl
 import hashlib
 import ipaddress
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgesdk.errors import HostKeyMismatch, UnknownDevice, UsageError
+from edgesdk.files import one_writer
+from edgesdk.home import home
 from edgesdk.serial import read_json, write_json
 
 SSH_PORT = 22
@@ -149,10 +149,7 @@ class _Inventory:
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path:
     """`$EDGESDK_HOME/devices.json`, else below `$XDG_CONFIG_HOME` or `~/.config`."""
-    if home := environ.get("EDGESDK_HOME"):
-        return Path(home) / "devices.json"
-    config = environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(config) / "edgesdk" / "devices.json"
+    return home(environ) / "devices.json"
 
 
 def load(path: Path) -> tuple[Device, ...]:
@@ -194,7 +191,7 @@ def add(path: Path, device: Device, *, replace: bool = False) -> None:
     Raises:
         HostKeyMismatch, UsageError: as `require_same`, unless `replace`.
     """
-    with _locked(path):
+    with one_writer(path):
         devices = {stored.name: stored for stored in load(path)}
         if device.name in devices and not replace:
             require_same(devices[device.name], device)
@@ -208,7 +205,7 @@ def remove(path: Path, name: str) -> Device:
     Raises:
         UnknownDevice: there is none of that name.
     """
-    with _locked(path):
+    with one_writer(path):
         devices = load(path)
         removed = _find(devices, name)
         save(path, tuple(device for device in devices if device is not removed))
@@ -274,12 +271,3 @@ def _find(devices: Sequence[Device], name: str) -> Device:
         f"no device is called {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
         hint="`edgesdk device ls` lists the enrolled devices.",
     )
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time; the lock dies with its holder."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.with_name(path.name + ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -30,10 +30,10 @@ HEAVY = {
 }
 LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends")
 
-STAGES = {"convert", "devices", "package", "report", "validate"}
+STAGES = {"convert", "devices", "keys", "package", "report", "validate"}
 LOWER = {
     *("calibration", "data", "errors", "files", "models", "progress", "serial", "targets", "text"),
-    *("distributions", "processes", "units", "values"),
+    *("distributions", "home", "processes", "units", "values"),
 }
 MAY_IMPORT = {
     "__main__": {"cli"},
@@ -56,6 +56,7 @@ MAY_IMPORT = {
     "processes": {"text"},
     "distributions": set(),
     "files": set(),
+    "home": set(),
     "progress": set(),
     "text": set(),
     "errors": set(),
