@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from device_agent import clock as clocks
-
 from device_agent.archive import Head, package_bytes
 from device_agent.clock import Clock
 from device_agent.codec import canonical

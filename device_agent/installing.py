@@ -31,7 +31,7 @@ from device_agent.protocol import (
     SignedTrust,
     TrustState,
 )
-from device_agent.receiving import Transfer, base_missing
+from device_agent.receiving import base_missing
 from device_agent.state import (
     Trial,
     begin_trial,

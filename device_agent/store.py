@@ -41,7 +41,6 @@ from device_agent.durable import (
     replace_file,
     replace_link,
     storage_errors,
-    sync_folder,
     write_file,
 )
 from device_agent.failures import AgentFailure

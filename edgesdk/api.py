@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from edgesdk.flows.devices import add_device as add_device
     from edgesdk.flows.devices import emulate as emulate
     from edgesdk.flows.devices import list_devices as list_devices
+    from edgesdk.flows.devices import list_installed as list_installed
     from edgesdk.flows.devices import remove_device as remove_device
+    from edgesdk.flows.devices import rollback as rollback
     from edgesdk.flows.devices import show_device as show_device
     from edgesdk.flows.init import init as init
+    from edgesdk.flows.installing import Permissions as Permissions
     from edgesdk.flows.keys import discard_trust as discard_trust
     from edgesdk.flows.keys import list_keys as list_keys
     from edgesdk.flows.keys import new_key as new_key
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.keys import trust_key as trust_key
     from edgesdk.flows.measure import bench as bench
     from edgesdk.flows.measure import evaluate as evaluate
+    from edgesdk.flows.package import Signing as Signing
     from edgesdk.flows.package import inspect as inspect
     from edgesdk.flows.package import package as package
     from edgesdk.flows.push import push as push
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.signing import default_signer as default_signer
     from edgesdk.flows.signing import ensure_signer as ensure_signer
     from edgesdk.flows.signing import require_trusted as require_trusted
+    from edgesdk.flows.verify import verify as verify
     from edgesdk.models.opening import open_model as open_model
     from edgesdk.project import load_preprocessing as load_preprocessing
     from edgesdk.project import load_project as load_project
@@ -70,6 +75,11 @@ _HOMES = {
     "add_device": "edgesdk.flows.devices",
     "emulate": "edgesdk.flows.devices",
     "list_devices": "edgesdk.flows.devices",
+    "list_installed": "edgesdk.flows.devices",
+    "rollback": "edgesdk.flows.devices",
+    "Permissions": "edgesdk.flows.installing",
+    "Signing": "edgesdk.flows.package",
+    "verify": "edgesdk.flows.verify",
     "remove_device": "edgesdk.flows.devices",
     "show_device": "edgesdk.flows.devices",
     "init": "edgesdk.flows.init",

@@ -187,3 +187,9 @@ class AgentError(DeviceError):
     ) -> None:
         super().__init__(message, hint=hint, details=details)
         self.code = code
+
+
+class Unhealthy(AgentError):
+    """A package did not pass the health check on its device, which is as it was before."""
+
+    exit_code = ExitCode.GATE_FAILED

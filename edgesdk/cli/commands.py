@@ -78,6 +78,14 @@ def package(
     version: options.PackageVersion = None,
     sequence: options.Sequence = None,
     include_float: options.IncludeFloat = False,
+    min_sequence: options.MinSequence = None,
+    expires: options.Expires = None,
+    board: options.Boards = None,
+    health_latency: options.MaxLatency = None,
+    health_command: options.HealthCommand = None,
+    base: options.Base = None,
+    key: options.Key = None,
+    unsigned: options.Unsigned = False,
     package_budget: options.PackageBudget = None,
     installed_budget: options.InstalledBudget = None,
     ram_budget: options.RamBudget = None,
@@ -90,12 +98,26 @@ def package(
         artifact,
         out,
         target=target,
-        release=options.release(settings.package, name, version, sequence, include_float),
+        release=options.release(
+            settings.package,
+            name=name,
+            version=version,
+            sequence=sequence,
+            include_float=include_float,
+            min_sequence=min_sequence,
+            expires=expires,
+            boards=board,
+            max_latency=health_latency,
+            health_command=health_command,
+        ),
         budget=(
             settings.budget,
             api.BudgetText(package_budget, installed_budget, ram_budget),
         ),
         gates=(settings.gates,),
+        base=base,
+        signing=options.signing(key, unsigned),
+        say=output.say,
     )
     output.emit(sealed, as_json, render.package)
 
@@ -113,17 +135,53 @@ def inspect(
 def push(
     package: PackageFile,
     device: options.Device = None,
+    allow_unsigned: options.AllowUnsigned = False,
+    downgrade: Annotated[
+        bool,
+        typer.Option(
+            "--downgrade", help="Let it be older than what the device had, signed by you."
+        ),
+    ] = False,
+    key: Annotated[str | None, typer.Option(help="The key that signs the downgrade.")] = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Install a package on a device and make it the current one."""
+    """Install a package on a device; it becomes the current one if it is healthy there."""
     settings = api.load_project(project)
-    installed = api.push(
+    committed = api.push(
         package,
         required(device or settings.device, "--device", "device"),
+        permissions=api.Permissions(allow_unsigned, downgrade, key),
         progress=output.ProgressBars(),
+        say=output.say,
     )
-    output.emit(installed, as_json, render.installed)
+    output.emit(committed, as_json, render.committed)
+
+
+def rollback(
+    device: options.Device = None,
+    name: Annotated[
+        str, typer.Option(help="Name of the package; else the one installed last.")
+    ] = "",
+    project: options.ProjectFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make the previous package of a device the current one again."""
+    settings = api.load_project(project)
+    chosen = required(device or settings.device, "--device", "device")
+    output.emit(api.rollback(chosen, package=name), as_json, render.installed)
+
+
+def verify(
+    package: PackageFile,
+    allow_unsigned: Annotated[
+        bool, typer.Option("--allow-unsigned", help="Take one without a signature.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Check a package, its signature and its expiry; no device is needed."""
+    done = api.verify(package, allow_unsigned=allow_unsigned)
+    output.emit(done, as_json, render.verified)
 
 
 def bench(
@@ -135,6 +193,7 @@ def bench(
     max_parity_mismatch: options.MaxParityMismatch = None,
     threads: options.Threads = 0,
     seconds: options.Seconds = 3.0,
+    allow_unsigned: options.AllowUnsigned = False,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -153,7 +212,9 @@ def bench(
             ),
         ),
         timing=options.timing(threads, seconds),
+        permissions=api.Permissions(allow_unsigned),
         progress=output.ProgressBars(),
+        say=output.say,
     )
     output.emit(findings, as_json, render.findings)
     raise typer.Exit(findings.exit_code)
@@ -167,6 +228,7 @@ def evaluate(
     max_accuracy_drop: options.MaxAccuracyDrop = None,
     max_parity_mismatch: options.MaxParityMismatch = None,
     preprocessing: options.PreprocessingFile = None,
+    allow_unsigned: options.AllowUnsigned = False,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -185,7 +247,9 @@ def evaluate(
                 max_parity_mismatch_percent=max_parity_mismatch,
             ),
         ),
+        permissions=api.Permissions(allow_unsigned),
         progress=output.ProgressBars(),
+        say=output.say,
     )
     output.emit(findings, as_json, render.findings)
     raise typer.Exit(findings.exit_code)
@@ -211,6 +275,14 @@ def deploy(
     version: options.PackageVersion = None,
     sequence: options.Sequence = None,
     include_float: options.IncludeFloat = False,
+    min_sequence: options.MinSequence = None,
+    expires: options.Expires = None,
+    board: options.Boards = None,
+    health_latency: options.MaxLatency = None,
+    health_command: options.HealthCommand = None,
+    base: options.Base = None,
+    key: options.Key = None,
+    unsigned: options.Unsigned = False,
     package_budget: options.PackageBudget = None,
     installed_budget: options.InstalledBudget = None,
     ram_budget: options.RamBudget = None,
@@ -244,7 +316,18 @@ def deploy(
         ),
         input_shapes={**settings.input_shapes, **options.parse_shapes(input_shape)},
         preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
-        release=options.release(settings.package, name, version, sequence, include_float),
+        release=options.release(
+            settings.package,
+            name=name,
+            version=version,
+            sequence=sequence,
+            include_float=include_float,
+            min_sequence=min_sequence,
+            expires=expires,
+            boards=board,
+            max_latency=health_latency,
+            health_command=health_command,
+        ),
         budget=(
             settings.budget,
             api.BudgetText(package_budget, installed_budget, ram_budget),
@@ -254,7 +337,11 @@ def deploy(
             api.GateBounds(max_accuracy_drop, max_p95, max_peak_ram, max_parity_mismatch),
         ),
         timing=options.timing(threads, seconds),
+        base=base,
+        signing=options.signing(key, unsigned),
+        permissions=api.Permissions(unsigned=unsigned),
         progress=output.ProgressBars(),
+        say=output.say,
     )
     output.emit(report, as_json, render.report)
     raise typer.Exit(report.exit_code)

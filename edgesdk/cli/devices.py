@@ -1,4 +1,4 @@
-"""edgesdk device add | ls | show | rm | emulate"""
+"""edgesdk device add | ls | show | installed | rm | emulate"""
 
 import sys
 from pathlib import Path
@@ -33,6 +33,9 @@ def add(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace the device of that name.")
     ] = False,
+    lab: Annotated[
+        bool, typer.Option("--lab", help="It may be told to take unsigned packages.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Enrol a device: pin its host key, log in and start the agent once."""
@@ -45,6 +48,7 @@ def add(
         identity_file=str(identity.resolve()) if identity else None,
         python=python,
         replace=replace,
+        lab=lab,
     )
     output.emit(visited.device, as_json, lambda console, _: render.visited(console, visited))
 
@@ -71,6 +75,12 @@ def ls(as_json: options.Json = False) -> None:
 def show(name: Name, as_json: options.Json = False) -> None:
     """Visit a device and show what it is."""
     output.emit(api.show_device(name), as_json, render.visited)
+
+
+@app.command("installed")
+def installed(name: Name, as_json: options.Json = False) -> None:
+    """List the packages on a device: current, previous, and what fell back."""
+    output.emit(api.list_installed(name), as_json, render.inventory)
 
 
 @app.command("rm")

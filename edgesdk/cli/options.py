@@ -15,6 +15,7 @@ from edgesdk.values.recipe import PortDType, Quantizer
 
 if TYPE_CHECKING:
     from edgesdk.data.preprocessing import Preprocessing
+    from edgesdk.flows.package import Signing
     from edgesdk.values.package import Release
     from edgesdk.values.recipe import Recipe
     from edgesdk.values.timing import Timing
@@ -75,6 +76,35 @@ Sequence = Annotated[
 ]
 IncludeFloat = Annotated[
     bool, typer.Option("--include-float", help="Put the float model in the package, too.")
+]
+MinSequence = Annotated[
+    int | None,
+    typer.Option("--min-sequence", min=0, help="Once it is current, go back to none below this."),
+]
+Expires = Annotated[
+    str | None, typer.Option("--expires", help="Installed until then, e.g. 2027-06-30 (UTC).")
+]
+Boards = Annotated[
+    list[str] | None,
+    typer.Option("--board", help="Only for boards whose name begins so. May be repeated."),
+]
+MaxLatency = Annotated[
+    str | None,
+    typer.Option("--health-latency", help='Health check: most of the median latency, "20 ms".'),
+]
+HealthCommand = Annotated[
+    str | None,
+    typer.Option("--health-command", help="Health check: a command to run on the device."),
+]
+Base = Annotated[
+    Path | None,
+    typer.Option("--base", help="An earlier package: travel as a delta against it."),
+]
+Key = Annotated[str | None, typer.Option("--key", help="Sign with this key, by name or file.")]
+Unsigned = Annotated[bool, typer.Option("--unsigned", help="Leave it without a signature.")]
+AllowUnsigned = Annotated[
+    bool,
+    typer.Option("--allow-unsigned", help="On a lab device, take a package without a signature."),
 ]
 PackageBudget = Annotated[str | None, typer.Option(help='Largest package file, e.g. "4 MiB".')]
 InstalledBudget = Annotated[str | None, typer.Option(help="Most bytes once installed.")]
@@ -161,15 +191,34 @@ def timing(threads: int, seconds: float) -> Timing:
 
 def release(
     project: Release,
+    *,
     name: str | None,
     version: str | None,
     sequence: int | None,
     include_float: bool,
+    min_sequence: int | None,
+    expires: str | None,
+    boards: list[str] | None,
+    max_latency: str | None,
+    health_command: str | None,
 ) -> Release:
     """The project's release with the flags on top."""
+    import shlex
+
+    command = project.health_command
     return api.Release(
         name=name or project.name,
         version=version or project.version,
         sequence=project.sequence if sequence is None else sequence,
+        min_sequence=project.min_sequence if min_sequence is None else min_sequence,
+        expires=expires or project.expires,
+        boards=tuple(boards or project.boards),
         include_float=include_float or project.include_float,
+        max_latency=max_latency or project.max_latency,
+        health_command=command if health_command is None else tuple(shlex.split(health_command)),
     )
+
+
+def signing(key: str | None, unsigned: bool) -> Signing:
+    """Who signs."""
+    return api.Signing(key, unsigned)

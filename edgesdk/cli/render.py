@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from device_agent.manifest import Port
-    from device_agent.protocol import Environment, Installed
+    from device_agent.protocol import Committed, Environment, Health, Installed, Inventory
     from edgesdk.convert.conversion import Conversion
     from edgesdk.devices.enrol import Visited
     from edgesdk.devices.inventory import Device
     from edgesdk.targets.types import Target
     from edgesdk.values.artifact import Artifact, OperatorPrecision
-    from edgesdk.values.package import Package
+    from edgesdk.values.package import Package, Verification
     from edgesdk.values.report import Findings, Report
 
 _TENSORS = 10
@@ -126,12 +126,40 @@ def package(console: Console, sealed: Package) -> None:
     )
     if made := _made(manifest.provenance):
         _line(console, f"  made      {made}")
-    _line(console, "  signed    no: signatures are not made yet")
+    _package_facts(console, sealed)
     _ports(console, "inputs", manifest.inputs)
     _ports(console, "outputs", manifest.outputs)
     for file in manifest.files:
         sizes = f"{format_bytes(file.stored_bytes)} ({format_bytes(file.raw_bytes)} installed)"
         _line(console, f"  {file.role:<9} {file.path}: {sizes}")
+
+
+def _package_facts(console: Console, sealed: Package) -> None:
+    head, manifest = sealed.head, sealed.manifest
+    signed = "yes: edgesdk verify tells by whom" if head.signatures else "no"
+    _line(console, f"  signed    {signed}")
+    least = f", going back to no less than {manifest.min_sequence}"
+    _line(console, f"  sequence  {manifest.sequence}{least if manifest.min_sequence else ''}")
+    if manifest.expires is not None:
+        _line(console, f"  expires   {manifest.expires}")
+    if manifest.compatibility.boards:
+        _line(console, f"  boards    {', '.join(manifest.compatibility.boards)}")
+    if head.delta is not None:
+        _line(console, f"  delta     against {head.delta.base}")
+        for each in head.delta.files:
+            size = f", {format_bytes(each.stored_bytes)}" if each.stored_bytes else ""
+            _line(console, f"            {each.path}: {each.codec}{size}")
+    if sealed.full is not None:
+        _line(console, f"  full      {sealed.full}, for devices without that package")
+
+
+def verified(console: Console, done: Verification) -> None:
+    """A package that can be believed, and why."""
+    manifest = done.package.manifest
+    _line(console, f"{done.package.path}: {manifest.name} {manifest.version} can be believed")
+    for check in done.checks:
+        _line(console, f"  {check.what:<16} {check.found}")
+    _line(console, f"  {'id':<16} {manifest.package_id}")
 
 
 def _made(provenance: Mapping[str, str]) -> str:
@@ -158,11 +186,65 @@ def inspected(console: Console, found: Artifact | Package, all_tensors: bool) ->
 
 
 def installed(console: Console, receipt: Installed) -> None:
+    """The package that a device uses now."""
+    size = format_bytes(receipt.installed_bytes)
+    _line(console, f"{receipt.name} {receipt.version} is the current package ({size})")
+    _line(console, f"  id {receipt.package_id}")
+
+
+def committed(console: Console, done: Committed) -> None:
     """What a push did."""
+    receipt = done.installed
     verb = "was already installed" if receipt.already else "installed"
     size = format_bytes(receipt.installed_bytes)
     _line(console, f"{receipt.name} {receipt.version} {verb} ({size}) and is the current package")
-    _line(console, f"  id {receipt.package_id}")
+    _line(console, f"  id       {receipt.package_id}")
+    _line(console, f"  signed   {_signer(receipt)}")
+    if done.health is not None:
+        _line(console, f"  health   {_health(done.health)}")
+    if done.previous:
+        _line(console, f"  previous {done.previous} (edgesdk rollback goes back to it)")
+
+
+def _signer(receipt: Installed) -> str:
+    return f"by {receipt.signed_by}" if receipt.signed_by else "NOT SIGNED"
+
+
+def _health(health: Health) -> str:
+    """What the health check saw, e.g. "golden values 0.00 % off, median latency 7.01 us of 9 runs"."""
+    from edgesdk.values.verdict import with_symbol
+
+    told = []
+    if health.parity_mismatch_percent is not None:
+        told.append(f"golden values {health.parity_mismatch_percent:.2f} % off")
+    if health.latency_ns is not None:
+        latency = with_symbol("ns", health.latency_ns)
+        told.append(f"median latency {latency} of {health.runs} runs")
+    if health.peak_rss_bytes is not None:
+        told.append(f"peak memory {format_bytes(health.peak_rss_bytes)}")
+    if health.command_status is not None:
+        told.append("its command passed")
+    return ", ".join(told) or "its model loads; nothing else could be checked"
+
+
+def inventory(console: Console, found: Inventory) -> None:
+    """Every package on a device."""
+    if not found.packages:
+        _line(console, "no package is installed: edgesdk push FILE --device NAME")
+        return
+    listed = table("", "package", "version", "sequence", "state", "signed", "size", "fallbacks")
+    for each in found.packages:
+        fallbacks = ", ".join(f"{why}: {count}" for why, count in sorted(each.fallbacks.items()))
+        listed.add_row(
+            _plain(each.name),
+            _plain(each.version),
+            str(each.sequence),
+            each.state or "not used",
+            _plain(_signer(each)),
+            format_bytes(each.installed_bytes),
+            _plain(fallbacks) or "none",
+        )
+    console.print(listed)
 
 
 def targets(console: Console, catalogue: Sequence[Target]) -> None:

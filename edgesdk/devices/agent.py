@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
@@ -20,32 +21,44 @@ import numpy as np
 import numpy.typing as npt
 
 import edgesdk
-from device_agent.archive import CorruptPackage, PackageReader, is_file_name
+from device_agent.archive import head_bytes, is_file_name
 from device_agent.codec import BadMessage, decode_message, encode_message
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
     PROTOCOL_MIN,
-    Activate,
     Bench,
     Benched,
+    Challenge,
+    ChangeTrust,
     CheckParity,
+    Commit,
+    Committed,
     Current,
     Environment,
     ErrorCode,
     Failure,
+    GetChallenge,
+    GetTrust,
     Goodbye,
     Hello,
     Install,
     Installed,
+    Inventory,
+    ListInstalled,
+    Offer,
+    Offered,
     Opened,
     OpenModel,
     Parity,
     Predict,
     Predicted,
     Progress,
+    Rollback,
+    SignedTrust,
     Stage,
     Staged,
+    TrustState,
     Welcome,
 )
 from edgesdk.devices.bootstrap import build_agent
@@ -57,11 +70,13 @@ from edgesdk.errors import (
     ModelError,
     PackageError,
     TransportError,
+    Unhealthy,
 )
 from edgesdk.progress import Advance
 from edgesdk.progress import Progress as ProgressDisplay
 from edgesdk.text import plain
 from edgesdk.units import KIB, MIB
+from edgesdk.values.package import Package
 
 FOLDER = "~/.edgesdk"
 PATIENCE_S = 60.0
@@ -118,40 +133,84 @@ class AgentSession:
         process = transport.start(agent.command(python, marker, folder))
         try:
             _bootstrap(process, python, marker, agent.zipapp)
-            hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, edgesdk.__version__)
+            now_s = int(time.time())
+            hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, edgesdk.__version__, now_s)
             welcome = _Exchange(process, patience_s).ask(hello, Welcome)
         except BaseException:
             process.close()
             raise
         return cls(process, welcome.environment, patience_s)
 
-    def install(self, path: Path, progress: ProgressDisplay) -> Installed:
-        """Put a package on the device and make it the current one.
+    def offer(
+        self, package: Package, *, allow_unsigned: bool = False, override: str = ""
+    ) -> Offered:
+        """Ask whether a package may be installed, by its head alone; nothing is written.
 
-        A package that the device has already is verified there, not sent again.
+        Args:
+            allow_unsigned: the user said so.
+            override: armored signature of a `protocol.Override`.
 
         Raises:
-            PackageError: the file is unreadable, or its manifest is damaged.
+            AgentError: with code "base_missing" where the device needs the full package.
         """
-        with _opened(path, PackageError) as stream:
-            package_id = _package_id(path, stream)
-            try:
-                return self._ask(Activate(package_id), Installed)
-            except AgentError as error:
-                if error.code != ErrorCode.NOT_INSTALLED:
-                    raise
-            size = stream.seek(0, 2)
-            stream.seek(0)
-            with _bar(progress, "installing", size) as on_progress:
-                return self._ask(Install(size), Installed, on_progress, _pieces(stream))
+        head = head_bytes(package.head)
+        return self._ask(Offer(len(head), allow_unsigned, override), Offered, pieces=[head])
 
-    def current(self) -> Installed:
-        """The device's current package.
+    def install(self, package: Package, offered: Offered, progress: ProgressDisplay) -> Installed:
+        """Send what the device lacks of a package it has just been offered, and put it on trial.
+
+        Raises:
+            PackageError: the file is unreadable.
+        """
+        if offered.already:
+            return self._ask(Install(offered.package_id, 0), Installed)
+        with _opened(package.path, PackageError) as stream:
+            size = stream.seek(0, 2) - offered.resume_at
+            stream.seek(offered.resume_at)
+            request = Install(offered.package_id, size)
+            with _bar(progress, "installing", size) as on_progress:
+                return self._ask(request, Installed, on_progress, _pieces(stream))
+
+    def commit(self, package_id: str, progress: ProgressDisplay) -> Committed:
+        """Have the package on trial checked, and made the current one.
+
+        Raises:
+            Unhealthy: it did not pass; the device is as it was before.
+        """
+        with _named_bar(progress) as on_progress:
+            return self._exchange(_LOADING_S).ask(Commit(package_id), Committed, on_progress)
+
+    def roll_back(self, name: str) -> Installed:
+        """Make the previous package of that name the current one; of the last committed for ""."""
+        return self._ask(Rollback(name), Installed)
+
+    def current(self, name: str = "") -> Installed:
+        """The device's current package of that name; of the one that was committed last for "".
 
         Raises:
             AgentError: with code "not_installed" where there is none.
         """
-        return self._ask(Current(), Installed)
+        return self._ask(Current(name), Installed)
+
+    def inventory(self) -> Inventory:
+        """Every package on the device."""
+        return self._ask(ListInstalled(), Inventory)
+
+    def trust(self) -> TrustState:
+        """Whom the device believes."""
+        return self._ask(GetTrust(), TrustState)
+
+    def change_trust(self, versions: Sequence[SignedTrust], *, lab: bool) -> TrustState:
+        """Hand over newer versions of the trust, or the first.
+
+        Args:
+            lab: of a device without trust: it may take unsigned packages when asked to.
+        """
+        return self._ask(ChangeTrust(tuple(versions), lab), TrustState)
+
+    def challenge(self) -> str:
+        """The number that the next `protocol.Override` must hold."""
+        return self._ask(GetChallenge(), Challenge).nonce
 
     def stage(self, path: Path, progress: ProgressDisplay) -> str:
         """Send a model file for this session only; its name for `OpenModel.staged`.
@@ -333,7 +392,8 @@ def _failed(failure: Failure) -> AgentError:
             hint="please report it with the lines above",
             details=failure.message.splitlines(),
         )
-    return AgentError(failure.message, code=failure.code, hint=failure.hint)
+    kind = Unhealthy if failure.code == ErrorCode.UNHEALTHY else AgentError
+    return kind(failure.message, code=failure.code, hint=failure.hint)
 
 
 def _agent_died(process: Process, error: CommandEnded) -> AgentError:
@@ -436,15 +496,6 @@ def _opened(path: Path, kind: type[EdgeSDKError]) -> BufferedReader:
         return path.open("rb")
     except OSError as error:
         raise kind(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _package_id(path: Path, stream: IO[bytes]) -> str:
-    try:
-        return PackageReader(stream.read).package_id
-    except CorruptPackage as error:
-        raise PackageError(
-            f"{path} is not a sound package: {error}", hint="build or copy it again"
-        ) from error
 
 
 def _pieces(stream: IO[bytes]) -> Iterator[bytes]:

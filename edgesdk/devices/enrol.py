@@ -73,10 +73,11 @@ def enrol(
     target: str,
     *,
     confirm: Callable[[HostKey], bool],
-    admit: Callable[[Device, Environment], None],
+    admit: Callable[[Device, AgentSession], None],
     identity_file: str | None = None,
     python: str = "python3",
     virtual: bool = False,
+    lab: bool = False,
     replace: bool = False,
     deadline_s: float = CONNECT_DEADLINE_S,
 ) -> Visited:
@@ -86,7 +87,8 @@ def enrol(
 
     Args:
         confirm: shown the host key; true when it is the device's own.
-        admit: shown what the device is before it is stored; raises to refuse it.
+        admit: shown the device before it is stored; raises to refuse it.
+        lab: as `Device.lab`.
         replace: let a stored device of that name go, whatever differs.
         deadline_s: for the key exchange, and again for the login.
 
@@ -108,6 +110,7 @@ def enrol(
         identity_file=identity_file,
         python=python,
         virtual=virtual,
+        lab=lab,
     )
     if not replace:
         _require_same(path, device)
@@ -120,8 +123,8 @@ def enrol(
         connect(device, deadline_s=deadline_s) as transport,
         AgentSession.open(transport, python=python) as agent,
     ):
+        admit(device, agent)
         environment = agent.environment
-    admit(device, environment)
     inventory.add(path, device, replace=replace)
     return Visited(device, environment)
 

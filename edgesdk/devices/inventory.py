@@ -107,6 +107,7 @@ class Device:
         identity_file: private key to log in with; None asks ssh-agent, then ~/.ssh.
         python: the interpreter on the device, a name on its PATH or a path.
         virtual: it is an emulation; its latencies say nothing about a board.
+        lab: it may be told to take unsigned packages; settled when it is first enrolled.
 
     Raises:
         UsageError: a field that does not hold.
@@ -121,6 +122,7 @@ class Device:
     identity_file: str | None = None
     python: str = "python3"
     virtual: bool = False
+    lab: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -105,6 +105,7 @@ class VirtualDevice:
             host_key=self.host_key,
             identity_file=str(self.identity_file),
             virtual=True,
+            lab=True,
         )
 
     def start(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,14 +12,16 @@ from edgesdk.convert.planning import plan_conversion
 from edgesdk.data.preprocessing import Preprocessing
 from edgesdk.data.samples import Samples, Source, check_labels, open_samples
 from edgesdk.devices.inventory import Device
-from edgesdk.errors import ArtifactError, IncompatibleTarget
+from edgesdk.errors import ArtifactError, ExitCode, IncompatibleTarget, Unhealthy
 from edgesdk.flows.convert import warn_of
-from edgesdk.flows.package import travelling
+from edgesdk.flows.installing import Permissions, Say, install
+from edgesdk.flows.package import Signing, dated, travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
 from edgesdk.flows.session import agent_on, find_device, require_ready
 from edgesdk.models.opening import open_model
 from edgesdk.package.budget import resolve_budget
 from edgesdk.package.building import build_package, check_release, package_name
+from edgesdk.package.reading import read_package
 from edgesdk.progress import Progress, Silent
 from edgesdk.serial import write_json
 from edgesdk.targets.loading import load_target
@@ -48,9 +51,16 @@ def deploy(
     budget: tuple[BudgetText, ...] = (),
     gates: tuple[GateBounds, ...] = (),
     timing: Timing | None = None,
+    signing: Signing | None = None,
+    base: Path | str | None = None,
+    permissions: Permissions | None = None,
     progress: Progress | None = None,
+    say: Say = lambda _: None,
 ) -> Report:
     """Convert, package, push, measure and judge.
+
+    The package is on trial while it is measured. It becomes the current one of the device if it
+    passes its health check; if not, the report says so and the device is as it was before.
 
     The output folder then holds `artifact/`, `<name>.edgepkg`, `report.json` and `report.html`.
 
@@ -66,13 +76,18 @@ def deploy(
         target: the one the device is enrolled as unless given.
         budget: on top of the target's, the last one winning.
         gates: likewise.
+        base: an earlier package that the device has, to send a delta against.
+        say: told what is not as usual, such as that a first key was made.
 
     Raises:
+        Unhealthy: the package passed every gate and not its health check; the report is written.
         EdgeSDKError: the input does not hold, a toolchain or the device failed. A failed gate is
             no error: it is in the report.
     """
     shown = progress or Silent()
-    called = release or Release()
+    called = dated(release or Release())
+    earlier = None if base is None else read_package(Path(base))
+    signer = (signing or Signing()).signer(say)
     folder = _folder(Path(output))
     enrolled = find_device(device)
     descriptor = _target_for(enrolled, target)
@@ -100,8 +115,11 @@ def deploy(
         called,
         limits,
         travelling(bounds),
+        signer=signer,
+        base=earlier,
     )
-    results = _measure(enrolled, package, conversion, evaluation, timing or Timing(), shown)
+    visit = _Visit(enrolled, package, permissions or Permissions(), say, shown)
+    results, unhealthy = _measure(visit, conversion, evaluation, timing or Timing())
     report = build_report(
         artifact=conversion.artifact,
         target=descriptor,
@@ -112,9 +130,12 @@ def deploy(
         results=results,
         gates=bounds,
         created=datetime.now(UTC),
+        unhealthy="" if unhealthy is None else unhealthy.message,
     )
     write_json(folder / REPORT_FILE, report)
     write_html(report, folder / HTML_FILE)
+    if unhealthy is not None and report.exit_code == ExitCode.PASSED:
+        raise unhealthy
     return report
 
 
@@ -136,22 +157,38 @@ def _target_for(device: Device, wanted: str | None) -> Target:
     return target
 
 
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """What is taken where."""
+
+    device: Device
+    package: Package
+    permissions: Permissions
+    say: Say
+    progress: Progress
+
+
 def _measure(
-    device: Device,
-    package: Package,
-    conversion: Conversion,
-    evaluation: Samples | None,
-    timing: Timing,
-    progress: Progress,
-) -> Results:
+    visit: _Visit, conversion: Conversion, evaluation: Samples | None, timing: Timing
+) -> tuple[Results, Unhealthy | None]:
+    """What was measured of the package on trial, and why it is not in use if it is not."""
+    device, progress = visit.device, visit.progress
     with agent_on(device) as agent:
-        return validate(
+        installed = install(
+            agent, device, visit.package, progress, permissions=visit.permissions, say=visit.say
+        )
+        results = validate(
             agent,
             MeasuredDevice(device.name, device.virtual, agent.environment),
-            agent.install(package.path, progress),
+            installed,
             reference=Reference(
                 conversion.directory / conversion.artifact.file("float").path, evaluation
             ),
             timing=timing,
             progress=progress,
         )
+        try:
+            committed = agent.commit(installed.package_id, progress)
+        except Unhealthy as error:
+            return results, error
+    return replace(results, installed=committed.installed), None

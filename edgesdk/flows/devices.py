@@ -10,11 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device_agent.protocol import Environment
+from device_agent.protocol import Installed, Inventory
 from edgesdk.devices import inventory
+from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.enrol import HostKey, Visited, enrol
 from edgesdk.devices.inventory import Device, parse_address
 from edgesdk.errors import TargetError, UsageError
+from edgesdk.flows.installing import enrol_trust
 from edgesdk.flows.session import (
     agent_on,
     find_device,
@@ -38,14 +40,19 @@ def add_device(
     identity_file: str | None = None,
     python: str = "python3",
     replace: bool = False,
+    lab: bool = False,
 ) -> Visited:
     """Enrol a device: its host key is shown to `confirm`, pinned, and the agent started there.
+
+    A device that was never enrolled is told whom to believe from now on: the keys trusted here. A
+    first key is made where there is none.
 
     Args:
         address: "user@host" or "user@host:port".
         target: id of the target it is, or the path of its descriptor.
         say: told that the device has no runtime for that target, which does not keep it out.
         replace: an enrolled device of that name, whatever differs.
+        lab: the device may be told to take unsigned packages.
 
     Raises:
         TargetError: no such target.
@@ -56,8 +63,9 @@ def add_device(
     """
     kind = load_target(target)
 
-    def admit(device: Device, environment: Environment) -> None:
-        require_architecture(device, environment, kind.id, kind.architecture)
+    def admit(device: Device, agent: AgentSession) -> None:
+        require_architecture(device, agent.environment, kind.id, kind.architecture)
+        enrol_trust(agent, device, say)
 
     visited = enrol(
         inventory.default_path(),
@@ -69,6 +77,7 @@ def add_device(
         identity_file=identity_file,
         python=python,
         replace=replace,
+        lab=lab,
     )
     if lack := lack_of_runtime(visited.device, visited.environment, kind.runtimes):
         say(f"warning: {lack.message}; {lack.hint}")
@@ -104,6 +113,31 @@ def show_device(name: str) -> Visited:
     device = find_device(name)
     with agent_on(device) as agent:
         return Visited(device, agent.environment)
+
+
+def list_installed(name: str) -> Inventory:
+    """Every package on a device: current, previous, and what its guarded runner fell back to.
+
+    Raises:
+        UnknownDevice: there is none of that name.
+        DeviceError: it cannot be reached, or the agent does not start there.
+    """
+    with agent_on(find_device(name)) as agent:
+        return agent.inventory()
+
+
+def rollback(device: str, *, package: str = "") -> Installed:
+    """Make the previous package of a device the current one again.
+
+    Args:
+        package: name of the package; the one that was installed last unless given.
+
+    Raises:
+        UnknownDevice: there is no such device.
+        AgentError: there is no previous package, or the current one forbids to go back to it.
+    """
+    with agent_on(find_device(device)) as agent:
+        return agent.roll_back(package)
 
 
 def emulate(

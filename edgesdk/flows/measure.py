@@ -13,10 +13,12 @@ from edgesdk.data.samples import LABEL, Samples, Source, check_labels, open_samp
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, UsageError
+from edgesdk.flows.installing import Permissions, Say
+from edgesdk.flows.push import put
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
-from edgesdk.package.building import read_package
+from edgesdk.package.reading import read_package
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import GateBounds
@@ -35,12 +37,15 @@ def bench(
     model: Path | str | None = None,
     gates: tuple[GateBounds, ...] = (),
     timing: Timing | None = None,
+    permissions: Permissions | None = None,
     progress: Progress | None = None,
+    say: Say = lambda _: None,
 ) -> Findings:
     """Measure the latency of a package on a device.
 
     Args:
         package: install this one first; the device's current one unless given.
+        permissions: for that.
         model: the float model to time beside it, or an artifact directory that holds it.
         gates: on top of the target's, the last one winning. Those of p95, peak memory and parity
             are judged; accuracy is `evaluate`'s.
@@ -52,7 +57,8 @@ def bench(
     enrolled = find_device(device)
     bounds = _bounds(enrolled, gates)
     bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
-    return _measure(enrolled, package, reference, bounds, timing or Timing(), progress or Silent())
+    chosen = _Chosen(package, permissions or Permissions(), say)
+    return _measure(enrolled, chosen, reference, bounds, timing or Timing(), progress or Silent())
 
 
 def evaluate(
@@ -63,7 +69,9 @@ def evaluate(
     preprocessing: Preprocessing | None = None,
     package: Path | str | None = None,
     gates: tuple[GateBounds, ...] = (),
+    permissions: Permissions | None = None,
     progress: Progress | None = None,
+    say: Say = lambda _: None,
 ) -> Findings:
     """Measure on a device how much accuracy a package loses against its float model.
 
@@ -85,7 +93,8 @@ def evaluate(
     enrolled = find_device(device)
     bounds = _bounds(enrolled, gates)
     bounds = dataclasses.replace(bounds, max_p95_ns=None, max_peak_ram_bytes=None)
-    return _measure(enrolled, package, reference, bounds, None, progress or Silent())
+    chosen = _Chosen(package, permissions or Permissions(), say)
+    return _measure(enrolled, chosen, reference, bounds, None, progress or Silent())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +133,18 @@ def _float_model(path: Path) -> _FloatModel:
     return _FloatModel(path, model.inputs, model.outputs)
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The package to measure: a file to install first, or what is current."""
+
+    package: Path | str | None
+    permissions: Permissions
+    say: Say
+
+
 def _measure(
     device: Device,
-    package: Path | str | None,
+    chosen: _Chosen,
     reference: Reference | None,
     gates: Gates,
     timing: Timing | None,
@@ -136,7 +154,7 @@ def _measure(
         results = validate(
             agent,
             MeasuredDevice(device.name, device.virtual, agent.environment),
-            _installed(agent, package, progress),
+            _installed(agent, device, chosen, progress),
             reference=reference,
             timing=timing,
             progress=progress,
@@ -144,7 +162,13 @@ def _measure(
     return find(results, load_target(device.target), gates)
 
 
-def _installed(agent: AgentSession, package: Path | str | None, progress: Progress) -> Installed:
-    if package is None:
+def _installed(
+    agent: AgentSession, device: Device, chosen: _Chosen, progress: Progress
+) -> Installed:
+    if chosen.package is None:
         return agent.current()
-    return agent.install(read_package(Path(package)).path, progress)
+    package = read_package(Path(chosen.package))
+    committed = put(
+        agent, device, package, progress, permissions=chosen.permissions, say=chosen.say
+    )
+    return committed.installed

@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgesdk.convert.conversion import read_artifact
-from edgesdk.errors import TargetError
+from edgesdk.errors import TargetError, UsageError
+from edgesdk.flows.keys import parse_expiry
+from edgesdk.flows.signing import ensure_signer
+from edgesdk.keys.signing import Signer
 from edgesdk.package.budget import resolve_budget
-from edgesdk.package.building import build_package, read_package
+from edgesdk.package.building import build_package
+from edgesdk.package.reading import read_package
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import BudgetText, GateBounds, Target
 from edgesdk.validate.gates import Gates, resolve_gates
 from edgesdk.values.artifact import Artifact
 from edgesdk.values.package import Package, Release
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """Who signs a package.
+
+    Args:
+        key: name or file of the key; the usual one unless given, which is made if there is none.
+        unsigned: nobody does.
+    """
+
+    key: str | None = None
+    unsigned: bool = False
+
+    def signer(self, say: Callable[[str], None]) -> Signer | None:
+        """Whoever signs; None where nobody does.
+
+        Raises:
+            UsageError: both a key and nobody are asked for.
+            SigningError: there is no such key, or it cannot be used.
+        """
+        if self.unsigned and self.key is not None:
+            raise UsageError(
+                f"found both the key {self.key} and --unsigned", hint="leave one of them out"
+            )
+        return None if self.unsigned else ensure_signer(say, self.key)
 
 
 def package(
@@ -23,24 +56,48 @@ def package(
     release: Release | None = None,
     budget: tuple[BudgetText, ...] = (),
     gates: tuple[GateBounds, ...] = (),
+    base: Path | str | None = None,
+    signing: Signing | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Package:
-    """Seal an artifact directory into an `.edgepkg` file.
+    """Seal an artifact directory into an `.edgepkg` file, signed.
 
     Args:
         target: whose budgets and gates are the defaults; the one it was converted for unless given.
         budget: on top of the target's, the last one winning.
         gates: likewise.
+        base: an earlier package, which devices have. What travels is then a delta against it where
+            that is smaller; the full package lies beside it as "NAME.full.edgepkg".
+        say: told that a first key was made.
 
     Raises:
         BudgetExceeded: it does not fit; nothing was written.
-        EdgeSDKError: the artifact or the target does not hold.
+        EdgeSDKError: the artifact, the base, the target or the key does not hold.
     """
     directory = Path(artifact)
     read = read_artifact(directory)
     descriptor = _descriptor(target, read)
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = travelling(resolve_gates(descriptor.gates, *gates, budget=limits))
-    return build_package(read, directory, Path(output), release or Release(), limits, bounds)
+    return build_package(
+        read,
+        directory,
+        Path(output),
+        dated(release or Release()),
+        limits,
+        bounds,
+        signer=(signing or Signing()).signer(say),
+        base=None if base is None else read_package(Path(base)),
+    )
+
+
+def dated(release: Release) -> Release:
+    """The release with its expiry as a package has it.
+
+    Raises:
+        UsageError: it is no date, or has passed.
+    """
+    return dataclasses.replace(release, expires=parse_expiry(release.expires))
 
 
 def _descriptor(target: str | None, artifact: Artifact) -> Target:

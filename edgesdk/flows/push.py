@@ -1,25 +1,66 @@
-"""A package file onto a device."""
+"""A package file onto a device, and into use there once it has passed its health check."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from device_agent.protocol import Installed
+from device_agent.protocol import Committed
+from edgesdk.devices.agent import AgentSession
+from edgesdk.devices.inventory import Device
+from edgesdk.flows.installing import Permissions, Say, install
 from edgesdk.flows.session import agent_on, find_device
-from edgesdk.package.building import read_package
+from edgesdk.package.reading import read_package
 from edgesdk.progress import Progress, Silent
+from edgesdk.values.package import Package
 
 
-def push(package: Path | str, device: str, *, progress: Progress | None = None) -> Installed:
-    """Install a package on an enrolled device and make it the current one.
+def push(
+    package: Path | str,
+    device: str,
+    *,
+    permissions: Permissions | None = None,
+    progress: Progress | None = None,
+    say: Say = lambda _: None,
+) -> Committed:
+    """Install a package on an enrolled device; make it the current one if it is healthy there.
 
-    Every file is verified on the device before it is used; a package that is already there is not
-    written again.
+    Every byte is verified on the device before it is written. What a broken connection left there
+    is continued; a package that is there already does not travel again.
+
+    Args:
+        say: told what is not as usual: that a delta did not fit, or who is trusted.
 
     Raises:
         PackageError: the file is damaged; the device is not touched.
+        Unhealthy: the package did not pass; the device is as it was before.
         DeviceError: the device cannot be reached, or refuses the package.
     """
     sealed = read_package(Path(package))
-    with agent_on(find_device(device)) as agent:
-        return agent.install(sealed.path, progress or Silent())
+    enrolled = find_device(device)
+    with agent_on(enrolled) as agent:
+        return put(
+            agent,
+            enrolled,
+            sealed,
+            progress or Silent(),
+            permissions=permissions or Permissions(),
+            say=say,
+        )
+
+
+def put(
+    agent: AgentSession,
+    device: Device,
+    package: Package,
+    progress: Progress,
+    *,
+    permissions: Permissions,
+    say: Say,
+) -> Committed:
+    """The same over an open session.
+
+    Raises:
+        AgentError: the device refuses it, or it is not healthy there.
+    """
+    installed = install(agent, device, package, progress, permissions=permissions, say=say)
+    return agent.commit(installed.package_id, progress)

@@ -1,34 +1,51 @@
-"""Seal an artifact into an `.edgepkg`: a canonical manifest and an ordered, deterministic archive.
+"""Seal an artifact into an `.edgepkg`: a canonical manifest, its signature, an ordered archive.
 
-The same artifact and choices give the same bytes. Signatures and deltas are not made yet; the
-manifest's canonical bytes are what a signature will cover.
+The same artifact, choices and key give the same bytes. Beside the full package a delta against an
+earlier one can be made; the smaller of the two is what travels.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from device_agent import archive
+from device_agent.archive import Head, Payload
+from device_agent.codec import canonical
 from device_agent.manifest import (
     CHUNK_BYTES,
+    DELTA_FORMAT,
     FORMAT,
     Compatibility,
+    Delta,
+    DeltaFile,
     File,
+    HealthCheck,
     Limits,
     Manifest,
 )
+from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE
 from edgesdk.errors import PackageError
 from edgesdk.files import write_durable
 from edgesdk.package.budget import check_budget
+from edgesdk.package.delta import make_delta
+from edgesdk.package.reading import read_contents
+from edgesdk.units import parse_duration_ns
 from edgesdk.values.artifact import Artifact, Compilation, Role
 from edgesdk.values.package import Budget, Package, Release
 
 _VERSION_MAX = 64
+_WANTED: tuple[Role, ...] = ("model", "companion", "golden", "float")
+
+
+class Signer(Protocol):
+    """What sealing needs of whoever signs; see `edgesdk.keys.signing`."""
+
+    def sign(self, message: bytes, namespace: str) -> bytes:
+        """An armored signature of the message."""
 
 
 def build_package(
@@ -38,34 +55,57 @@ def build_package(
     release: Release,
     budget: Budget,
     gates: Mapping[str, float],
+    *,
+    signer: Signer | None,
+    base: Package | None = None,
 ) -> Package:
     """Write the package to `output`, all or nothing.
+
+    With a base, `output` is the delta against it where that is the smaller, and the full package
+    lies beside it (`full_path`), for devices that do not have the base.
 
     Args:
         directory: where the artifact's files lie.
         gates: bounds that travel with the package, in base units.
+        signer: None leaves it unsigned.
+        base: a full package that devices have.
 
     Raises:
         BudgetExceeded: a budget is broken; nothing was written.
         PackageError: a name or sequence that is not allowed, a file of the artifact that is missing
             or has changed, or `output` is not writable.
+        SigningError: the signer cannot sign; nothing was written.
     """
     check_release(release, artifact.plan.model_name)
-    wanted: tuple[Role, ...] = ("model", "companion", "golden", "float")
     left_out = () if release.include_float else ("float",)
-    roles = tuple(role for role in wanted if artifact.has(role) and role not in left_out)
-    contents = dict(_pack(artifact, directory, role) for role in roles)
-    manifest = _manifest(artifact, release, tuple(contents), budget, gates)
-    check_budget(budget, artifact, manifest, archive.package_bytes(manifest))
+    roles = [role for role in _WANTED if artifact.has(role) and role not in left_out]
+    contents = {artifact.file(role).path: _read(artifact, directory, role) for role in roles}
+    files = {role: _stored(role, artifact.file(role).path, contents) for role in roles}
+    manifest = _manifest(artifact, release, tuple(files[role][0] for role in roles), budget, gates)
+    stored = {file.path: chunks for file, chunks in files.values()}
+    head = Head(manifest, _signed(signer, canonical(manifest), PACKAGE_NAMESPACE))
+    delta = None if base is None else _delta(head, contents, base, signer)
+    full_bytes = archive.package_bytes(head)
+    smaller = delta is not None and archive.package_bytes(delta[0]) < full_bytes
+    delta_bytes = archive.package_bytes(delta[0]) if delta is not None and smaller else None
+    check_budget(budget, artifact, manifest, full_bytes, delta_bytes)
     try:
-        sealed = b"".join(archive.write_package(manifest, lambda file: [contents[file]]))
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_durable(output, sealed)
+        if delta is None or delta_bytes is None:
+            _write(output, head, stored)
+            return Package(output, head, full_bytes)
+        beside = full_path(output)
+        _write(beside, head, stored)
+        _write(output, delta[0], {**stored, **delta[1]})
+        return Package(output, delta[0], delta_bytes, beside)
     except archive.CorruptPackage as error:
         raise PackageError(f"this package cannot be built: {error}") from error
     except OSError as error:
-        raise PackageError(f"{output} cannot be written: {error.strerror}") from error
-    return Package(output, manifest, len(sealed))
+        raise PackageError(f"{error.filename} cannot be written: {error.strerror}") from error
+
+
+def full_path(path: Path) -> Path:
+    """Where the full package lies beside a delta: "x.edgepkg" has "x.full.edgepkg"."""
+    return path.with_name(f"{path.stem}.full{path.suffix}")
 
 
 def package_name(release: Release, model_name: str) -> str:
@@ -91,11 +131,14 @@ def check_release(release: Release, model_name: str) -> None:
             f"found the version {release.version!r}, expected 1 to {_VERSION_MAX} printable "
             "characters"
         )
-    if release.sequence < 0:
-        raise PackageError(f"found the sequence number {release.sequence}, expected 0 or more")
+    if not 0 <= release.min_sequence <= release.sequence:
+        raise PackageError(
+            f"found the sequence number {release.sequence} with a least one of "
+            f"{release.min_sequence}, expected neither below 0, nor the latter above the former"
+        )
 
 
-def _pack(artifact: Artifact, directory: Path, role: Role) -> tuple[File, bytes]:
+def _read(artifact: Artifact, directory: Path, role: Role) -> bytes:
     file = artifact.file(role)
     try:
         raw = (directory / file.path).read_bytes()
@@ -106,13 +149,79 @@ def _pack(artifact: Artifact, directory: Path, role: Role) -> tuple[File, bytes]
             f"{directory / file.path} has changed since the conversion",
             hint="run edgesdk convert again",
         )
-    compressed = zlib.compress(raw, 9)
-    codec, stored = ("zlib", compressed) if len(compressed) < len(raw) else ("none", raw)
-    chunks = tuple(
-        hashlib.sha256(stored[start : start + CHUNK_BYTES]).hexdigest()
-        for start in range(0, len(stored), CHUNK_BYTES)
+    return raw
+
+
+def _stored(role: Role, path: str, contents: Mapping[str, bytes]) -> tuple[File, Sequence[bytes]]:
+    raw = contents[path]
+    chunks = [archive.store_chunk(piece) for piece in _pieces(raw)]
+    file = File(
+        role=role,
+        path=path,
+        raw_bytes=len(raw),
+        sha256=hashlib.sha256(raw).hexdigest(),
+        sizes=tuple(map(len, chunks)),
+        chunks=_hashes(chunks),
     )
-    return File(role, file.path, len(raw), file.sha256, codec, len(stored), chunks), stored
+    return file, chunks
+
+
+def _delta(
+    head: Head, contents: Mapping[str, bytes], base: Package, signer: Signer | None
+) -> tuple[Head, dict[str, Sequence[bytes]]]:
+    """The head of the delta package, and the stored bytes of its patches."""
+    if base.head.delta is not None:
+        raise PackageError(
+            f"{base.path} is a delta itself, and has no whole files to make one against",
+            hint=f"name the full package beside it: {full_path(base.path)}",
+        )
+    old = {file.role: file for file in base.manifest.files}
+    old_contents = read_contents(base.path)
+    hows, patches = [], {}
+    for file in head.manifest.files:
+        before = old.get(file.role)
+        if before is None:
+            hows.append(DeltaFile(file.path, "full"))
+        elif before.sha256 == file.sha256:
+            hows.append(DeltaFile(file.path, "same", before.sha256, before.raw_bytes))
+        else:
+            how, patch = _patched(file, before, old_contents[before.path], contents[file.path])
+            hows.append(how)
+            patches[file.path] = list(_pieces(patch))
+    delta = Delta(DELTA_FORMAT, head.package_id, base.manifest.package_id, tuple(hows))
+    signatures = _signed(signer, canonical(delta), DELTA_NAMESPACE)
+    return Head(head.manifest, head.signatures, delta, signatures), patches
+
+
+def _patched(file: File, before: File, old: bytes, new: bytes) -> tuple[DeltaFile, bytes]:
+    made = make_delta(old, new)
+    if len(made.patch) >= file.stored_bytes or not made.patch:
+        return DeltaFile(file.path, "full"), b""
+    chunks = _hashes(_pieces(made.patch))
+    size = len(made.patch)
+    how = DeltaFile(file.path, made.codec, before.sha256, before.raw_bytes, size, chunks)
+    return how, made.patch
+
+
+def _signed(signer: Signer | None, message: bytes, namespace: str) -> bytes:
+    return b"" if signer is None else signer.sign(message, namespace)
+
+
+def _pieces(data: bytes) -> Iterable[bytes]:
+    return (data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES))
+
+
+def _hashes(pieces: Iterable[bytes]) -> tuple[str, ...]:
+    return tuple(hashlib.sha256(piece).hexdigest() for piece in pieces)
+
+
+def _write(output: Path, head: Head, stored: Mapping[str, Sequence[bytes]]) -> None:
+    def of(payload: Payload) -> Sequence[bytes]:
+        return stored[payload.file.path]
+
+    sealed = b"".join(archive.write_package(head, of))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_durable(output, sealed)
 
 
 def _manifest(
@@ -128,18 +237,37 @@ def _manifest(
         name=package_name(release, plan.model_name),
         version=release.version,
         sequence=release.sequence,
+        min_sequence=release.min_sequence,
+        expires=release.expires,
         compatibility=Compatibility(
             target=plan.target_id,
             architectures=(plan.target_architecture,),
             runtime=plan.runtime.name,
             runtime_min_version=plan.runtime.min_version,
+            boards=release.boards,
         ),
         inputs=artifact.inputs,
         outputs=artifact.outputs,
         files=files,
-        limits=Limits(budget.installed_bytes, budget.peak_ram_bytes),
+        limits=Limits(
+            package_bytes=budget.package_bytes,
+            delta_bytes=budget.delta_bytes,
+            installed_bytes=budget.installed_bytes,
+            peak_ram_bytes=budget.peak_ram_bytes,
+        ),
         gates=dict(gates),
+        health=_health(release, gates),
         provenance=_provenance(artifact),
+    )
+
+
+def _health(release: Release, gates: Mapping[str, float]) -> HealthCheck:
+    """Parity is asked for as in the gates; latency and a command where the release names them."""
+    latency = release.max_latency
+    return HealthCheck(
+        max_parity_mismatch_percent=gates.get("max_parity_mismatch_percent"),
+        max_latency_ns=None if latency is None else parse_duration_ns(latency),
+        command=release.health_command,
     )
 
 
@@ -164,26 +292,3 @@ def _compilation(compilation: Compilation) -> str:
         return compilation.status
     compiler = " ".join(filter(None, (compilation.compiler, compilation.version)))
     return f"{compilation.status} by {compiler}"
-
-
-def read_package(path: Path) -> Package:
-    """Read a package and check every byte of it against its manifest.
-
-    Raises:
-        PackageError: missing, truncated or damaged.
-    """
-    try:
-        with path.open("rb") as stream:
-            manifest = _verified(stream, path)
-            return Package(path, manifest, stream.tell())
-    except OSError as error:
-        raise PackageError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _verified(stream: BinaryIO, path: Path) -> Manifest:
-    try:
-        return archive.verify(stream.read)
-    except archive.CorruptPackage as error:
-        raise PackageError(
-            f"{path} is not a sound package: {error}", hint="build or copy it again"
-        ) from error

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from statistics import median
 
+from device_agent.protocol import Installed
 from edgesdk.data.samples import Samples
 from edgesdk.targets.types import Precision, Target
 from edgesdk.units import format_bytes
@@ -53,6 +54,7 @@ def build_report(
     results: Results,
     gates: Gates,
     created: datetime,
+    unhealthy: str = "",
     caveats: Sequence[str] = (),
 ) -> Report:
     """Derive everything a reader asks for from what was measured.
@@ -63,6 +65,7 @@ def build_report(
         evaluation: what both models were run on; None without such data.
         budget: whose package size the report draws the package against.
         created: aware; written as UTC.
+        unhealthy: why the device does not use the package; "" where it does.
         caveats: what only the caller knows, e.g. that the device is emulated.
     """
     model, conversion = summarize_model(artifact), summarize_conversion(artifact)
@@ -77,6 +80,7 @@ def build_report(
             *conversion_caveats(conversion),
             *_size_caveats(model, precision),
             *_data_caveats(calibration, evaluation),
+            *_health_caveats(unhealthy),
             *caveats,
         ),
     )
@@ -91,7 +95,7 @@ def build_report(
         plan_digest=artifact.plan_digest,
         conversion=conversion,
         artifact=summarize_artifact(artifact),
-        package=summarize_package(package, budget),
+        package=summarize_package(package, budget, results.installed, unhealthy),
         results=found.results,
         precision=found.precision,
         latencies=found.latencies,
@@ -168,16 +172,23 @@ def summarize_data(samples: Samples) -> DataSummary:
     return DataSummary(samples.origin, samples.count, samples.sha256)
 
 
-def summarize_package(package: Package, budget: Budget) -> PackageSummary:
+def summarize_package(
+    package: Package, budget: Budget, installed: Installed, unhealthy: str
+) -> PackageSummary:
     """What was pushed, its files largest first."""
+    delta = package.head.delta is not None
     files = sorted(package.manifest.files, key=lambda file: (-file.stored_bytes, file.path))
     return PackageSummary(
         id=package.manifest.package_id,
         version=package.manifest.version,
         size_bytes=package.size_bytes,
         installed_bytes=package.installed_bytes,
-        budget_bytes=budget.package_bytes,
+        budget_bytes=budget.delta_bytes if delta else budget.package_bytes,
         contributors=tuple(Contributor(file.path, file.stored_bytes) for file in files),
+        signed_by=installed.signed_by,
+        sequence=package.manifest.sequence,
+        delta=delta,
+        unhealthy=unhealthy,
     )
 
 
@@ -185,7 +196,21 @@ def find_caveats(
     results: Results, target: Target, precision: Precision | None = None
 ) -> tuple[str, ...]:
     """What the results themselves tell against taking the figures at face value."""
-    return (*_device_caveats(results, target), *_run_caveats(results, precision))
+    return (
+        *_device_caveats(results, target),
+        *_package_caveats(results.installed),
+        *_run_caveats(results, precision),
+    )
+
+
+def _package_caveats(installed: Installed) -> Iterator[str]:
+    if not installed.signed_by:
+        yield "The package is not signed: nobody vouches for what was measured."
+
+
+def _health_caveats(unhealthy: str) -> Iterator[str]:
+    if unhealthy:
+        yield f"The device does not use this package: {unhealthy}."
 
 
 def _device_caveats(results: Results, target: Target) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.archive import Head
 from device_agent.manifest import Manifest
 
 
@@ -32,24 +33,61 @@ class Release:
             the model file's.
         version: for people.
         sequence: for machines; a later package of the same name has a higher one.
+        min_sequence: once this package is current, a device goes back to none below this.
+        expires: a date or UTC time, after which no device installs it any more.
+        boards: what the device's board must be called, or begin with; empty when any.
         include_float: the float model travels in it, too.
+        max_latency: of the median inference in the health check ("20 ms"); None asks for none.
+        health_command: argv of a check of one's own, run on the device before the package is used.
     """
 
     name: str | None = None
     version: str = "0.1.0"
     sequence: int = 1
+    min_sequence: int = 0
+    expires: str | None = None
+    boards: tuple[str, ...] = ()
     include_float: bool = False
+    max_latency: str | None = None
+    health_command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """An `.edgepkg` file whose every byte has been checked against its manifest."""
+    """An `.edgepkg` file whose every byte has been checked against its manifest.
+
+    Args:
+        head: its manifest and signatures and, of a delta package, how the files travel.
+        full: the package that a device gets which cannot use this one: of a delta, the full one.
+    """
 
     path: Path
-    manifest: Manifest
+    head: Head
     size_bytes: int
+    full: Path | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is installed in the end."""
+        return self.head.manifest
 
     @property
     def installed_bytes(self) -> int:
         """Bytes of its files once installed."""
-        return sum(file.raw_bytes for file in self.manifest.files)
+        return self.manifest.raw_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was checked, and what was found."""
+
+    what: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A package that can be believed, and why."""
+
+    package: Package
+    checks: tuple[Check, ...]

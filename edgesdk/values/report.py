@@ -151,6 +151,10 @@ class PackageSummary:
         installed_bytes: on the device's disk.
         budget_bytes: the most `size_bytes` may be; None without a budget.
         contributors: its files, largest first.
+        signed_by: name of the key that the device believed; "" of a package without a signature.
+        sequence: its place among the packages of its name.
+        delta: it travelled as a delta, which `size_bytes` is of.
+        unhealthy: why the device does not use it; "" where it does.
     """
 
     id: str
@@ -159,6 +163,10 @@ class PackageSummary:
     installed_bytes: int
     budget_bytes: int | None
     contributors: tuple[Contributor, ...]
+    signed_by: str
+    sequence: int
+    delta: bool
+    unhealthy: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,138 @@
+"""A package onto a device, as far as its trial: trust first, then the offer, then the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_agent.codec import canonical
+from device_agent.protocol import ErrorCode, Installed, Override, SignedTrust
+from device_agent.trust import OVERRIDE_NAMESPACE, Trust, Untrusted, read_trust
+from edgesdk.devices.agent import AgentSession
+from edgesdk.devices.inventory import Device
+from edgesdk.errors import AgentError, PackageError
+from edgesdk.flows.keys import trust_documents
+from edgesdk.flows.signing import ensure_signer
+from edgesdk.keys.chain import Document
+from edgesdk.package.building import full_path
+from edgesdk.package.reading import read_package
+from edgesdk.progress import Progress
+from edgesdk.values.package import Package
+
+Say = Callable[[str], None]
+
+_NEEDS_FULL = (ErrorCode.BASE_MISSING, ErrorCode.DELTA_FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What the user allows beyond the usual.
+
+    Args:
+        unsigned: a package without a signature, on a lab device.
+        downgrade: a package that is older than what the device had, if a trusted key signs that.
+        key: the key that signs it; the usual one unless given.
+    """
+
+    unsigned: bool = False
+    downgrade: bool = False
+    key: str | None = None
+
+
+def install(
+    agent: AgentSession,
+    device: Device,
+    package: Package,
+    progress: Progress,
+    *,
+    permissions: Permissions,
+    say: Say,
+) -> Installed:
+    """Put a package on trial; one that is current already is left so.
+
+    A device that cannot use a delta gets the full package that lies beside it.
+
+    Raises:
+        AgentError: the device refuses it.
+        PackageError: the device needs the full package, and it is not there.
+    """
+    enrol_trust(agent, device, say)
+    try:
+        return _install(agent, package, progress, permissions)
+    except AgentError as error:
+        if package.head.delta is None or error.code not in _NEEDS_FULL:
+            raise
+        say(f"{error.message}; sending the full package instead")
+        return _install(agent, _full(package, error), progress, permissions)
+
+
+def enrol_trust(agent: AgentSession, device: Device, say: Say) -> None:
+    """Tell a device whom to believe: the first time as it is, later on what is new since.
+
+    Raises:
+        AgentError: it does not take a version that it should.
+    """
+    state = agent.trust()
+    documents = trust_documents()
+    if not state.document:
+        if not documents:
+            ensure_signer(say)
+            documents = trust_documents()
+        agent.change_trust([_signed(each) for each in documents], lab=device.lab)
+        return
+    newer = _newer(_parsed(state.document), state.document, documents)
+    if newer is None:
+        say(
+            f"{device.name} was enrolled elsewhere and believes other keys: "
+            f"{', '.join(key.name for key in _parsed(state.document).keys)}"
+        )
+    elif newer:
+        agent.change_trust([_signed(each) for each in newer], lab=device.lab)
+
+
+def _newer(known: Trust, text: str, documents: tuple[Document, ...]) -> tuple[Document, ...] | None:
+    """The versions that the device lacks; None where its own is none of ours."""
+    if not any(each.text.decode() == text for each in documents):
+        return None
+    return tuple(each for each in documents if each.trust.version > known.version)
+
+
+def _parsed(text: str) -> Trust:
+    try:
+        return read_trust(text.encode())
+    except Untrusted as error:
+        raise AgentError(f"the device's trust does not hold: {error}") from error
+
+
+def _signed(document: Document) -> SignedTrust:
+    return SignedTrust(document.text.decode(), document.signatures.decode())
+
+
+def _install(
+    agent: AgentSession, package: Package, progress: Progress, permissions: Permissions
+) -> Installed:
+    override = ""
+    if permissions.downgrade:
+        wanted = canonical(Override(package.manifest.package_id, agent.challenge()))
+        signer = ensure_signer(lambda _: None, permissions.key)
+        override = signer.sign(wanted, OVERRIDE_NAMESPACE).decode()
+    offered = agent.offer(package, allow_unsigned=permissions.unsigned, override=override)
+    return agent.install(package, offered, progress)
+
+
+def _full(package: Package, error: AgentError) -> Package:
+    path = package.full or full_path(package.path)
+    if not Path(path).is_file():
+        raise PackageError(
+            f"the device cannot use the delta {package.path} ({error.message}), and the full "
+            f"package is not at {path}",
+            hint="push the full package",
+        ) from error
+    full = read_package(path)
+    if full.manifest.package_id != package.manifest.package_id:
+        raise PackageError(
+            f"{path} is not the full package of {package.path}: their ids differ",
+            hint="build both again",
+        ) from error
+    return full

@@ -1,0 +1,56 @@
+"""Packages back from their files: checked byte by byte, and what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from device_agent import archive
+from device_agent.archive import PackageReader
+from edgesdk.errors import PackageError
+from edgesdk.values.package import Package
+
+
+def read_package(path: Path) -> Package:
+    """Read a package and check every byte of it against its manifest.
+
+    What a delta makes of its base is not known here: its patches are checked, not applied. Whether
+    somebody trusted has signed it is for `edgesdk.flows.verify`.
+
+    Raises:
+        PackageError: missing, truncated or damaged.
+    """
+    with _sound(path) as stream:
+        head = archive.verify(stream.read)
+        return Package(path, head, stream.tell())
+
+
+def read_contents(path: Path) -> dict[str, bytes]:
+    """The files of a full package by their names, each checked.
+
+    Raises:
+        PackageError: missing, truncated, damaged, or a delta.
+    """
+    with _sound(path) as stream:
+        reader = PackageReader(stream.read)
+        if reader.head.delta is not None:
+            raise PackageError(
+                f"{path} is a delta, whose files are whole only on a device that has the base",
+                hint="name the full package",
+            )
+        return {payload.file.path: b"".join(chunks) for payload, chunks in reader.payloads()}
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise PackageError(f"{path} cannot be read: {error.strerror}") from error
+    except archive.CorruptPackage as error:
+        raise PackageError(
+            f"{path} is not a sound package: {error}", hint="build or copy it again"
+        ) from error
