@@ -79,6 +79,7 @@ def package(
     sequence: options.Sequence = None,
     include_float: options.IncludeFloat = False,
     package_budget: options.PackageBudget = None,
+    delta_budget: options.DeltaBudget = None,
     installed_budget: options.InstalledBudget = None,
     ram_budget: options.RamBudget = None,
     project: options.ProjectFile = None,
@@ -93,7 +94,7 @@ def package(
         release=options.release(settings.package, name, version, sequence, include_float),
         budget=(
             settings.budget,
-            api.BudgetText(package_budget, installed_budget, ram_budget),
+            api.BudgetText(package_budget, installed_budget, ram_budget, delta_budget),
         ),
         gates=(settings.gates,),
     )
@@ -212,6 +213,7 @@ def deploy(
     sequence: options.Sequence = None,
     include_float: options.IncludeFloat = False,
     package_budget: options.PackageBudget = None,
+    delta_budget: options.DeltaBudget = None,
     installed_budget: options.InstalledBudget = None,
     ram_budget: options.RamBudget = None,
     max_accuracy_drop: options.MaxAccuracyDrop = None,
@@ -247,7 +249,7 @@ def deploy(
         release=options.release(settings.package, name, version, sequence, include_float),
         budget=(
             settings.budget,
-            api.BudgetText(package_budget, installed_budget, ram_budget),
+            api.BudgetText(package_budget, installed_budget, ram_budget, delta_budget),
         ),
         gates=(
             settings.gates,

@@ -77,6 +77,9 @@ IncludeFloat = Annotated[
     bool, typer.Option("--include-float", help="Put the float model in the package, too.")
 ]
 PackageBudget = Annotated[str | None, typer.Option(help='Largest package file, e.g. "4 MiB".')]
+DeltaBudget = Annotated[
+    str | None, typer.Option(help="Largest package file that is made against another one.")
+]
 InstalledBudget = Annotated[str | None, typer.Option(help="Most bytes once installed.")]
 RamBudget = Annotated[str | None, typer.Option("--ram-budget", help="Most memory to run it in.")]
 MinAcceleratedFraction = Annotated[
