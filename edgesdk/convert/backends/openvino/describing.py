@@ -7,7 +7,7 @@ import edgesdk.convert.backends.openvino.telemetry  # noqa: F401 - before openvi
 # isort: split
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from edgesdk.convert.backends.openvino.quantizing import KEPT_INFO
 from edgesdk.convert.backends.openvino.toolkit import compiled, read
-from edgesdk.convert.footprint import Step, largest_live_bytes
+from edgesdk.convert.footprint import Step, alive_at_peak
 from edgesdk.convert.keeping import KEPT
 from edgesdk.values.artifact import OperatorPrecision, TensorSize
 
@@ -75,29 +75,29 @@ class _Executed:
     size_bytes: int
 
 
-def described(
-    path: Path,
-) -> tuple[tuple[OperatorPrecision, ...], tuple[TensorSize, ...], int]:
-    """Operators as executed, sizes of tensors, largest first, and the working set in bytes.
-
-    The working set is the constants plus the largest sum of activations alive at once.
-    """
+def described(path: Path) -> tuple[tuple[OperatorPrecision, ...], tuple[TensorSize, ...]]:
+    """Operators as executed, and sizes of tensors, largest first."""
     model = read(path)
     executed = tuple(_computed_anew(_executed(model)))
     constants = tuple(_constants(model))
-    activations = tuple(
-        TensorSize(node.name, "activation", node.dtype, node.shape, node.size_bytes)
-        for node in executed
-        if node.kind != "Output"
-    )
-    working_set = sum(size.size_bytes for size in constants) + largest_live_bytes(
+    written = {node.id: node.size_bytes for node in executed}
+    alive = alive_at_peak(
         [Step(node.reads, (node.id,)) for node in executed if node.kind != "Input"],
-        {node.id: node.size_bytes for node in executed},
+        written,
         [node.id for node in executed if node.kind == "Input"],
         [],
     )
+    activations = tuple(
+        replace(_activation(node), at_peak=node.id in alive)
+        for node in executed
+        if node.kind != "Output"
+    )
     sizes = sorted((*constants, *activations), key=lambda size: (-size.size_bytes, size.name))
-    return _operators(executed, model), tuple(sizes), working_set
+    return _operators(executed, model), tuple(sizes)
+
+
+def _activation(node: _Executed) -> TensorSize:
+    return TensorSize(node.name, "activation", node.dtype, node.shape, node.size_bytes)
 
 
 def kept_within_int8(path: Path) -> tuple[tuple[str, str], ...]:
