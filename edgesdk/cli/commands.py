@@ -87,6 +87,7 @@ def package(
     key: options.Key = None,
     unsigned: options.Unsigned = False,
     package_budget: options.PackageBudget = None,
+    delta_budget: options.DeltaBudget = None,
     installed_budget: options.InstalledBudget = None,
     ram_budget: options.RamBudget = None,
     project: options.ProjectFile = None,
@@ -112,7 +113,7 @@ def package(
         ),
         budget=(
             settings.budget,
-            api.BudgetText(package_budget, installed_budget, ram_budget),
+            api.BudgetText(package_budget, installed_budget, ram_budget, delta_budget),
         ),
         gates=(settings.gates,),
         base=base,
@@ -284,6 +285,7 @@ def deploy(
     key: options.Key = None,
     unsigned: options.Unsigned = False,
     package_budget: options.PackageBudget = None,
+    delta_budget: options.DeltaBudget = None,
     installed_budget: options.InstalledBudget = None,
     ram_budget: options.RamBudget = None,
     max_accuracy_drop: options.MaxAccuracyDrop = None,
@@ -330,7 +332,7 @@ def deploy(
         ),
         budget=(
             settings.budget,
-            api.BudgetText(package_budget, installed_budget, ram_budget),
+            api.BudgetText(package_budget, installed_budget, ram_budget, delta_budget),
         ),
         gates=(
             settings.gates,

@@ -107,6 +107,9 @@ AllowUnsigned = Annotated[
     typer.Option("--allow-unsigned", help="On a lab device, take a package without a signature."),
 ]
 PackageBudget = Annotated[str | None, typer.Option(help='Largest package file, e.g. "4 MiB".')]
+DeltaBudget = Annotated[
+    str | None, typer.Option(help="Largest package file that is made against another one.")
+]
 InstalledBudget = Annotated[str | None, typer.Option(help="Most bytes once installed.")]
 RamBudget = Annotated[str | None, typer.Option("--ram-budget", help="Most memory to run it in.")]
 MinAcceleratedFraction = Annotated[

@@ -279,8 +279,8 @@ def target(console: Console, shown: Target) -> None:
     budget, gates = shown.budget, shown.gates
     _line(
         console,
-        f"  budgets: package {budget.package or '-'}, installed {budget.installed or '-'}, "
-        f"peak RAM {budget.peak_ram or '-'}",
+        f"  budgets: package {budget.package or '-'}, delta {budget.delta or '-'}, "
+        f"installed {budget.installed or '-'}, peak RAM {budget.peak_ram or '-'}",
     )
     drop = gates.max_accuracy_drop_points
     _line(console, f"  gates: accuracy drop at most {'-' if drop is None else drop} points")

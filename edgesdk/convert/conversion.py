@@ -28,6 +28,7 @@ from edgesdk.convert.toolchains import (
     Toolchain,
     toolchains,
 )
+from edgesdk.convert.uses import with_readers
 from edgesdk.data.samples import Sample, Samples
 from edgesdk.errors import ArtifactError, ConversionError, IncompatibleTarget, MalformedFile
 from edgesdk.files import new_directory, sha256_file
@@ -36,7 +37,14 @@ from edgesdk.models.types import Model
 from edgesdk.progress import Progress
 from edgesdk.serial import read_json, write_json
 from edgesdk.targets.types import Target
-from edgesdk.values.artifact import Artifact, ArtifactFile, Compilation, GoldenVectors, Role
+from edgesdk.values.artifact import (
+    Artifact,
+    ArtifactFile,
+    Compilation,
+    GoldenVectors,
+    Role,
+    TensorSize,
+)
 from edgesdk.values.forecast import CPU, Placement
 from edgesdk.values.plan import ConversionPlan
 
@@ -193,7 +201,7 @@ def _build(
         outputs=description.outputs,
         operators=description.operators,
         tensor_errors=errors,
-        tensor_sizes=description.tensor_sizes,
+        tensor_sizes=_tensor_sizes(description, quantized_path),
         working_set_bytes=description.working_set_bytes,
         golden=golden,
         compilation=compiled.account,
@@ -230,6 +238,13 @@ def _beside(path: Path, suffix: str) -> Path | None:
     """That file, where there is one; a model of two files has its weights in the second."""
     other = path.with_suffix(suffix) if suffix else path
     return other if other.is_file() else None
+
+
+def _tensor_sizes(description: Description, quantized: Path) -> tuple[TensorSize, ...]:
+    """With who reads the constants: a backend whose format no graph reader knows says it itself."""
+    if quantized.suffix not in READERS:
+        return description.tensor_sizes
+    return with_readers(description.tensor_sizes, read_graph(quantized))
 
 
 def _forecast(quantized: Path, target: Target) -> tuple[Placement, ...]:

@@ -20,7 +20,18 @@ def largest_live_bytes(
     inputs: Sequence[str],
     outputs: Sequence[str],
 ) -> int:
-    """Largest sum of activations alive at once, running the steps in order.
+    """Bytes of what `alive_at_peak` names."""
+    alive = alive_at_peak(steps, size_bytes, inputs, outputs)
+    return sum(size_bytes.get(name, 0) for name in alive)
+
+
+def alive_at_peak(
+    steps: Sequence[Step],
+    size_bytes: Mapping[str, int],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> frozenset[str]:
+    """The activations alive together that have the largest sum, running the steps in order.
 
     A tensor lives from the step that writes it (graph inputs: from the start) to the last step that
     reads it (graph outputs: to the end). This is the lower bound of any arena; alignment and
@@ -32,9 +43,10 @@ def largest_live_bytes(
     last_use = {name: index for index, step in enumerate(steps) for name in step.reads}
     last_use |= dict.fromkeys(outputs, len(steps))
     alive = {name: size_bytes.get(name, 0) for name in inputs}
-    largest = sum(alive.values())
+    peak = dict(alive)
     for index, step in enumerate(steps):
         alive |= {name: size_bytes.get(name, 0) for name in step.writes}
-        largest = max(largest, sum(alive.values()))
+        if sum(alive.values()) > sum(peak.values()):
+            peak = dict(alive)
         alive = {name: size for name, size in alive.items() if last_use.get(name, -1) > index}
-    return largest
+    return frozenset(peak)

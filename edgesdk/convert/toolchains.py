@@ -47,7 +47,12 @@ class Description:
     outputs: tuple[Port, ...]
     operators: tuple[OperatorPrecision, ...]
     tensor_sizes: tuple[TensorSize, ...]
-    working_set_bytes: int
+
+    @property
+    def working_set_bytes(self) -> int:
+        """Constants plus the largest sum of activations alive at once."""
+        counted = (size for size in self.tensor_sizes if size.kind == "constant" or size.at_peak)
+        return sum(size.size_bytes for size in counted)
 
 
 class Backend(Protocol):

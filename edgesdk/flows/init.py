@@ -31,6 +31,7 @@ sequence = 1
 
 [budget]                              # on top of the target's
 # package = "4 MiB"
+# delta = "1 MiB"                     # of a package made with --base
 # installed = "8 MiB"
 # peak_ram = "256 MiB"
 

@@ -29,6 +29,7 @@ def resolve_budget(*layers: BudgetText) -> Budget:
         package_bytes=last(layer.package for layer in layers),
         installed_bytes=last(layer.installed for layer in layers),
         peak_ram_bytes=last(layer.peak_ram for layer in layers),
+        delta_bytes=last(layer.delta for layer in layers),
     )
 
 

@@ -23,6 +23,7 @@ _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(@[a-z0-9]+(\.[a-z0-9]+)*)?")
 _VERSION = re.compile(r"\d+(\.\d+)*")
 _TEXTS: Mapping[str, Callable[[str], int]] = {
     "$.budget.package": parse_bytes,
+    "$.budget.delta": parse_bytes,
     "$.budget.installed": parse_bytes,
     "$.budget.peak_ram": parse_bytes,
     "$.gates.max_peak_ram": parse_bytes,

@@ -227,11 +227,19 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class BudgetText:
-    """Size budgets as people write them ("16 MiB"); None where there is none."""
+    """Size budgets as people write them ("16 MiB"); None where there is none.
+
+    Args:
+        package: of the package file that holds everything.
+        installed: of its files on the device.
+        peak_ram: of the process that runs the model.
+        delta: of a package file that is made against another one.
+    """
 
     package: str | None = None
     installed: str | None = None
     peak_ram: str | None = None
+    delta: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

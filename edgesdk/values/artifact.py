@@ -59,14 +59,40 @@ class TensorError:
 
 
 @dataclass(frozen=True, slots=True)
+class Reader:
+    """An operator that reads a constant, Q/DQ operators and casts in between passed over.
+
+    Args:
+        type: as the format spells it.
+        name: its name, or its first output's.
+        use: "table": it looks rows of the constant up by their index. "dense": it multiplies by it,
+            as a fully connected layer does. Empty: something else.
+        axis: of the constant, that its rows, or the layer's output units, are counted along; None
+            of other uses.
+    """
+
+    type: str
+    name: str
+    use: Literal["table", "dense", ""] = ""
+    axis: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TensorSize:
-    """Bytes that one tensor costs in the model file (constant) or in memory (activation)."""
+    """Bytes that one tensor costs in the model file (constant) or in memory (activation).
+
+    Args:
+        readers: of a constant, as far as they are known.
+        at_peak: it is an activation that is alive when the model needs the most memory.
+    """
 
     name: str
     kind: Literal["constant", "activation"]
     dtype: str
     shape: tuple[int, ...]
     size_bytes: int
+    readers: tuple[Reader, ...] = ()
+    at_peak: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +166,8 @@ class Artifact:
         operators: every operator's real precision, in graph order.
         tensor_errors: activation by activation, worst first.
         tensor_sizes: constants and activations, largest first.
-        working_set_bytes: constants plus the largest sum of activations alive at once; a lower
-            bound of memory, without the runtime's own.
+        working_set_bytes: constants plus the largest sum of activations alive at once, those
+            marked `at_peak`; a lower bound of memory, without the runtime's own.
         lowering: None where the model came in the format that is quantized.
         forecast: where the operators of the INT8 model go by the target's rules; empty where it has
             no accelerator.

@@ -14,14 +14,16 @@ class Budget:
     """Size budgets in bytes; None where there is none.
 
     Args:
-        package_bytes: the package file, as it travels.
+        package_bytes: the package file that holds everything, as it travels.
         installed_bytes: its files on the device.
         peak_ram_bytes: memory of the process that runs the model.
+        delta_bytes: a package file that is made against another one, as it travels.
     """
 
     package_bytes: int | None = None
     installed_bytes: int | None = None
     peak_ram_bytes: int | None = None
+    delta_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

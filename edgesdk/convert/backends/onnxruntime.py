@@ -13,6 +13,7 @@ import device_agent.runtimes.onnxruntime  # noqa: F401 - turns the telemetry of 
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from edgesdk.convert.backends.onnx_rewrites import (
     rewritten,
 )
 from edgesdk.convert.backends.onnx_toolkit import inferred, preprocessed, their_failures
-from edgesdk.convert.footprint import Step, largest_live_bytes
+from edgesdk.convert.footprint import Step, alive_at_peak
 from edgesdk.convert.keeping import KEPT
 from edgesdk.convert.sqnr import ErrorMeter
 from edgesdk.convert.toolchains import Array, Description, Sample
@@ -95,20 +96,19 @@ def describe(path: Path) -> Description:
     proto = onnx.shape_inference.infer_shapes(onnx.load(str(path)), data_prop=True)
     constants = _constants(proto)
     activations = _activations(proto)
-    working_set = sum(size.size_bytes for size in constants) + largest_live_bytes(
+    alive = alive_at_peak(
         [Step(tuple(node.input), tuple(node.output)) for node in _without_conversions(proto)],
         {size.name: size.size_bytes for size in activations},
         [port.name for port in model.inputs],
         [port.name for port in model.outputs],
     )
+    activations = [replace(size, at_peak=size.name in alive) for size in activations]
+    sizes = (*constants, *activations)
     return Description(
         inputs=model.inputs,
         outputs=model.outputs,
         operators=_operators(_executed(path), proto),
-        tensor_sizes=tuple(
-            sorted((*constants, *activations), key=lambda size: (-size.size_bytes, size.name))
-        ),
-        working_set_bytes=working_set,
+        tensor_sizes=tuple(sorted(sizes, key=lambda size: (-size.size_bytes, size.name))),
     )
 
 

@@ -21,11 +21,7 @@ from device_agent import runtimes
 from edgesdk.convert.backends.litert import flatbuffer as tflite
 from edgesdk.convert.backends.litert.calibration import activation_ranges
 from edgesdk.convert.backends.litert.comparing import compared
-from edgesdk.convert.backends.litert.describing import (
-    operators,
-    tensor_sizes,
-    working_set_bytes,
-)
+from edgesdk.convert.backends.litert.describing import operators, tensor_sizes
 from edgesdk.convert.backends.litert.fixups import open_interpreter, prepared
 from edgesdk.convert.backends.litert.quantizing import quantized
 from edgesdk.convert.toolchains import Array, Description, Sample
@@ -103,7 +99,6 @@ def describe(path: Path) -> Description:
         outputs=loaded.outputs,
         operators=operators(model),
         tensor_sizes=tensor_sizes(model),
-        working_set_bytes=working_set_bytes(model),
     )
 
 

@@ -6,7 +6,8 @@ Everything is read from the dtypes of the tensors in the file, nothing from what
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from edgesdk.convert.backends.litert import flatbuffer as tflite
 from edgesdk.convert.backends.litert.detours import has_int8_form
 from edgesdk.convert.backends.litert.quantizing import KEPT_FLOAT
-from edgesdk.convert.footprint import Step, largest_live_bytes
+from edgesdk.convert.footprint import Step, alive_at_peak
 from edgesdk.convert.keeping import KEPT
 from edgesdk.values.artifact import OperatorPrecision, TensorSize
 
@@ -104,10 +105,16 @@ def _constants(model: Any) -> Iterator[TensorSize]:
 
 
 def _activations(model: Any) -> Iterator[TensorSize]:
-    for tensor in model.subgraphs[0].tensors:
-        if not tflite.is_constant(model, tensor):
-            item_bytes = np.dtype(tflite.dtype(tensor)).itemsize
-            yield _size(tensor, "activation", math.prod(tflite.shape(tensor)) * item_bytes)
+    tensors = model.subgraphs[0].tensors
+    sizes_bytes = {
+        str(index): math.prod(tflite.shape(tensor)) * np.dtype(tflite.dtype(tensor)).itemsize
+        for index, tensor in enumerate(tensors)
+        if not tflite.is_constant(model, tensor)
+    }
+    alive = _alive_at_peak(model, sizes_bytes)
+    for index, size_bytes in sizes_bytes.items():
+        size = _size(tensors[int(index)], "activation", size_bytes)
+        yield replace(size, at_peak=index in alive)
 
 
 def _size(tensor: Any, kind: Any, size_bytes: int) -> TensorSize:
@@ -120,22 +127,16 @@ def _size(tensor: Any, kind: Any, size_bytes: int) -> TensorSize:
     )
 
 
-def working_set_bytes(model: Any) -> int:
-    """Constants plus the largest sum of activations alive at once, in operator order."""
+def _alive_at_peak(model: Any, sizes_bytes: Mapping[str, int]) -> frozenset[str]:
+    """Tensors by their index; names are not always distinct."""
     graph = model.subgraphs[0]
-    names = {index: tflite.tensor_name(tensor) for index, tensor in enumerate(graph.tensors)}
-    steps = [
-        Step(
-            tuple(names[index] for index in operator.inputs if index >= 0),
-            tuple(names[index] for index in operator.outputs),
-        )
-        for operator in graph.operators
-    ]
-    activations = {size.name: size.size_bytes for size in _activations(model)}
-    live = largest_live_bytes(
-        steps,
-        activations,
-        [names[index] for index in graph.inputs],
-        [names[index] for index in graph.outputs],
+
+    def named(indices: Any) -> tuple[str, ...]:
+        return tuple(str(index) for index in indices if index >= 0)
+
+    return alive_at_peak(
+        [Step(named(operator.inputs), named(operator.outputs)) for operator in graph.operators],
+        sizes_bytes,
+        named(graph.inputs),
+        named(graph.outputs),
     )
-    return live + sum(size.size_bytes for size in _constants(model))

@@ -100,8 +100,7 @@ def _require_kept(path: Path, plan: ConversionPlan) -> None:
 def describe(path: Path) -> Description:
     """Ports, real precisions and sizes of a converted model; its ports have no scale."""
     model = runtimes.load("openvino", str(path), threads=1)
-    operators, tensor_sizes, working_set_bytes = described(path)
-    return Description(model.inputs, model.outputs, operators, tensor_sizes, working_set_bytes)
+    return Description(model.inputs, model.outputs, *described(path))
 
 
 def kernels() -> tuple[str, ...]:

@@ -7,17 +7,17 @@ import edgesdk.convert.backends.openvino.telemetry  # noqa: F401 - before openvi
 # isort: split
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from edgesdk.convert.backends.openvino.quantizing import KEPT_INFO
 from edgesdk.convert.backends.openvino.toolkit import compiled, read
-from edgesdk.convert.footprint import Step, largest_live_bytes
+from edgesdk.convert.footprint import Step, alive_at_peak
 from edgesdk.convert.keeping import KEPT
-from edgesdk.values.artifact import OperatorPrecision, TensorSize
+from edgesdk.values.artifact import OperatorPrecision, Reader, TensorSize
 
 WITHOUT_BIAS = "/WithoutBiases"
 """What OpenVINO's ONNX reader appends to the name of an operator whose bias it splits off."""
@@ -38,6 +38,8 @@ _MOVES_DATA = frozenset(
     | {"Pad", "DepthToSpace", "SpaceToDepth", "ShapeOf", "Reverse", "ReadValue", "Assign"}
     | {"Identity"}
 )
+_WIDENS = frozenset({"Convert", "Subtract", "Multiply", "FakeQuantize", "FakeConvert"})
+"""What stands between a constant in 8 or 16 bits and the operator that computes with it."""
 _DTYPES = {"u8": "uint8", "i8": "int8", "f16": "float16", "bf16": "bfloat16", "f32": "float32"} | {
     "f64": "float64",
     "i32": "int32",
@@ -75,29 +77,29 @@ class _Executed:
     size_bytes: int
 
 
-def described(
-    path: Path,
-) -> tuple[tuple[OperatorPrecision, ...], tuple[TensorSize, ...], int]:
-    """Operators as executed, sizes of tensors, largest first, and the working set in bytes.
-
-    The working set is the constants plus the largest sum of activations alive at once.
-    """
+def described(path: Path) -> tuple[tuple[OperatorPrecision, ...], tuple[TensorSize, ...]]:
+    """Operators as executed, and sizes of tensors, largest first."""
     model = read(path)
     executed = tuple(_computed_anew(_executed(model)))
     constants = tuple(_constants(model))
-    activations = tuple(
-        TensorSize(node.name, "activation", node.dtype, node.shape, node.size_bytes)
-        for node in executed
-        if node.kind != "Output"
-    )
-    working_set = sum(size.size_bytes for size in constants) + largest_live_bytes(
+    written = {node.id: node.size_bytes for node in executed}
+    alive = alive_at_peak(
         [Step(node.reads, (node.id,)) for node in executed if node.kind != "Input"],
-        {node.id: node.size_bytes for node in executed},
+        written,
         [node.id for node in executed if node.kind == "Input"],
         [],
     )
+    activations = tuple(
+        replace(_activation(node), at_peak=node.id in alive)
+        for node in executed
+        if node.kind != "Output"
+    )
     sizes = sorted((*constants, *activations), key=lambda size: (-size.size_bytes, size.name))
-    return _operators(executed, model), tuple(sizes), working_set
+    return _operators(executed, model), tuple(sizes)
+
+
+def _activation(node: _Executed) -> TensorSize:
+    return TensorSize(node.name, "activation", node.dtype, node.shape, node.size_bytes)
 
 
 def kept_within_int8(path: Path) -> tuple[tuple[str, str], ...]:
@@ -242,4 +244,32 @@ def _constants(model: Any) -> Iterator[TensorSize]:
             shape = tuple(node.get_output_shape(0))
             size_bytes = int(np.prod(shape)) * kind.bitwidth // 8
             dtype = _DTYPES.get(kind.get_type_name(), kind.get_type_name())
-            yield TensorSize(node.get_friendly_name(), "constant", dtype, shape, size_bytes)
+            readers = tuple(_readers(node.output(0), len(shape)))
+            name = node.get_friendly_name()
+            yield TensorSize(name, "constant", dtype, shape, size_bytes, readers)
+
+
+def _readers(value: Any, rank: int) -> Iterator[Reader]:
+    """Who reads a constant of that rank, behind what only widens and scales it."""
+    for place in value.get_target_inputs():
+        node, slot = place.get_node(), place.get_index()
+        kind = node.get_type_name()
+        if slot == 0 and kind in _WIDENS and node.get_output_partial_shape(0).rank == rank:
+            yield from _readers(node.output(0), rank)
+        else:
+            name = node.get_friendly_name().removesuffix(WITHOUT_BIAS)
+            yield Reader(kind, name, *_use(node, slot, rank))
+
+
+def _use(node: Any, slot: int, rank: int) -> tuple[Literal["table", "dense", ""], int | None]:
+    if (node.get_type_name(), slot) == ("Gather", 0) and rank >= 2:
+        return "table", _gather_axis(node, rank)
+    if (node.get_type_name(), slot, rank) == ("MatMul", 1, 2):
+        return "dense", 0 if node.get_attributes()["transpose_b"] else 1
+    return "", None
+
+
+def _gather_axis(node: Any, rank: int) -> int | None:
+    """Of the rows; it is an operand, which need not be a constant."""
+    axis = node.input_value(2).get_node()
+    return int(axis.data.item()) % rank if axis.get_type_name() == "Constant" else None
