@@ -1,4 +1,4 @@
-"""The `.edgepkg` file: an uncompressed USTAR whose every byte follows from what is hashed or signed.
+"""The `.edgepkg` file: an uncompressed USTAR whose every byte follows from its hashed head.
 
 Its members, in this order and no others, lie in a folder named after the package id:
 

@@ -94,7 +94,7 @@ class Installer:
 
         Raises:
             AgentFailure: "bad_request", "disk_full", "storage", "delta_failed", "base_missing".
-            CorruptPackage: at the first chunk that is not as its head says; the trial did not begin.
+            CorruptPackage: at the first chunk that is not as its head says; no trial began.
         """
         if self._offered is None or self._offered[0].package_id != package_id:
             raise AgentFailure(ErrorCode.BAD_REQUEST, f"package {package_id} was not offered")

@@ -1,4 +1,4 @@
-"""What the zipapp runs: `serve MARKER ROOT` for a host; `worker` and `patch` for the agent itself."""
+"""What the zipapp runs: `serve MARKER ROOT` for a host, `worker` and `patch` for the agent."""
 
 from __future__ import annotations
 

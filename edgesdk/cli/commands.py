@@ -140,7 +140,7 @@ def push(
     downgrade: Annotated[
         bool,
         typer.Option(
-            "--downgrade", help="Let it be older than what the device had, signed by you."
+            "--downgrade", help="Let it be older than what the device had; you sign that."
         ),
     ] = False,
     key: Annotated[str | None, typer.Option(help="The key that signs the downgrade.")] = None,

@@ -211,7 +211,7 @@ def _signer(receipt: Installed) -> str:
 
 
 def _health(health: Health) -> str:
-    """What the health check saw, e.g. "golden values 0.00 % off, median latency 7.01 us of 9 runs"."""
+    """What the health check saw, e.g. "median latency 7.01 us of 9 runs, its command passed"."""
     from edgesdk.values.verdict import with_symbol
 
     told = []

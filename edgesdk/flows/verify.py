@@ -54,6 +54,8 @@ def _expiry(manifest: Manifest) -> Check:
         return Check("expiry", "none")
     if workstation_clock().now_s >= parse_utc(manifest.expires):
         raise NotTrusted(
-            f"the package expired on {manifest.expires}", hint="build it again with a later date"
+            f"the package expired on {manifest.expires}",
+            code="expired",
+            hint="build it again with a later date",
         )
     return Check("expiry", f"{manifest.expires}, still to come")

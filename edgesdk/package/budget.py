@@ -34,7 +34,11 @@ def resolve_budget(*layers: BudgetText) -> Budget:
 
 
 def check_budget(
-    budget: Budget, artifact: Artifact, manifest: Manifest, package_bytes: int
+    budget: Budget,
+    artifact: Artifact,
+    manifest: Manifest,
+    package_bytes: int,
+    delta_bytes: int | None,
 ) -> None:
     """Refuse a package that cannot keep its budgets.
 
@@ -56,6 +60,8 @@ def check_budget(
     if manifest.file("float") is not None:
         smaller = "leave the float model out, " + smaller
     _check("package", budget.package_bytes, package_bytes, listed, smaller)
+    if delta_bytes is not None:
+        _check("delta", budget.delta_bytes, delta_bytes, listed, smaller)
     _check("installed", budget.installed_bytes, installed_bytes, listed, smaller)
     _check(
         "peak_ram",
@@ -68,6 +74,7 @@ def check_budget(
 
 _TITLES = {
     "package": "the package takes",
+    "delta": "the delta package takes",
     "installed": "the installed files take",
     "peak_ram": "the model's weights and live activations alone take",
 }

@@ -177,7 +177,8 @@ def _delta(
         )
     old = {file.role: file for file in base.manifest.files}
     old_contents = read_contents(base.path)
-    hows, patches = [], {}
+    hows: list[DeltaFile] = []
+    patches: dict[str, Sequence[bytes]] = {}
     for file in head.manifest.files:
         before = old.get(file.role)
         if before is None:

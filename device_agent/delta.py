@@ -1,0 +1,6 @@
+class BadDelta(Exception):
+    pass
+
+
+def apply(patch, base, write):
+    raise BadDelta("stub")
