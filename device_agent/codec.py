@@ -8,6 +8,7 @@ newer peer may say more than an older one understands.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import typing
 from typing import Any, Dict, Mapping, Tuple, Type, TypeVar, Union
@@ -25,7 +26,8 @@ class BadMessage(Exception):
 
 def to_dict(value: Any) -> Dict[str, Any]:
     """Plain JSON-ready data of a dataclass instance (tuples become lists when dumped)."""
-    return dataclasses.asdict(value)
+    kind: Any = type(value)
+    return {name: _plain(getattr(value, name)) for name in _field_names(kind)}
 
 
 def canonical(value: Any) -> bytes:
@@ -55,7 +57,8 @@ def from_dict(cls: Type[T], data: Any, path: str = "$") -> T:
     """
     if not isinstance(data, dict):
         raise Malformed("%s: found %s, expected an object" % (path, type(data).__name__))
-    hints = typing.get_type_hints(cls)
+    kind: Any = cls
+    hints = _hints(kind)
     values = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         where = "%s.%s" % (path, field.name)
@@ -92,6 +95,29 @@ def decode_message(line: bytes, messages: Mapping[str, Type[Any]]) -> Any:
         raise BadMessage("found %r: %s" % (line[:80], error)) from error
 
 
+def _plain(value: Any) -> Any:
+    # `dataclasses.asdict` would copy every hash of a large package, which takes longer than them.
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value] if _is_nested(value) else value
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return to_dict(value) if dataclasses.is_dataclass(value) else value
+
+
+def _is_nested(items: Tuple[Any, ...]) -> bool:
+    return bool(items) and not isinstance(items[0], (str, int, float))
+
+
+@functools.lru_cache(maxsize=None)
+def _field_names(cls: Type[Any]) -> Tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(cls))
+
+
+@functools.lru_cache(maxsize=None)
+def _hints(cls: Type[Any]) -> Dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
 def _read(hint: Any, value: Any, path: str) -> Any:
     origin = getattr(hint, "__origin__", None)
     arguments: Tuple[Any, ...] = getattr(hint, "__args__", ())
@@ -99,8 +125,9 @@ def _read(hint: Any, value: Any, path: str) -> Any:
         return None if value is None else _read(arguments[0], value, path)
     if origin is tuple:
         items = _expect(list, value, path)
-        # Latency samples come by the hundred thousand.
-        if arguments[0] is int and all(type(item) is int for item in items):
+        # Latency samples come by the hundred thousand, hashes of chunks by the thousand.
+        kind = arguments[0]
+        if kind in (int, str) and all(type(item) is kind for item in items):
             return tuple(items)
         return tuple(
             _read(arguments[0], item, "%s[%d]" % (path, index)) for index, item in enumerate(items)

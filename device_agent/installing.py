@@ -133,6 +133,7 @@ class Installer:
             store.change(lambda state: commit(state, manifest))
         finally:
             store.end_installing()
+        store.link_agent(self._program)
         store.clean_up()
         return Committed(
             self.describe(package_id, False), False, self._previous(package_id), health
@@ -222,6 +223,8 @@ class Installer:
             self._store.write_trust(kept)
         for version in versions:
             assert kept is not None
+            if version.document == kept.version.document:
+                continue
             kept = KeptTrust(self._next(kept, version), kept.lab)
             self._store.write_trust(kept)
         return self.trust()

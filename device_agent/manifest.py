@@ -164,7 +164,10 @@ class Manifest:
     @property
     def package_id(self) -> str:
         """SHA-256 (hex) of the canonical bytes."""
-        return hashlib.sha256(canonical(self)).hexdigest()
+        # Kept beside the fields: it is asked for at every turn, and never changes.
+        if "_package_id" not in self.__dict__:
+            self.__dict__["_package_id"] = hashlib.sha256(canonical(self)).hexdigest()
+        return str(self.__dict__["_package_id"])
 
     @property
     def raw_bytes(self) -> int:

@@ -15,7 +15,6 @@ from device_agent.failures import AgentFailure
 from device_agent.protocol import ErrorCode
 from device_agent.worker import volunteer_for_the_oom_killer
 
-COMMAND = "patch"
 LONGEST_S = 600.0
 _FAILED = 1
 
@@ -43,7 +42,7 @@ def apply_patch(program: str, base: str, patch: str, path: str) -> None:
     Raises:
         AgentFailure: "delta_failed": out of memory, too slow, or not a patch of this base.
     """
-    argv = [sys.executable, program, COMMAND, base, patch, path]
+    argv = [sys.executable, program, "patch", base, patch, path]
     try:
         done = subprocess.run(
             argv,

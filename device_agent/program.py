@@ -1,27 +1,49 @@
-"""What the zipapp runs: `serve MARKER ROOT` for a host, `worker` and `patch` for the agent."""
+"""What the zipapp runs: `serve MARKER ROOT` for a host; `worker` and `patch` for the agent itself;
+and the commands of `device_agent.local` for whoever has a package on the device.
+
+Each imports what it needs and no more: nothing here is compiled beforehand, and boards are slow.
+"""
 
 from __future__ import annotations
 
 import signal
 from typing import Sequence
 
-from device_agent import patching, worker
-from device_agent.channel import guard_standard_streams
-from device_agent.session import Session
-
 
 def main(argv: Sequence[str], program: str) -> int:
-    """Run one of the two; returns the exit status.
+    """Run one of them; returns the exit status.
 
     Args:
         argv: without the program's name.
         program: path of the zipapp, which workers are started from.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The host's end of file is what ends us.
-    if argv[0] == "worker":
+    role = argv[0] if argv else ""
+    if role == "serve":
+        return _serve(argv[1], argv[2], program)
+    if role == "worker":
+        from device_agent import worker
+
+        _leave_interrupts_to_the_agent()
         return worker.main()
-    if argv[0] == patching.COMMAND:
+    if role == "patch":
+        from device_agent import patching
+
+        _leave_interrupts_to_the_agent()
         return patching.main(argv[1:])
-    _, marker, root = argv
+    from device_agent import local
+
+    return local.main(argv, program)
+
+
+def _serve(marker: str, root: str, program: str) -> int:
+    from device_agent.channel import guard_standard_streams
+    from device_agent.session import Session
+
+    _leave_interrupts_to_the_agent()
     read_fd, write_fd = guard_standard_streams()
     return Session(read_fd, write_fd, root, program).serve(marker)
+
+
+def _leave_interrupts_to_the_agent() -> None:
+    """The host's end of file is what ends a session, and the session its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

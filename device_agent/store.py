@@ -10,6 +10,7 @@
     ROOT/incoming/<key>/            a transfer under way, or broken off (`device_agent.receiving`)
     ROOT/engines/                   what a runtime built here of its models; may be removed any time
     ROOT/fallbacks/                 what the guarded runner counts
+    ROOT/agent/current.pyz          link to the agent, for applications that import from it
     ROOT/sessions/<random>/         what one session writes; its `lock` is held while it lives
 
 Every change is one rename of one file, after its bytes are durable. A session that died leaves its
@@ -227,6 +228,24 @@ class Store:
     def give_up(self, head: Head) -> None:
         """Forget the transfer of that package."""
         remove(os.path.join(self._incoming, Transfer.key(head)))
+
+    def link_agent(self, program: str) -> None:
+        """Let applications find the agent that made the current package current.
+
+        Args:
+            program: its zipapp; nothing is done for one that is not on the disk.
+
+        Raises:
+            AgentFailure: "storage" or "disk_full".
+        """
+        if not os.path.isfile(program) or program.startswith("/proc/"):
+            return
+        folder = os.path.join(self.root, "agent")
+        path, target = os.path.join(folder, "current.pyz"), os.path.realpath(program)
+        with storage_errors(self.root, SPARE_BYTES):
+            make_folder(folder)
+            if not (os.path.islink(path) and os.readlink(path) == target):
+                replace_link(path, target, os.path.join(self._session, "agent"))
 
     def clean_up(self, kept: AbstractSet[str] = frozenset()) -> None:
         """Remove the packages that nothing needs.

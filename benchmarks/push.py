@@ -1,0 +1,315 @@
+"""Pushing a package against scp and `tar | ssh`: the same bytes to the same OpenSSH server, in turn.
+
+    python benchmarks/push.py [--megabytes 50] [--rtt-ms 0] [--rounds 5] [--json]
+
+Ours is the whole of `api.push`: connect, start the agent, judge the head, send, verify every chunk
+while it comes, write, fsync, switch. scp and tar are whole commands, which connect and write, and
+neither verify nor fsync. The package is random bytes, which nothing compresses; it asks for no
+health check, so that the transfer alone is compared.
+
+`--rtt-ms` puts a proxy between that holds each piece back for half of it either way. The agent's
+memory is its highest resident set, of all its processes, read from /proc while it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import pwd
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from device_agent import archive
+from device_agent.archive import Head
+from device_agent.codec import canonical
+from device_agent.manifest import CHUNK_BYTES, FORMAT, Compatibility, File, Limits, Manifest
+from device_agent.trust import PACKAGE_NAMESPACE
+from edgesdk import api
+from edgesdk.devices import inventory
+from edgesdk.devices.inventory import Device
+from edgesdk.flows.signing import ensure_signer
+
+SSHD = "/usr/sbin/sshd"
+
+
+def main() -> None:
+    arguments = _arguments()
+    with tempfile.TemporaryDirectory(prefix="edgesdk-push-") as name:
+        folder = Path(name)
+        os.environ["EDGESDK_HOME"] = str(folder / "home")
+        with contextlib.ExitStack() as stack:
+            device = stack.enter_context(_sshd(folder))
+            if arguments.rtt_ms:
+                proxy = Delay("127.0.0.1", device.port, arguments.rtt_ms / 2000)
+                device = Device(**{**_fields(device), "port": stack.enter_context(proxy).port})
+            results = _measure(folder, device, arguments.megabytes, arguments.rounds)
+    results["rtt_ms"] = arguments.rtt_ms
+    print(json.dumps(results, indent=1) if arguments.json else _text(results))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--megabytes", type=int, default=50)
+    parser.add_argument("--rtt-ms", type=float, default=0.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def _measure(folder: Path, device: Device, megabytes: int, rounds: int) -> dict[str, object]:
+    inventory.add(inventory.default_path(), device, replace=True)
+    api.show_device(device.name)  # The agent is there afterwards, as on any device in use.
+    times: dict[str, list[float]] = {"edgesdk": [], "scp": [], "tar | ssh": []}
+    peaks = []
+    for turn in range(rounds):
+        package = folder / f"{turn}.edgepkg"
+        _build(package, megabytes * 10**6, turn)
+        os.sync()
+        for what, act in (
+            ("scp", lambda path=package: _scp(device, path, folder)),
+            ("tar | ssh", lambda path=package: _tar(device, path, folder)),
+            ("edgesdk", lambda path=package: api.push(path, device.name)),
+        ):
+            with _peak_of_agent() as peak:
+                start = time.perf_counter()
+                act()
+                times[what].append(time.perf_counter() - start)
+            if what == "edgesdk":
+                peaks.append(peak[0])
+            os.sync()
+    ours = times["edgesdk"]
+    return {
+        "megabytes": megabytes,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}, load {os.getloadavg()[0]:.1f}",
+        "seconds": times,
+        "against_scp": _ratios(ours, times["scp"]),
+        "against_tar": _ratios(ours, times["tar | ssh"]),
+        "agent_peak_mib": [round(peak / 2**20, 1) for peak in peaks],
+    }
+
+
+def _ratios(ours: list[float], theirs: list[float]) -> list[float]:
+    return [round(a / b, 3) for a, b in zip(ours, theirs, strict=True)]
+
+
+def _text(results: dict[str, object]) -> str:
+    def of(values: object) -> str:
+        assert isinstance(values, list)
+        return f"median {statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+    seconds = results["seconds"]
+    assert isinstance(seconds, dict)
+    lines = [f"{results['megabytes']} MB, RTT {results['rtt_ms']} ms, {results['machine']}"]
+    lines += [f"  {what:<10} {of(values)} s" for what, values in seconds.items()]
+    lines += [f"  edgesdk / scp         {of(results['against_scp'])}"]
+    lines += [f"  edgesdk / (tar | ssh) {of(results['against_tar'])}"]
+    lines += [f"  the agent's memory    {of(results['agent_peak_mib'])} MiB"]
+    return "\n".join(lines)
+
+
+def _build(path: Path, size: int, seed: int) -> None:
+    import numpy as np
+
+    raw = np.random.default_rng(seed).bytes(size)
+    pieces = [raw[at : at + CHUNK_BYTES] for at in range(0, size, CHUNK_BYTES)]
+    file = File(
+        role="model",
+        path="model.bin",
+        raw_bytes=size,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        sizes=tuple(map(len, pieces)),
+        chunks=tuple(hashlib.sha256(piece).hexdigest() for piece in pieces),
+    )
+    manifest = Manifest(
+        format=FORMAT,
+        name="benchmark",
+        version=str(seed),
+        sequence=seed,
+        compatibility=Compatibility("any", (), "onnxruntime", ""),
+        inputs=(),
+        outputs=(),
+        files=(file,),
+        limits=Limits(),
+        gates={},
+        provenance={},
+    )
+    signer = ensure_signer(lambda _: None)
+    head = Head(manifest, signer.sign(canonical(manifest), PACKAGE_NAMESPACE))
+    path.write_bytes(b"".join(archive.write_package(head, lambda _: [raw])))
+
+
+def _ssh_options(device: Device, port: str) -> list[str]:
+    known = f"{Path(str(device.identity_file)).parent}/known_hosts"
+    Path(known).write_text(f"[127.0.0.1]:{device.port} {device.host_key}\n")
+    options = [f"{port}{device.port}"] if port == "-P" else [port, str(device.port)]
+    return [
+        *options,
+        *("-i", str(device.identity_file), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"),
+        *("-o", f"UserKnownHostsFile={known}", "-o", "StrictHostKeyChecking=yes", "-F", "none"),
+    ]
+
+
+def _scp(device: Device, path: Path, folder: Path) -> None:
+    to = f"{device.user}@127.0.0.1:{folder}/received"
+    subprocess.run(["scp", "-q", *_ssh_options(device, "-P"), str(path), to], check=True)
+
+
+def _tar(device: Device, path: Path, folder: Path) -> None:
+    target = folder / "untarred"
+    target.mkdir(exist_ok=True)
+    tar = subprocess.Popen(
+        ["tar", "-C", str(path.parent), "-cf", "-", path.name], stdout=subprocess.PIPE
+    )
+    ssh = ["ssh", *_ssh_options(device, "-p"), f"{device.user}@127.0.0.1"]
+    subprocess.run([*ssh, f"tar -C {target} -xf -"], stdin=tar.stdout, check=True)
+    assert tar.stdout is not None
+    tar.stdout.close()
+    if tar.wait() != 0:
+        raise SystemExit("tar failed")
+
+
+@contextlib.contextmanager
+def _peak_of_agent() -> Iterator[list[int]]:
+    """Highest resident memory of the processes that run the agent's zipapp."""
+    peak, done = [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            peak[0] = max(peak[0], sum(map(_agent_rss, Path("/proc").glob("[0-9]*"))))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _agent_rss(process: Path) -> int:
+    try:
+        if b".pyz\0serve\0" not in (process / "cmdline").read_bytes():
+            return 0
+        status = (process / "status").read_text()
+    except OSError:
+        return 0
+    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(found[0]) * 1024 if found else 0
+
+
+@contextlib.contextmanager
+def _sshd(folder: Path) -> Iterator[Device]:
+    """OpenSSH's server on this machine, with a home folder of its own."""
+    if not (Path(SSHD).exists() and shutil.which("scp")):
+        raise SystemExit("this needs OpenSSH: its server (sshd), ssh and scp")
+    for key in ("host_key", "client_key"):
+        argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(folder / key)]
+        subprocess.run(argv, check=True)
+    shutil.copy(folder / "client_key.pub", folder / "authorized_keys")
+    (folder / "device").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    config = folder / "sshd_config"
+    config.write_text(
+        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host_key\nPidFile none\n"
+        f"AuthorizedKeysFile {folder}/authorized_keys\nUsePAM no\nStrictModes no\n"
+        "Subsystem sftp internal-sftp\n"
+        f"SetEnv HOME={folder}/device\n"
+    )
+    with subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL) as sshd:
+        try:
+            _await(port)
+            host_key = " ".join((folder / "host_key.pub").read_text().split()[:2])
+            yield Device(
+                name="bench",
+                host="127.0.0.1",
+                port=port,
+                user=pwd.getpwuid(os.getuid()).pw_name,
+                target="generic-x86-64",
+                host_key=host_key,
+                identity_file=str(folder / "client_key"),
+                python=sys.executable,
+            )
+        finally:
+            sshd.terminate()
+
+
+def _await(port: int) -> None:
+    for _ in range(500):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    raise SystemExit("sshd does not start here")
+
+
+def _fields(device: Device) -> dict[str, object]:
+    return {name: getattr(device, name) for name in Device.__dataclass_fields__}
+
+
+class Delay:
+    """A TCP proxy that holds every piece back for `seconds`, without limiting the rate."""
+
+    def __init__(self, host: str, port: int, seconds: float) -> None:
+        self._target, self._seconds = (host, port), seconds
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+
+    def __enter__(self) -> Delay:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._target)
+                for one, other in ((client, server), (server, client)):
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        import queue
+
+        held: queue.Queue[tuple[float, bytes]] = queue.Queue()
+
+        def send() -> None:
+            while True:
+                due, piece = held.get()
+                time.sleep(max(0.0, due - time.monotonic()))
+                if not piece:
+                    with contextlib.suppress(OSError):
+                        sink.shutdown(socket.SHUT_WR)
+                    return
+                with contextlib.suppress(OSError):
+                    sink.sendall(piece)
+
+        threading.Thread(target=send, daemon=True).start()
+        piece = b"any"
+        while piece:
+            try:
+                piece = source.recv(256 * 1024)
+            except OSError:
+                piece = b""
+            held.put((time.monotonic() + self._seconds, piece))
+
+
+if __name__ == "__main__":
+    main()
