@@ -120,6 +120,8 @@ class Installer:
         store = self._store
         if store.state().standing(package_id) == "current":
             return Committed(self.describe(package_id, True), True, self._previous(package_id))
+        if not store.is_installing or store.state().standing(package_id) != "trial":
+            raise AgentFailure(ErrorCode.BAD_REQUEST, f"package {package_id} is not on trial here")
         manifest = store.packages.manifest(package_id)
         try:
             health = HealthChecker(

@@ -109,9 +109,8 @@ class Store:
 
         Installed packages stay. Twice is fine.
         """
-        if self._installing_lock >= 0:
-            with contextlib.suppress(AgentFailure):  # The next session does it.
-                self.end_installing()
+        with contextlib.suppress(AgentFailure):  # The next session does it.
+            self.end_installing()
         shutil.rmtree(self._session, ignore_errors=True)
         locks = self._session_lock, self._measuring_lock
         self._session_lock = self._measuring_lock = -1
@@ -150,17 +149,24 @@ class Store:
                 self._installing_lock = self._try_installing()
 
     def end_installing(self) -> None:
-        """Let others install; a trial that has not been committed is over.
+        """Let others install; a trial that has not been committed is over. Twice is fine.
 
         Raises:
             AgentFailure: "storage" or "disk_full".
         """
+        if self._installing_lock < 0:
+            return
         try:
             if self.state().trial is not None:
                 self.change(end_trial)
         finally:
             os.close(self._installing_lock)
             self._installing_lock = -1
+
+    @property
+    def is_installing(self) -> bool:
+        """This session is the one that installs."""
+        return self._installing_lock >= 0
 
     # ---- state and trust -----------------------------------------------------------------------
 
