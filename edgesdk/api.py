@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.devices import list_installed as list_installed
     from edgesdk.flows.devices import remove_device as remove_device
     from edgesdk.flows.devices import rollback as rollback
+    from edgesdk.flows.devices import save_agent as save_agent
     from edgesdk.flows.devices import show_device as show_device
     from edgesdk.flows.init import init as init
     from edgesdk.flows.installing import Permissions as Permissions
@@ -77,6 +78,7 @@ _HOMES = {
     "list_devices": "edgesdk.flows.devices",
     "list_installed": "edgesdk.flows.devices",
     "rollback": "edgesdk.flows.devices",
+    "save_agent": "edgesdk.flows.devices",
     "Permissions": "edgesdk.flows.installing",
     "Signing": "edgesdk.flows.package",
     "verify": "edgesdk.flows.verify",
