@@ -1,4 +1,4 @@
-"""Pushing a package against scp and `tar | ssh`: the same bytes to the same OpenSSH server, in turn.
+"""Pushing a package against scp and `tar | ssh`: the same bytes to the same server, in turn.
 
     python benchmarks/push.py [--megabytes 50] [--rtt-ms 0] [--rounds 5] [--json]
 
