@@ -5,13 +5,18 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from edgesdk.cli.output import table
 from edgesdk.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from edgesdk.values.keys import KeyRing, PendingTrust, TrustChange
+
+_PLACES = {
+    "file": "private half in a file here",
+    "ssh-agent": "private half in ssh-agent",
+    "elsewhere": "private half elsewhere",
+}
 
 
 def change(console: Console, done: TrustChange) -> None:
@@ -26,13 +31,11 @@ def ring(console: Console, shown: KeyRing) -> None:
     if not shown.keys:
         _line(console, "no keys yet: edgesdk key new")
         return
-    listed = table("", "key", "fingerprint", "trust", "until", "private half", fixed="fingerprint")
     for key in shown.keys:
-        mark = " (default)" if key.default else ""
-        listed.add_row(
-            f"{key.name}{mark}", key.fingerprint, key.state, key.expires or "-", key.place
-        )
-    console.print(listed)
+        until = f" until {key.expires}" if key.expires else ""
+        chosen = "; signs where no other key is named" if key.default else ""
+        _line(console, f"{key.name}: {key.state}{until}; {_PLACES[key.place]}{chosen}")
+        _line(console, f"  {key.fingerprint}")
     if shown.version is not None:
         _line(
             console,

@@ -134,13 +134,11 @@ def sign_trust(signatures: Sequence[Path | str] = (), *, say: Say = lambda _: No
     """Sign the pending version with your keys, and add signatures that others made.
 
     Raises:
-        UsageError: nothing is pending.
+        UsageError: nothing is pending; a signature that is not wanted.
         NotTrusted: a signature that is not of the pending version.
     """
     with _locked():
         document = _require_pending()
-        for path in signatures:
-            document = chain.with_signatures(document, Path(path).read_bytes())
         current = current_trust()
         expected = current.version + 1 if current else 1
         if document.trust.version != expected:
@@ -148,6 +146,8 @@ def sign_trust(signatures: Sequence[Path | str] = (), *, say: Say = lambda _: No
                 f"version {document.trust.version} is pending, and {expected} is the next",
                 hint="somebody was faster: `edgesdk key sign --discard`, then try again",
             )
+        for path in signatures:
+            document = _with_signatures(current, document, Path(path))
         return TrustChange(_finish(current, document, say), _ring())
 
 
@@ -311,6 +311,18 @@ def _finish(current: Trust | None, document: Document, say: Say) -> str:
         return f"version {version} of the trust lacks signatures"
     chain.accept(_trust_folder(), current, document, clock)
     return f"version {version} of the trust is signed and holds"
+
+
+def _with_signatures(current: Trust | None, document: Document, path: Path) -> Document:
+    """With what somebody else signed; what does not bring it forward is not carried along."""
+    clock = workstation_clock()
+    signed = chain.with_signatures(document, path.read_bytes())
+    if chain.wants(current, signed, clock) == chain.wants(current, document, clock):
+        raise UsageError(
+            f"{path} holds no signature that is wanted and not there yet",
+            hint="`edgesdk key ls` says who must sign",
+        )
+    return signed
 
 
 def _is_wanted(key: OwnKey, wants: Sequence[Want], current: Trust | None, new: Trust) -> bool:

@@ -117,7 +117,7 @@ def open_signer(path: Path) -> Signer:
     if not private.exists():
         return SshKeygenSigner(read_public_key(public), public)
     _require_private(private)
-    key = _private_key(private)
+    key = _private_key(private, public)
     if key is None:
         return SshKeygenSigner(read_public_key(public), private)
     text = sshsig.key_text(sshsig.plain_key(key.public_key().public_bytes_raw()))
@@ -163,13 +163,15 @@ def _require_private(path: Path) -> None:
         )
 
 
-def _private_key(path: Path) -> Ed25519PrivateKey | None:
+def _private_key(path: Path, public: Path) -> Ed25519PrivateKey | None:
     """The key, or None where it takes `ssh-keygen`: it has a passphrase, or is on a token."""
     try:
         key = load_ssh_private_key(path.read_bytes(), password=None)
-    except (TypeError, UnsupportedAlgorithm):
+    except TypeError:
         return None
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
+        if public.exists() and read_public_key(public).startswith(sshsig.HARDWARE_KEY):
+            return None
         # Not chained: a message about broken data might quote them.
         raise SigningError(
             f"{path} is no private key in OpenSSH's form, or it is damaged",
