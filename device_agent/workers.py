@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import IO, Any, Callable, Deque, Dict, Optional, Tuple, Type, TypeVar
+from typing import IO, Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
 from device_agent.channel import Channel, ChannelClosed
 from device_agent.codec import BadMessage
@@ -30,18 +30,23 @@ R = TypeVar("R")
 OnProgress = Callable[[Progress], None]
 
 
+def worker_command(program: str) -> List[str]:
+    """The argv that starts a worker from the agent's own zipapp."""
+    return [sys.executable, program, "worker"]
+
+
 class Worker:
     """A running worker process.
 
     Args:
         key: how messages call it.
-        program: the agent's own zipapp, which the worker is started from.
+        command: the argv that starts it, as `worker_command` makes it.
     """
 
-    def __init__(self, key: str, program: str) -> None:
+    def __init__(self, key: str, command: Sequence[str]) -> None:
         self._key = key
         self._process = subprocess.Popen(
-            [sys.executable, program, "worker"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
