@@ -20,7 +20,7 @@ import time
 from typing import Callable, Dict, Iterator, Optional
 
 from device_agent.codec import Malformed, parse_json
-from device_agent.durable import make_folder, read_file, remove, sync_folder, write_file
+from device_agent.durable import make_folder, read_file, remove, replace_file
 
 LOAD_FAILED = "load_failed"
 RUN_FAILED = "run_failed"
@@ -125,11 +125,7 @@ def _add(root: str, package_id: str, more: Dict[str, int]) -> None:
         total = counts(root, package_id)
         for reason, count in more.items():
             total[reason] = min(_COUNT_MAX, total.get(reason, 0) + count)
-        temporary = final + ".new"
-        remove(temporary)
-        write_file(temporary, [_text(total)])
-        os.rename(temporary, final)
-        sync_folder(folder)
+        replace_file(final, _text(total), final + ".new")
 
 
 @contextlib.contextmanager

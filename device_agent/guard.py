@@ -186,16 +186,24 @@ class Guard:
         return None if words is None else Trouble(fallbacks.OUT_OF_DISTRIBUTION, words)
 
     def _fall_back(self, trouble: Trouble, arrays: Sequence[np.ndarray]) -> Answer:
-        twin = self._open_twin(trouble)
         try:
-            outputs = self._outputs(twin, arrays)
+            outputs = self._run_twin(trouble, arrays)
         except HostFailed as error:
-            if not twin.alive:
-                self._twin = None
             raise CannotRun(f"{trouble.detail}; nor did the fallback run: {error}") from error
         self._counter.add(trouble.reason)
         assert self.package.manifest.fallback is not None
         return Answer(outputs, self.package.manifest.fallback.role, *trouble)
+
+    def _run_twin(self, trouble: Trouble, arrays: Sequence[np.ndarray]) -> Tuple[np.ndarray, ...]:
+        """Nothing stands in for the twin: where its process is gone, it gets another one."""
+        twin = self._open_twin(trouble)
+        try:
+            return self._outputs(twin, arrays)
+        except HostFailed:
+            if twin.alive:
+                raise
+        self._twin = None
+        return self._outputs(self._open_twin(trouble), arrays)
 
     def _open_twin(self, trouble: Trouble) -> Host:
         rule = self.package.manifest.fallback
@@ -237,6 +245,6 @@ class Guard:
         file = self.package.manifest.file(role)
         if file is None:
             raise HostFailed(f"the package has no {role!r} file")
-        if not has_content(self.package.path(file), file):
+        if not has_content(self.package.path(file), file.raw_bytes, file.sha256):
             raise HostFailed(f"{self.package.path(file)} is not as its manifest says")
         return file

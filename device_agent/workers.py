@@ -91,9 +91,12 @@ class Worker:
         self._process.kill()
 
     def close(self) -> None:
-        """End it and wait until it is gone."""
+        """End it and wait until it is gone; twice is fine."""
         self.kill()
         self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._listener.join(_LAST_WORDS_S)
 
     def _death(self) -> AgentFailure:
         try:
@@ -105,12 +108,13 @@ class Worker:
         return describe_death(self._key, code, self._last_words[-1] if self._last_words else "")
 
     def _listen(self, stderr: IO[bytes]) -> None:
-        while True:
-            line = stderr.readline(_STDERR_LINE_BYTES)
-            if not line:
-                return
-            if line.strip():
-                self._last_words.append(line.decode("utf-8", "replace").strip())
+        with stderr:
+            while True:
+                line = stderr.readline(_STDERR_LINE_BYTES)
+                if not line:
+                    return
+                if line.strip():
+                    self._last_words.append(line.decode("utf-8", "replace").strip())
 
 
 def describe_death(key: str, code: Optional[int], last_words: str) -> AgentFailure:

@@ -46,7 +46,9 @@ class WatchedSamples:
             yield sample
         self._bounds, self._count = bounds, count
 
-    def statistics(self, names: Sequence[str], ports: Sequence[Port]) -> tuple[InputStatistics, ...]:
+    def statistics(
+        self, names: Sequence[str], ports: Sequence[Port]
+    ) -> tuple[InputStatistics, ...]:
         """Of every input, under the name that the converted model gives it.
 
         A pass is made for it where nobody has made a whole one: a calibration may come from a

@@ -13,7 +13,7 @@ from edgesdk.values.artifact import Artifact
 from edgesdk.values.package import FallbackCause, Release
 
 USUAL: tuple[FallbackCause, ...] = ("load", "parity")
-"""Of a package that carries a twin. "ood" is asked for: it needs calibration data like the field's."""
+"""Of a package that carries a twin. "ood" must be asked for: calibration data may be too few."""
 
 MARGIN = 0.25
 """Each band of the calibration is widened by this share of its width at either end.
@@ -24,7 +24,7 @@ measured with it.
 """
 
 MAX_BEYOND_PERCENT = 1.0
-"""Of an input's values outside of the widened range: a few dead pixels are no other distribution."""
+"""Of an input's values, outside of the widened range: a few dead pixels mean little."""
 
 MIN_SAMPLES = 20
 """Fewer say too little of where the statistics lie."""
