@@ -40,18 +40,12 @@ _log = logging.getLogger(__name__)
 
 
 def counts(root: str, package_id: str) -> Dict[str, int]:
-    """Runs that fell back since the package was installed, by reason; empty where none did.
-
-    Raises:
-        OSError: the counts are there and cannot be opened.
-    """
+    """Runs that fell back since the package was installed, by reason; empty where none did."""
     try:
-        text = read_file(_path(root, package_id), _COUNTS_MAX_BYTES)
+        return _parse(read_file(_path(root, package_id), _COUNTS_MAX_BYTES))
     except FileNotFoundError:
         return {}
-    try:
-        return _parse(text)
-    except Malformed:
+    except (OSError, Malformed):
         return {COUNTS_LOST: 1}
 
 

@@ -158,8 +158,7 @@ class Guard:
             )
 
     def _run_model(self, arrays: Sequence[np.ndarray]) -> Tuple[np.ndarray, ...]:
-        if self._model is None:
-            # Its process has died in an earlier run.
+        if self._model is None or not self._model.alive:
             self._model = self._open(MODEL, self.package.manifest.compatibility.runtime)
         outputs = self._outputs(self._model, arrays)
         self._failed_runs = 0
@@ -167,8 +166,6 @@ class Guard:
 
     def _note_failure(self, trouble: Trouble) -> None:
         self._failed_runs += 1
-        if self._model is not None and not self._model.alive:
-            self._model = None
         if self._failed_runs < FAILED_RUNS:
             return
         self.trouble = trouble
@@ -202,14 +199,13 @@ class Guard:
         except HostFailed:
             if twin.alive:
                 raise
-        self._twin = None
         return self._outputs(self._open_twin(trouble), arrays)
 
     def _open_twin(self, trouble: Trouble) -> Host:
         rule = self.package.manifest.fallback
         if rule is None or _CAUSES[trouble.reason] not in rule.when:
             raise CannotRun(f"{trouble.detail}; the package has no fallback for that")
-        if self._twin is None:
+        if self._twin is None or not self._twin.alive:
             try:
                 self._twin = self._open(rule.role, rule.runtime)
             except HostFailed as error:

@@ -158,6 +158,10 @@ class Isolated(Host):
                 self.close()
             late = f"; it had run for more than {self._max_run_s:g} s" if self._late else ""
             raise HostFailed(failure.message + late) from failure
+        except BaseException:
+            # Interrupted: the reply that is still to come would be taken for the next one's.
+            self.close()
+            raise
 
     def _end_late(self) -> None:
         self._late = True

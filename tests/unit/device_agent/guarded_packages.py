@@ -75,6 +75,32 @@ def golden(adds: float, kernel: str = "cpu") -> bytes:
     return stream.getvalue()
 
 
+def manifest_of(
+    contents: Mapping[str, bytes],
+    *,
+    fallback: Fallback | None = ON_ALL,
+    runtime: str = "onnxruntime",
+    inputs: Sequence[Port] = (X,),
+    outputs: Sequence[Port] = (Y,),
+    version: str = "1",
+) -> Manifest:
+    """The manifest of a package with those files, by role."""
+    return Manifest(
+        format="edgepkg/1",
+        name="adder",
+        version=version,
+        sequence=1,
+        compatibility=Compatibility("test", (), runtime, ""),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        files=tuple(_file(role, raw) for role, raw in contents.items()),
+        limits=Limits(),
+        gates={},
+        provenance={},
+        fallback=fallback,
+    )
+
+
 class Device:
     """A store's folder, filled by hand as the agent fills it."""
 
@@ -86,29 +112,14 @@ class Device:
     def install(
         self,
         contents: Mapping[str, bytes],
-        *,
-        fallback: Fallback | None = ON_ALL,
-        runtime: str = "onnxruntime",
-        inputs: Sequence[Port] = (X,),
-        outputs: Sequence[Port] = (Y,),
         **changes: Any,
     ) -> str:
-        """Install a package and make it the current one; its id."""
-        manifest = Manifest(
-            format="edgepkg/1",
-            name="adder",
-            version=changes.pop("version", "1"),
-            sequence=1,
-            compatibility=Compatibility("test", (), runtime, ""),
-            inputs=tuple(inputs),
-            outputs=tuple(outputs),
-            files=tuple(_file(role, raw) for role, raw in contents.items()),
-            limits=Limits(),
-            gates={},
-            provenance={},
-            fallback=fallback,
-            **changes,
-        )
+        """Install a package and make it the current one; its id.
+
+        Args:
+            changes: as for `manifest_of`.
+        """
+        manifest = manifest_of(contents, **changes)
         folder = self.root / "store" / manifest.package_id
         folder.mkdir()
         (folder / "manifest.json").write_bytes(canonical(manifest))

@@ -162,7 +162,7 @@ def test_a_delegate_that_is_missing_falls_back_to_the_cpu(device: Device) -> Non
 
 CRASHING_DELEGATE = """
 #include <stddef.h>
-void *tflite_plugin_create_delegate(char **keys, char **values, size_t count, void (*report)(const char *)) {
+void *tflite_plugin_create_delegate(char **k, char **v, size_t n, void (*report)(const char *)) {
     *(volatile int *)0 = 1;
     return NULL;
 }

@@ -55,7 +55,9 @@ def make_artifact(directory: Path, **contents: bytes) -> Artifact:
         working_set_bytes=3508,
         golden=GoldenVectors(1, ("cpu",)),
         input_statistics=(
-            InputStatistics("x", 5, Band(-2.0, 2.0), Band(-1.0, 1.0), Band(0.0, 2.0), Band(0.0, 3.0)),
+            InputStatistics(
+                "x", 5, Band(-2.0, 2.0), Band(-1.0, 1.0), Band(0.0, 2.0), Band(0.0, 3.0)
+            ),
         ),
         compilation=Compilation("not needed"),
     )
