@@ -17,8 +17,9 @@ import logging
 import os
 import threading
 import time
-from typing import Callable, Dict, Iterator, Optional
+from typing import AbstractSet, Callable, Dict, Iterator, Optional
 
+from device_agent.archive import is_package_id
 from device_agent.codec import Malformed, parse_json
 from device_agent.durable import make_folder, read_file, remove, replace_file
 
@@ -49,10 +50,20 @@ def counts(root: str, package_id: str) -> Dict[str, int]:
         return {COUNTS_LOST: 1}
 
 
-def forget(root: str, package_id: str) -> None:
-    """Remove the counts of a package that is removed."""
-    with contextlib.suppress(FileNotFoundError), _locked(root):
-        remove(_path(root, package_id))
+def forget_all_but(root: str, kept: AbstractSet[str]) -> None:
+    """Remove the counts of packages that are removed.
+
+    Args:
+        kept: ids of those that stay.
+    """
+    folder = os.path.join(root, "fallbacks")
+    if not os.path.isdir(folder):
+        return
+    with _locked(root):
+        for name in os.listdir(folder):
+            package_id = name.split(".")[0]
+            if is_package_id(package_id) and package_id not in kept:
+                remove(os.path.join(folder, name))
 
 
 class Counter:

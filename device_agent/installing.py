@@ -11,7 +11,7 @@ import secrets
 import time
 from typing import Optional, Tuple
 
-from device_agent import runtimes
+from device_agent import fallbacks, runtimes
 from device_agent.admission import Admitted, Circumstances, admit
 from device_agent.archive import Head, Read, read_head
 from device_agent.clock import Clock
@@ -130,6 +130,7 @@ class Installer:
                 program=self._program,
                 tell=tell,
             ).check()
+            store.show_agent(self._program)
             store.change(lambda state: commit(state, manifest))
         finally:
             store.end_installing()
@@ -199,6 +200,7 @@ class Installer:
             state=state.standing(package_id),
             sequence=manifest.sequence,
             signed_by=state.signed_by.get(package_id, ""),
+            fallbacks=fallbacks.counts(self._store.root, package_id),
         )
 
     # ---- trust ---------------------------------------------------------------------------------

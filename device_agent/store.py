@@ -9,7 +9,9 @@
     ROOT/models/<name>              link to the current package of that name: what applications use
     ROOT/incoming/<key>/            a transfer under way, or broken off (`device_agent.receiving`)
     ROOT/engines/                   what a runtime built here of its models; may be removed any time
-    ROOT/fallbacks/                 what the guarded runner counts
+    ROOT/fallbacks/                 what the guarded runner counts (`device_agent.fallbacks`)
+    ROOT/agent/<sha256>.pyz         this agent and earlier ones (`stage0.py`)
+    ROOT/agent/current.pyz          link to the one that committed last: applications import from it
     ROOT/sessions/<random>/         what one session writes; its `lock` is held while it lives
 
 Every change is one rename of one file, after its bytes are durable. A session that died leaves its
@@ -30,6 +32,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import AbstractSet, Any, Callable, Iterator, Optional, Tuple
 
+from device_agent import fallbacks
 from device_agent.archive import Head, Read, is_file_name
 from device_agent.codec import Malformed, canonical, from_dict, parse_json
 from device_agent.durable import (
@@ -240,8 +243,26 @@ class Store:
         with storage_errors(self.root), self._locked():
             needed = self.state().in_use() | kept
             self.packages.remove_all_but(needed, self._aside)
+            fallbacks.forget_all_but(self.root, needed)
         if set(self.state().signed_by) - needed:
             self.change(lambda state: forget(state, needed))
+
+    def show_agent(self, program: str) -> None:
+        """Let applications find this agent, whose guarded runner they import, by one link.
+
+        Args:
+            program: its zipapp; one that is not in the store, but in memory, is not shown.
+
+        Raises:
+            AgentFailure: "storage" or "disk_full".
+        """
+        folder, name = os.path.split(os.path.realpath(program))
+        link = os.path.join(folder, "current.pyz")
+        if folder != os.path.join(self.root, "agent"):
+            return
+        if not (os.path.islink(link) and os.readlink(link) == name):
+            with storage_errors(self.root, SPARE_BYTES), self._locked():
+                replace_link(link, name, os.path.join(self._session, "link"))
 
     def stage(self, name: str, size: int, sha256: str, read: Read) -> str:
         """Write a file for this session only and return its path.

@@ -55,6 +55,8 @@ def fallback_rule(
         PackageError: there is nothing to fall back to, the twin takes or gives other tensors or has
             a second file, or too few samples were calibrated with.
     """
+    if twin is not None:
+        require_twin(artifact, twin)
     carried = twin is not None or release.include_float
     causes = release.fallback if release.fallback is not None else USUAL if carried else ()
     if not causes:
@@ -64,8 +66,6 @@ def fallback_rule(
             f"found a fallback on {', '.join(causes)}, and nothing to fall back to",
             hint="add --include-float, or --twin with another conversion of the network",
         )
-    if twin is not None:
-        require_twin(artifact, twin)
     runtime = artifact.plan.runtime.name
     without = _WITHOUT_ACCELERATOR.get(runtime, runtime)
     return Fallback(

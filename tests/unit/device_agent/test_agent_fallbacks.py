@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from device_agent import fallbacks
-from device_agent.fallbacks import COUNTS_LOST, WRITE_EVERY_S, Counter, counts, forget
+from device_agent.fallbacks import COUNTS_LOST, WRITE_EVERY_S, Counter, counts, forget_all_but
 
 ID = "a" * 64
 OTHER = "b" * 64
@@ -175,7 +175,9 @@ def test_a_link_planted_in_the_place_of_the_counts_is_not_followed(tmp_path: Pat
 
 
 def test_counts_go_with_their_package(tmp_path: Path) -> None:
-    forget(str(tmp_path), ID)
+    forget_all_but(str(tmp_path), set())
     counter(tmp_path).add("load_failed")
-    forget(str(tmp_path), ID)
+    Counter(str(tmp_path), OTHER).add("load_failed")
+    forget_all_but(str(tmp_path), {OTHER})
     assert counts(str(tmp_path), ID) == {}
+    assert counts(str(tmp_path), OTHER) == {"load_failed": 1}
