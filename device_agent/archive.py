@@ -30,9 +30,13 @@ from device_agent.codec import Malformed, canonical, from_dict, parse_json
 from device_agent.manifest import (
     CHUNK_BYTES,
     DELTA_FORMAT,
+    FALLBACK_CAUSES,
+    FALLBACK_ROLES,
     FORMAT,
+    RUNTIMES,
     Delta,
     DeltaFile,
+    Fallback,
     File,
     Manifest,
 )
@@ -44,7 +48,7 @@ HEAD_MAX_BYTES = 2 * (MANIFEST_MAX_BYTES + SIGNATURES_MAX_BYTES + 2 * BLOCK_BYTE
 STORED_MAX_BYTES = 8**11 - 1
 """Largest size that the eleven octal digits of a header can say."""
 
-ROLES = ("model", "companion", "float", "golden")
+ROLES = ("model", "companion", "float", "twin", "golden")
 DELTA_CODECS = ("same", "full", "bytes-delta", "tensors-delta")
 PATCHES = ("bytes-delta", "tensors-delta")
 MANIFEST_NAME = "manifest.json"
@@ -228,7 +232,7 @@ def check_manifest(manifest: Manifest) -> None:
 
     Raises:
         CorruptPackage: an unknown format, an unsafe or repeated name, a role too many or too few,
-            sizes or chunk counts that contradict each other.
+            sizes or chunk counts that contradict each other, a fallback that cannot be obeyed.
     """
     if manifest.format != FORMAT:
         raise CorruptPackage(f"found format {manifest.format!r}, expected {FORMAT!r}")
@@ -249,6 +253,46 @@ def check_manifest(manifest: Manifest) -> None:
         raise CorruptPackage(f"found file names {names}, expected each once, no {MANIFEST_NAME}")
     for file in manifest.files:
         _check_file(file)
+    if manifest.fallback is not None:
+        _check_fallback(manifest.fallback, manifest)
+
+
+def _check_fallback(fallback: Fallback, manifest: Manifest) -> None:
+    if fallback.role not in FALLBACK_ROLES or manifest.file(fallback.role) is None:
+        raise CorruptPackage(
+            f"found a fallback to {fallback.role!r}, expected one of {FALLBACK_ROLES} that is there"
+        )
+    if fallback.runtime not in RUNTIMES:
+        raise CorruptPackage(
+            f"found a fallback run by {fallback.runtime!r}, expected one of {RUNTIMES}"
+        )
+    causes = set(fallback.when)
+    if not causes or len(causes) != len(fallback.when) or not causes <= set(FALLBACK_CAUSES):
+        raise CorruptPackage(
+            f"found a fallback on {fallback.when}, expected some of {FALLBACK_CAUSES}, each once"
+        )
+    if "parity" in causes and manifest.file("golden") is None:
+        raise CorruptPackage("found a fallback on parity, expected golden vectors for it")
+    _check_percent("parity mismatch", fallback.max_parity_mismatch_percent)
+    wanted = [port.name for port in manifest.inputs] if "ood" in causes else []
+    if [each.name for each in fallback.inputs] != wanted:
+        raise CorruptPackage(
+            f"found statistics of the inputs {[each.name for each in fallback.inputs]}, "
+            f"expected {wanted}"
+        )
+    for each in fallback.inputs:
+        _check_percent(f"share beyond {each.name}", each.max_beyond_percent)
+        for band in (each.values, each.mean, each.deviation, each.roughness):
+            if not band.low <= band.high:
+                raise CorruptPackage(
+                    f"found a band of {each.name} from {band.low} to {band.high}, expected it to "
+                    "rise"
+                )
+
+
+def _check_percent(what: str, percent: float) -> None:
+    if not 0 <= percent <= 100:
+        raise CorruptPackage(f"found a {what} of {percent} percent, expected 0 to 100")
 
 
 def _check_file(file: File) -> None:

@@ -18,7 +18,7 @@ from device_agent.manifest import HealthCheck
 from device_agent.packages import Packages
 from device_agent.protocol import ErrorCode, Health, Parity, Progress
 from device_agent.worker_messages import Compare, Load, Loaded, TimeBlock, Timed, Warm, WarmUp
-from device_agent.workers import OnProgress, Worker
+from device_agent.workers import OnProgress, Worker, worker_command
 
 _WARM_UP_S = 1.0
 _TIMED_S = 1.0
@@ -65,7 +65,7 @@ class HealthChecker:
         wanted = self._manifest.health
         if wanted is None:
             return None
-        with contextlib.closing(Worker("trial", self._program)) as worker:
+        with contextlib.closing(Worker("trial", worker_command(self._program))) as worker:
             parity, latencies, peak = self._run(worker)
         limit = self._manifest.limits.peak_ram_bytes
         health = Health(

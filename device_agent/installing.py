@@ -11,7 +11,7 @@ import secrets
 import time
 from typing import Optional, Tuple
 
-from device_agent import runtimes
+from device_agent import fallbacks, runtimes
 from device_agent.admission import Admitted, Circumstances, admit
 from device_agent.archive import Head, Read, read_head
 from device_agent.clock import Clock
@@ -132,10 +132,10 @@ class Installer:
                 program=self._program,
                 tell=tell,
             ).check()
+            store.link_agent(self._program)
             store.change(lambda state: commit(state, manifest))
         finally:
             store.end_installing()
-        store.link_agent(self._program)
         store.clean_up()
         return Committed(
             self.describe(package_id, False), False, self._previous(package_id), health
@@ -202,6 +202,7 @@ class Installer:
             state=state.standing(package_id),
             sequence=manifest.sequence,
             signed_by=state.signed_by.get(package_id, ""),
+            fallbacks=fallbacks.counts(self._store.root, package_id),
         )
 
     # ---- trust ---------------------------------------------------------------------------------

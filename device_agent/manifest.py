@@ -23,6 +23,9 @@ DELTA_FORMAT = "edgedelta/1"
 RUNTIMES = ("litert", "onnxruntime", "edgetpu", "qnn", "tensorrt", "openvino")
 """What `Compatibility.runtime` and the wire call the runtimes."""
 
+FALLBACK_ROLES = ("float", "twin")
+FALLBACK_CAUSES = ("load", "parity", "ood")
+
 CHUNK_BYTES = 64 * 1024
 
 
@@ -50,9 +53,10 @@ class File:
     transfer can go on behind any of them.
 
     Args:
-        role: "model", "companion", "float" or "golden"; each at most once. The companion is the one
-            other file that the model cannot be loaded without and that it finds beside it by name:
-            the weights of an OpenVINO model (.bin), the binary that a context model names.
+        role: "model", "companion", "float", "twin" or "golden"; each at most once. The companion is
+            the one other file that the model cannot be loaded without and that it finds beside it
+            by name: the weights of an OpenVINO model (.bin), the binary that a context model names.
+            The twin is another conversion of the same network, such as w8a16.
         path: the file's name once installed; no directories.
         raw_bytes: size once installed.
         sha256: of the installed bytes.
@@ -130,6 +134,65 @@ class HealthCheck:
 
 
 @dataclass(frozen=True)
+class Band:
+    """From `low` to `high`, both ends of it inside."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class InputStatistics:
+    """Where statistics of one input lay over the calibration samples, or may lie on the device.
+
+    They are taken of one sample's whole input tensor x, n elements in C order, as real numbers
+    (stored values of a quantized input are dequantized first), in float64:
+
+        mean        m = sum(x) / n
+        deviation   sqrt(sum((x - m)^2) / n)
+        roughness   sum(|x[i + 1] - x[i]|) / (n - 1); 0 for a single element
+
+    Args:
+        name: of the input.
+        samples: how many calibration samples there were.
+        values: of single elements.
+        mean: of the samples' means.
+        deviation: of their standard deviations.
+        roughness: of the mean step from each element to the next.
+        max_beyond_percent: elements of a sample that may lie outside of `values`.
+    """
+
+    name: str
+    samples: int
+    values: Band
+    mean: Band
+    deviation: Band
+    roughness: Band
+    max_beyond_percent: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """When a guarded runner on the device runs another file in the model's place.
+
+    Args:
+        role: of the other file: "float" or "twin".
+        runtime: what runs it, one of `RUNTIMES`; it needs no accelerator.
+        when: of `FALLBACK_CAUSES`. "load": the model, or its accelerator's delegate, does not load,
+            or fails in a run. "parity": its golden outputs are off. "ood": an input is out of
+            distribution by `inputs`.
+        max_parity_mismatch_percent: golden output values that may be more than one step off.
+        inputs: what each input may be, in the model's order; empty without "ood".
+    """
+
+    role: str
+    runtime: str
+    when: Tuple[str, ...]
+    max_parity_mismatch_percent: float = 0.0
+    inputs: Tuple[InputStatistics, ...] = ()
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything about a package but the bytes of its files.
 
@@ -144,6 +207,7 @@ class Manifest:
         gates: bounds in base units that the package was made under; for the reader.
         health: what it must pass before it becomes current; None asks for nothing.
         provenance: what it was made of and with: digests and versions.
+        fallback: when another file runs in the model's place; None where there is no other.
     """
 
     format: str
@@ -160,6 +224,7 @@ class Manifest:
     min_sequence: int = 0
     expires: Optional[str] = None
     health: Optional[HealthCheck] = None
+    fallback: Optional[Fallback] = None
 
     @property
     def package_id(self) -> str:

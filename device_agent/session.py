@@ -56,7 +56,7 @@ from device_agent.protocol import (
 from device_agent.store import Store
 from device_agent.turns import take_turns
 from device_agent.worker_messages import Classified, Classify, Compare, Load, Loaded
-from device_agent.workers import Worker
+from device_agent.workers import Worker, worker_command
 
 PREDICT_MAX_BYTES = 256 * 1024 * 1024
 _FAREWELL_S = 0.5
@@ -186,7 +186,7 @@ class Session:
         path = self._model_path(request)
         golden, golden_inputs = self._golden(request.package_id or self._last_seen)
         self._close_worker(request.key)
-        self._workers[request.key] = Worker(request.key, self._program)
+        self._workers[request.key] = Worker(request.key, worker_command(self._program))
         self._packages[request.key] = request.package_id
         load = Load(
             path=path,

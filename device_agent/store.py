@@ -9,8 +9,9 @@
     ROOT/models/<name>              link to the current package of that name: what applications use
     ROOT/incoming/<key>/            a transfer under way, or broken off (`device_agent.receiving`)
     ROOT/engines/                   what a runtime built here of its models; may be removed any time
-    ROOT/fallbacks/                 what the guarded runner counts
-    ROOT/agent/current.pyz          link to the agent, for applications that import from it
+    ROOT/fallbacks/                 what the guarded runner counts (`device_agent.fallbacks`)
+    ROOT/agent/<sha256>.pyz         this agent and earlier ones (`stage0.py`)
+    ROOT/agent/current.pyz          link to the one that committed last: applications import from it
     ROOT/sessions/<random>/         what one session writes; its `lock` is held while it lives
 
 Every change is one rename of one file, after its bytes are durable. A session that died leaves its
@@ -31,6 +32,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import AbstractSet, Any, Callable, Iterator, Optional, Tuple
 
+from device_agent import fallbacks
 from device_agent.archive import Head, Read, is_file_name
 from device_agent.codec import Malformed, canonical, from_dict, parse_json
 from device_agent.durable import (
@@ -236,22 +238,24 @@ class Store:
         remove(os.path.join(self._incoming, Transfer.key(head)))
 
     def link_agent(self, program: str) -> None:
-        """Let applications find the agent that made the current package current.
+        """Let applications find this agent, whose guarded runner they import, by one link.
 
         Args:
-            program: its zipapp; nothing is done for one that is not on the disk.
+            program: its zipapp; one that is in memory only is not shown.
 
         Raises:
             AgentFailure: "storage" or "disk_full".
         """
-        if not os.path.isfile(program) or program.startswith("/proc/"):
+        if program.startswith("/proc/"):
             return
         folder = os.path.join(self.root, "agent")
-        path, target = os.path.join(folder, "current.pyz"), os.path.realpath(program)
-        with storage_errors(self.root, SPARE_BYTES):
+        link, target = os.path.join(folder, "current.pyz"), os.path.realpath(program)
+        if os.path.dirname(target) == folder:
+            target = os.path.basename(target)
+        with storage_errors(self.root, SPARE_BYTES), self._locked():
             make_folder(folder)
-            if not (os.path.islink(path) and os.readlink(path) == target):
-                replace_link(path, target, os.path.join(self._session, "agent"))
+            if not (os.path.islink(link) and os.readlink(link) == target):
+                replace_link(link, target, os.path.join(self._session, "link"))
 
     def clean_up(self, kept: AbstractSet[str] = frozenset()) -> None:
         """Remove the packages that nothing needs.
@@ -265,6 +269,7 @@ class Store:
         with storage_errors(self.root), self._locked():
             needed = self.state().in_use() | kept
             self.packages.remove_all_but(needed, self._aside)
+            fallbacks.forget_all_but(self.root, needed)
         if set(self.state().signed_by) - needed:
             self.change(lambda state: forget(state, needed))
 

@@ -27,6 +27,7 @@ from device_agent.worker_messages import (
     Compare,
     Load,
     Loaded,
+    Run,
     TimeBlock,
     Timed,
     WarmUp,
@@ -134,6 +135,7 @@ class Job:
             WarmUp: self._warm_up,
             TimeBlock: self._time_block,
             Classify: self._classify,
+            Run: self._run,
             Compare: self._compare,
         }
 
@@ -162,6 +164,10 @@ class Job:
             payload.read_all(), request.dtypes, request.count, request.output, self._advance
         )
         self._channel.send(Classified(top1))
+
+    def _run(self, _: Run, payload: Payload) -> None:
+        ran, outputs = self._under_test.run(payload.read_all())
+        self._channel.send(ran, outputs)
 
     def _compare(self, _: Compare, __: Payload) -> None:
         self._channel.send(self._under_test.compare(self._advance))

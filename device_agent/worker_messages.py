@@ -98,12 +98,35 @@ class Classified:
 
 
 @dataclass(frozen=True)
+class Run:
+    """The inputs of one run follow as payload, as the model stores them. Reply: `Ran`."""
+
+    payload_bytes: int
+
+
+@dataclass(frozen=True)
+class Ran:
+    """The outputs follow as payload, as the model stores them.
+
+    Args:
+        dtypes: of the outputs, in the model's order.
+        shapes: likewise.
+    """
+
+    dtypes: Tuple[str, ...]
+    shapes: Tuple[Tuple[int, ...], ...]
+    payload_bytes: int
+
+
+@dataclass(frozen=True)
 class Compare:
     """Run the golden vectors. Reply: `protocol.Parity`."""
 
 
-REQUESTS = {message.__name__: message for message in (Load, WarmUp, TimeBlock, Classify, Compare)}
+REQUESTS = {
+    message.__name__: message for message in (Load, WarmUp, TimeBlock, Classify, Run, Compare)
+}
 REPLIES = {
     message.__name__: message
-    for message in (Loaded, Warm, Timed, Classified, Parity, Progress, Failure)
+    for message in (Loaded, Warm, Timed, Classified, Ran, Parity, Progress, Failure)
 }

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import IO, Any, Callable, Deque, Dict, Optional, Tuple, Type, TypeVar
+from typing import IO, Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
 from device_agent.channel import Channel, ChannelClosed
 from device_agent.codec import BadMessage
@@ -30,18 +30,23 @@ R = TypeVar("R")
 OnProgress = Callable[[Progress], None]
 
 
+def worker_command(program: str) -> List[str]:
+    """The argv that starts a worker from the agent's own zipapp."""
+    return [sys.executable, program, "worker"]
+
+
 class Worker:
     """A running worker process.
 
     Args:
         key: how messages call it.
-        program: the agent's own zipapp, which the worker is started from.
+        command: the argv that starts it, as `worker_command` makes it.
     """
 
-    def __init__(self, key: str, program: str) -> None:
+    def __init__(self, key: str, command: Sequence[str]) -> None:
         self._key = key
         self._process = subprocess.Popen(
-            [sys.executable, program, "worker"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -86,9 +91,12 @@ class Worker:
         self._process.kill()
 
     def close(self) -> None:
-        """End it and wait until it is gone."""
+        """End it and wait until it is gone; twice is fine."""
         self.kill()
         self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._listener.join(_LAST_WORDS_S)
 
     def _death(self) -> AgentFailure:
         try:
@@ -100,12 +108,13 @@ class Worker:
         return describe_death(self._key, code, self._last_words[-1] if self._last_words else "")
 
     def _listen(self, stderr: IO[bytes]) -> None:
-        while True:
-            line = stderr.readline(_STDERR_LINE_BYTES)
-            if not line:
-                return
-            if line.strip():
-                self._last_words.append(line.decode("utf-8", "replace").strip())
+        with stderr:
+            while True:
+                line = stderr.readline(_STDERR_LINE_BYTES)
+                if not line:
+                    return
+                if line.strip():
+                    self._last_words.append(line.decode("utf-8", "replace").strip())
 
 
 def describe_death(key: str, code: Optional[int], last_words: str) -> AgentFailure:

@@ -73,6 +73,19 @@ def dequantize(array: np.ndarray, port: Port) -> np.ndarray:
     return (array.astype(np.float32) - np.float32(port.zero_point)) * np.float32(port.scale)
 
 
+def stored_as(array: np.ndarray, made_for: Port, port: Port) -> np.ndarray:
+    """What a port stores for values that were made for the same port of another form of the model.
+
+    A float model takes the real numbers that an INT8 model's stored inputs stand for.
+
+    Raises:
+        BadTensor: as `quantize`.
+    """
+    if made_for.scale is not None and array.dtype.kind in "iu" and made_for != port:
+        array = dequantize(array, made_for)
+    return quantize(array, port)
+
+
 def top1(array: np.ndarray) -> int:
     """Index of the largest element of one sample's output; the first one of equals."""
     return int(np.argmax(array))
@@ -137,6 +150,36 @@ def unpack_samples(
         yield arrays
 
 
+def pack_arrays(arrays: Sequence[np.ndarray]) -> bytes:
+    """Arrays as bytes on the wire: one after the other, C contiguous, little endian."""
+    return b"".join(
+        np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes() for array in arrays
+    )
+
+
+def unpack_arrays(
+    payload: bytes, dtypes: Sequence[str], shapes: Sequence[Sequence[int]]
+) -> List[np.ndarray]:
+    """What `pack_arrays` packed, as arrays of their own.
+
+    Raises:
+        BadTensor: the payload has another size, or the dtypes and shapes do not count alike.
+    """
+    if len(dtypes) != len(shapes):
+        raise BadTensor(f"found {len(dtypes)} dtypes, expected {len(shapes)}")
+    arrays, offset = [], 0
+    for name, shape in zip(dtypes, shapes):
+        dtype, count = _wire(name), _count(shape)
+        if offset + count * dtype.itemsize > len(payload):
+            raise BadTensor(f"found {len(payload)} bytes, expected more for {name} {shape}")
+        array = np.frombuffer(payload, dtype, count, offset).reshape(shape)
+        offset += array.nbytes
+        arrays.append(array.astype(dtype.newbyteorder("=")))
+    if offset != len(payload):
+        raise BadTensor(f"found {len(payload)} bytes of arrays, expected {offset}")
+    return arrays
+
+
 def _wire(name: str) -> np.dtype[Any]:
     try:
         dtype = np.dtype(name)
@@ -148,7 +191,11 @@ def _wire(name: str) -> np.dtype[Any]:
 
 
 def _elements(port: Port) -> int:
+    return _count(port.shape)
+
+
+def _count(shape: Sequence[int]) -> int:
     count = 1
-    for size in port.shape:
+    for size in shape:
         count *= size
     return count

@@ -11,13 +11,16 @@ from device_agent.manifest import Port
 from device_agent.protocol import Parity
 from device_agent.runtimes.base import BadTensor, LoadedModel
 from device_agent.runtimes.tensors import (
-    dequantize,
-    quantize,
+    dtype_name,
+    pack_arrays,
     step_differences,
     step_size,
+    stored_as,
     top1,
+    unpack_arrays,
     unpack_samples,
 )
+from device_agent.worker_messages import Ran
 
 Advance = Callable[[int, int], None]
 """Called with how many samples are done, and of how many."""
@@ -82,7 +85,7 @@ class Vectors:
         if len(ports) != len(self._inputs):
             raise BadTensor(f"found {len(self._inputs)} golden inputs, expected {len(ports)}")
         return [
-            _stored_as(self._array("input/" + made_for.name)[index], made_for, port)
+            stored_as(self._array("input/" + made_for.name)[index], made_for, port)
             for made_for, port in zip(self._inputs, ports)
         ]
 
@@ -98,12 +101,6 @@ class Vectors:
         if name not in self._arrays:
             raise BadTensor(f"the golden vectors have no {name!r}, only {sorted(self._arrays)}")
         return self._arrays[name]
-
-
-def _stored_as(array: np.ndarray, made_for: Port, port: Port) -> np.ndarray:
-    if made_for.scale is not None and array.dtype.kind in "iu" and made_for != port:
-        array = dequantize(array, made_for)
-    return quantize(array, port)
 
 
 class ModelUnderTest:
@@ -147,6 +144,22 @@ class ModelUnderTest:
             found.append(top1(self._model.run(arrays)[output]))
             advance(len(found), count)
         return tuple(found)
+
+    def run(self, payload: bytes) -> Tuple[Ran, bytes]:
+        """Run once on inputs that are as the model stores them; the outputs, packed likewise.
+
+        Raises:
+            BadTensor: the payload does not hold such inputs.
+            RuntimeFailed: the runtime failed.
+        """
+        ports = self._model.inputs
+        arrays = unpack_arrays(
+            payload, [port.dtype for port in ports], [port.shape for port in ports]
+        )
+        outputs = self._model.run(arrays)
+        packed = pack_arrays(outputs)
+        dtypes = tuple(dtype_name(output.dtype) for output in outputs)
+        return Ran(dtypes, tuple(output.shape for output in outputs), len(packed)), packed
 
     def compare(self, advance: Advance) -> Parity:
         """Run every golden vector and compare with what the same kernels gave elsewhere.

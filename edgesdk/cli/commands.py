@@ -83,6 +83,8 @@ def package(
     board: options.Boards = None,
     health_latency: options.MaxLatency = None,
     health_command: options.HealthCommand = None,
+    fallback: options.Fallback = None,
+    twin: options.TwinArtifact = None,
     base: options.Base = None,
     key: options.Key = None,
     unsigned: options.Unsigned = False,
@@ -110,6 +112,7 @@ def package(
             boards=board,
             max_latency=health_latency,
             health_command=health_command,
+            fallback=fallback,
         ),
         budget=(
             settings.budget,
@@ -117,6 +120,7 @@ def package(
         ),
         gates=(settings.gates,),
         base=base,
+        twin=twin,
         signing=options.signing(key, unsigned),
         say=output.say,
     )
@@ -281,6 +285,7 @@ def deploy(
     board: options.Boards = None,
     health_latency: options.MaxLatency = None,
     health_command: options.HealthCommand = None,
+    fallback: options.Fallback = None,
     base: options.Base = None,
     key: options.Key = None,
     unsigned: options.Unsigned = False,
@@ -329,6 +334,7 @@ def deploy(
             boards=board,
             max_latency=health_latency,
             health_command=health_command,
+            fallback=fallback,
         ),
         budget=(
             settings.budget,

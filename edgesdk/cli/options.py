@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -16,7 +16,7 @@ from edgesdk.values.recipe import PortDType, Quantizer
 if TYPE_CHECKING:
     from edgesdk.data.preprocessing import Preprocessing
     from edgesdk.flows.package import Signing
-    from edgesdk.values.package import Release
+    from edgesdk.values.package import FallbackCause, Release
     from edgesdk.values.recipe import Recipe
     from edgesdk.values.timing import Timing
 
@@ -76,6 +76,16 @@ Sequence = Annotated[
 ]
 IncludeFloat = Annotated[
     bool, typer.Option("--include-float", help="Put the float model in the package, too.")
+]
+TwinArtifact = Annotated[
+    Path | None,
+    typer.Option("--twin", help="Artifact directory of a twin to put in, such as a w8a16 one."),
+]
+Fallback = Annotated[
+    str | None,
+    typer.Option(
+        help="When the device runs the twin or the float model: some of load,parity,ood, or none."
+    ),
 ]
 MinSequence = Annotated[
     int | None,
@@ -204,6 +214,7 @@ def release(
     boards: list[str] | None,
     max_latency: str | None,
     health_command: str | None,
+    fallback: str | None,
 ) -> Release:
     """The project's release with the flags on top."""
     import shlex
@@ -219,7 +230,25 @@ def release(
         include_float=include_float or project.include_float,
         max_latency=max_latency or project.max_latency,
         health_command=command if health_command is None else tuple(shlex.split(health_command)),
+        fallback=project.fallback if fallback is None else parse_fallback(fallback),
     )
+
+
+def parse_fallback(text: str) -> tuple[FallbackCause, ...]:
+    """Read "load,ood", or "none".
+
+    Raises:
+        UsageError: another word, or one twice.
+    """
+    from edgesdk.values.package import FallbackCause
+
+    words = [] if text.strip() == "none" else [word.strip() for word in text.split(",")]
+    causes = get_args(FallbackCause)
+    if not set(words) <= set(causes) or len(set(words)) != len(words):
+        raise UsageError(
+            f"found --fallback {text}, expected none, or some of {', '.join(causes)}, each once"
+        )
+    return tuple(cause for cause in causes if cause in words)
 
 
 def signing(key: str | None, unsigned: bool) -> Signing:

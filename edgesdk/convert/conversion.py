@@ -19,6 +19,7 @@ from device_agent import runtimes
 from device_agent.manifest import Port
 from device_agent.runtimes.tensors import quantize
 from edgesdk.convert.bringing import bring
+from edgesdk.convert.input_statistics import WatchedSamples
 from edgesdk.convert.placement import place
 from edgesdk.convert.toolchains import (
     ENCODINGS_FILE,
@@ -176,11 +177,12 @@ def _build(
     float_path = work / FLOAT_FILE
     quantized_path = work / f"{_MODEL_STEM}.{toolchain.suffix or toolchain.reads}"
     compared = calibration.head(COMPARED_SAMPLES)
+    watched = WatchedSamples(calibration.stream)
     with tempfile.TemporaryDirectory() as scratch:
         brought = bring(model, toolchain.reads, compared[:PROBES], Path(scratch), progress)
         backend.prepare(brought.path, plan, float_path)
     with progress.task("calibrating and converting", calibration.count) as advance:
-        backend.convert(float_path, plan, calibration.stream, quantized_path, advance)
+        backend.convert(float_path, plan, watched.stream, quantized_path, advance)
     compiled = _compiled(toolchain, quantized_path, plan, work, progress)
     forecast = _forecast(quantized_path, target)
     _require_placed(forecast, compiled.account, target)
@@ -204,6 +206,9 @@ def _build(
         tensor_sizes=_tensor_sizes(description, quantized_path),
         working_set_bytes=description.working_set_bytes,
         golden=golden,
+        input_statistics=watched.statistics(
+            [spec.name for spec in plan.inputs], description.inputs
+        ),
         compilation=compiled.account,
         lowering=brought.account,
         forecast=forecast,

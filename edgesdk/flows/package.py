@@ -13,7 +13,7 @@ from edgesdk.flows.keys import parse_expiry
 from edgesdk.flows.signing import ensure_signer
 from edgesdk.keys.signing import Signer
 from edgesdk.package.budget import resolve_budget
-from edgesdk.package.building import build_package
+from edgesdk.package.building import Twin, build_package
 from edgesdk.package.reading import read_package
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import BudgetText, GateBounds, Target
@@ -57,6 +57,7 @@ def package(
     budget: tuple[BudgetText, ...] = (),
     gates: tuple[GateBounds, ...] = (),
     base: Path | str | None = None,
+    twin: Path | str | None = None,
     signing: Signing | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Package:
@@ -68,6 +69,8 @@ def package(
         gates: likewise.
         base: an earlier package, which devices have. What travels is then a delta against it where
             that is smaller; the full package lies beside it as "NAME.full.edgepkg".
+        twin: directory of another conversion of the network, such as w8a16, whose model travels,
+            too; `release.fallback` says when the device runs it.
         say: told that a first key was made.
 
     Raises:
@@ -88,6 +91,7 @@ def package(
         bounds,
         signer=(signing or Signing()).signer(say),
         base=None if base is None else read_package(Path(base)),
+        twin=None if twin is None else Twin(read_artifact(Path(twin)), Path(twin)),
     )
 
 

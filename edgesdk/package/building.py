@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from device_agent.manifest import (
     Compatibility,
     Delta,
     DeltaFile,
+    Fallback,
     File,
     HealthCheck,
     Limits,
@@ -32,6 +34,7 @@ from edgesdk.errors import PackageError
 from edgesdk.files import write_durable
 from edgesdk.package.budget import check_budget
 from edgesdk.package.delta import make_delta
+from edgesdk.package.fallback import fallback_rule, twin_name
 from edgesdk.package.reading import read_contents
 from edgesdk.units import parse_duration_ns
 from edgesdk.values.artifact import Artifact, Compilation, Role
@@ -39,6 +42,14 @@ from edgesdk.values.package import Budget, Package, Release
 
 _VERSION_MAX = 64
 _WANTED: tuple[Role, ...] = ("model", "companion", "golden", "float")
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """An artifact whose model stands in for another's, and where its files lie."""
+
+    artifact: Artifact
+    directory: Path
 
 
 class Signer(Protocol):
@@ -58,6 +69,7 @@ def build_package(
     *,
     signer: Signer | None,
     base: Package | None = None,
+    twin: Twin | None = None,
 ) -> Package:
     """Write the package to `output`, all or nothing.
 
@@ -69,20 +81,28 @@ def build_package(
         gates: bounds that travel with the package, in base units.
         signer: None leaves it unsigned.
         base: a full package that devices have.
+        twin: another conversion of the network, whose model travels as well.
 
     Raises:
         BudgetExceeded: a budget is broken; nothing was written.
-        PackageError: a name or sequence that is not allowed, a file of the artifact that is missing
-            or has changed, or `output` is not writable.
+        PackageError: a name or sequence that is not allowed, a file of an artifact that is missing
+            or has changed, a fallback that cannot be, or `output` is not writable.
         SigningError: the signer cannot sign; nothing was written.
     """
     check_release(release, artifact.plan.model_name)
     left_out = () if release.include_float else ("float",)
     roles = [role for role in _WANTED if artifact.has(role) and role not in left_out]
-    contents = {artifact.file(role).path: _read(artifact, directory, role) for role in roles}
-    files = {role: _stored(role, artifact.file(role).path, contents) for role in roles}
-    manifest = _manifest(artifact, release, tuple(files[role][0] for role in roles), budget, gates)
-    stored = {file.path: chunks for file, chunks in files.values()}
+    paths: dict[str, str] = {role: artifact.file(role).path for role in roles}
+    contents = {paths[role]: _read(artifact, directory, role) for role in roles}
+    if twin is not None:
+        paths["twin"] = twin_name(twin.artifact)
+        contents[paths["twin"]] = _read(twin.artifact, twin.directory, "model")
+    files = [_stored(role, path, contents) for role, path in paths.items()]
+    fallback = fallback_rule(artifact, release, None if twin is None else twin.artifact, gates)
+    manifest = _manifest(
+        artifact, release, tuple(file for file, _ in files), budget, gates, fallback
+    )
+    stored = {file.path: chunks for file, chunks in files}
     head = Head(manifest, _signed(signer, canonical(manifest), PACKAGE_NAMESPACE))
     delta = None if base is None else _delta(head, contents, base, signer)
     full_bytes = archive.package_bytes(head)
@@ -152,7 +172,7 @@ def _read(artifact: Artifact, directory: Path, role: Role) -> bytes:
     return raw
 
 
-def _stored(role: Role, path: str, contents: Mapping[str, bytes]) -> tuple[File, Sequence[bytes]]:
+def _stored(role: str, path: str, contents: Mapping[str, bytes]) -> tuple[File, Sequence[bytes]]:
     raw = contents[path]
     chunks = [archive.store_chunk(piece) for piece in _pieces(raw)]
     file = File(
@@ -231,6 +251,7 @@ def _manifest(
     files: tuple[File, ...],
     budget: Budget,
     gates: Mapping[str, float],
+    fallback: Fallback | None,
 ) -> Manifest:
     plan = artifact.plan
     return Manifest(
@@ -259,6 +280,7 @@ def _manifest(
         gates=dict(gates),
         health=_health(release, gates),
         provenance=_provenance(artifact),
+        fallback=fallback,
     )
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from device_agent.manifest import Port
+from device_agent.manifest import InputStatistics, Port
 from edgesdk.values.forecast import CacheUse, Placement
 from edgesdk.values.plan import ConversionPlan
 
@@ -168,6 +168,7 @@ class Artifact:
         tensor_sizes: constants and activations, largest first.
         working_set_bytes: constants plus the largest sum of activations alive at once, those
             marked `at_peak`; a lower bound of memory, without the runtime's own.
+        input_statistics: what the calibration samples looked like, one an input of the model.
         lowering: None where the model came in the format that is quantized.
         forecast: where the operators of the INT8 model go by the target's rules; empty where it has
             no accelerator.
@@ -185,6 +186,7 @@ class Artifact:
     tensor_sizes: tuple[TensorSize, ...]
     working_set_bytes: int
     golden: GoldenVectors
+    input_statistics: tuple[InputStatistics, ...]
     compilation: Compilation
     lowering: Lowering | None = None
     forecast: tuple[Placement, ...] = ()

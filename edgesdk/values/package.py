@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from device_agent.archive import Head
 from device_agent.manifest import Manifest
+
+FallbackCause = Literal["load", "parity", "ood"]
+"""Of `manifest.FALLBACK_CAUSES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Release:
         include_float: the float model travels in it, too.
         max_latency: of the median inference in the health check ("20 ms"); None asks for none.
         health_command: argv of a check of one's own, run on the device before the package is used.
+        fallback: when the device runs the twin or the float model instead, as in
+            `manifest.Fallback.when`; empty is never, None is usual where one of them travels.
     """
 
     name: str | None = None
@@ -52,6 +58,7 @@ class Release:
     include_float: bool = False
     max_latency: str | None = None
     health_command: tuple[str, ...] = ()
+    fallback: tuple[FallbackCause, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,7 @@ import hashlib
 import io
 import os
 import platform
-import shutil
 import signal
-import subprocess
 import sys
 import time
 import zlib
@@ -31,6 +29,7 @@ from edgesdk.devices.bootstrap import build_agent
 from edgesdk.devices.local import LocalTransport
 from edgesdk.errors import AgentError, DeadlineExceeded, PackageError
 from edgesdk.progress import Silent
+from tests.pythons import NEW, OLD, version_name
 
 SILENT = Silent()
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
@@ -301,26 +300,6 @@ def test_home_is_understood_on_the_device(
 
 
 # ---- every Python ---------------------------------------------------------------------------
-
-
-def interpreters() -> list[Path]:
-    """Every Python under pyenv's folder, where there is one."""
-    root = os.environ.get("PYENV_ROOT", "")
-    if not root and shutil.which("pyenv"):
-        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True).stdout.strip()
-    return sorted(Path(root).glob("versions/*/bin/python")) if root else []
-
-
-def version_of(python: Path) -> tuple[int, ...]:
-    return tuple(int(part) for part in python.parents[1].name.split(".")[:2])
-
-
-NEW = [python for python in interpreters() if version_of(python) >= (3, 7)]
-OLD = [python for python in interpreters() if version_of(python) < (3, 7)]
-
-
-def version_name(python: Path) -> str:
-    return python.parents[1].name
 
 
 @pytest.mark.skipif(not NEW, reason="no pyenv with other Pythons")

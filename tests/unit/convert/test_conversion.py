@@ -356,3 +356,31 @@ def test_the_compiler_that_made_what_ships_has_the_last_word() -> None:
 
 def test_where_operators_may_fall_back_they_do() -> None:
     _require_placed(LEFT, Compilation("not compiled", "x"), load_target("coral-usb"))
+
+
+# What the calibration samples looked like
+
+
+def test_the_statistics_of_the_inputs_are_those_of_the_calibration_samples(work: Work) -> None:
+    artifact = work.convert().artifact
+    (found,) = artifact.input_statistics
+    means = [float(np.mean(sample["x"], dtype=np.float64)) for sample in work.samples.stream()]
+    assert (found.name, found.samples) == (artifact.inputs[0].name, work.samples.count)
+    assert found.mean.low == pytest.approx(min(means), rel=1e-4)
+    assert found.mean.high == pytest.approx(max(means), rel=1e-4)
+
+
+def test_a_calibration_out_of_the_cache_gives_the_same_statistics(work: Work) -> None:
+    first = work.convert().artifact.input_statistics
+    passes = []
+
+    def stream() -> Iterator[Any]:
+        passes.append(1)
+        return samples()
+
+    samples, work.samples = work.samples.stream, replace(work.samples, stream=stream)
+    (work.directory / "artifact.json").unlink()
+    for path in work.directory.iterdir():
+        path.unlink()
+    assert work.convert().artifact.input_statistics == first
+    assert len(passes) == 2  # The first golden samples, and the one for the statistics.

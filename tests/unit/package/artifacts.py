@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from device_agent.manifest import Port
+from device_agent.manifest import Band, InputStatistics, Port
 from edgesdk.convert.conversion import ARTIFACT_FILE
 from edgesdk.files import sha256_file
 from edgesdk.models.types import TensorSpec
@@ -54,6 +54,11 @@ def make_artifact(directory: Path, **contents: bytes) -> Artifact:
         ),
         working_set_bytes=3508,
         golden=GoldenVectors(1, ("cpu",)),
+        input_statistics=(
+            InputStatistics(
+                "x", 5, Band(-2.0, 2.0), Band(-1.0, 1.0), Band(0.0, 2.0), Band(0.0, 3.0)
+            ),
+        ),
         compilation=Compilation("not needed"),
     )
     write_json(directory / ARTIFACT_FILE, artifact)

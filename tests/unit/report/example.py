@@ -265,6 +265,7 @@ def example_artifact(name: str = "resnet8") -> Artifact:
         ),
         working_set_bytes=180_224,
         golden=GoldenVectors(32, ("xnnpack", "builtin")),
+        input_statistics=(),
         compilation=Compilation("not needed"),
     )
 
