@@ -24,26 +24,31 @@ _WORTH = 100
 def remedies(overrun: Overrun) -> tuple[Remedy, ...]:
     """Everything known that makes it smaller and applies, each with what it saves.
 
-    Something that saves less than a hundredth of what must go is left out.
+    Left out is what saves less than a hundredth of what must go, and, once those before it are
+    enough together, what is not enough by itself.
     """
     parts = _parts(overrun)
-    found = [
-        change
-        for change in _changes(overrun, parts)
-        if saved(parts, [change]) * _WORTH >= overrun.over_bytes
-    ]
-    return tuple(
-        Remedy(
-            what=change.what,
-            subject=change.subject,
-            saves_bytes=saved(parts, [change]),
-            estimated=change.estimated,
-            enough=saved(parts, [change]) >= overrun.over_bytes,
-            enough_together=saved(parts, found[: place + 1]) >= overrun.over_bytes,
-            how=change.how,
+    told: list[Change] = []
+    found: list[Remedy] = []
+    for change in _changes(overrun, parts):
+        saves_bytes = saved(parts, [change])
+        enough = saves_bytes >= overrun.over_bytes
+        needed = enough or not (found and found[-1].enough_together)
+        if not needed or saves_bytes * _WORTH < overrun.over_bytes:
+            continue
+        told.append(change)
+        found.append(
+            Remedy(
+                what=change.what,
+                subject=change.subject,
+                saves_bytes=saves_bytes,
+                estimated=change.estimated,
+                enough=enough,
+                enough_together=saved(parts, told) >= overrun.over_bytes,
+                how=change.how,
+            )
         )
-        for place, change in enumerate(found)
-    )
+    return tuple(found)
 
 
 def _parts(overrun: Overrun) -> dict[str, Part]:
