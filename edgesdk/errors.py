@@ -5,8 +5,12 @@ A failed gate is not here: it is a verdict. Anything raised that is no `EdgeSDKE
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgesdk.values.remedies import BudgetName, Remedy
 
 
 class ExitCode(IntEnum):
@@ -37,6 +41,10 @@ class EdgeSDKError(Exception):
         self.message = message
         self.hint = hint
         self.details = tuple(details)
+
+    def facts(self) -> Mapping[str, object]:
+        """What it says beyond sentences, for programs."""
+        return {}
 
     def __str__(self) -> str:
         return "\n".join(
@@ -130,23 +138,37 @@ class BudgetExceeded(PackageError):
         what: the budget, e.g. "package".
         limit_bytes: the budget in bytes.
         actual_bytes: what it would take, in bytes.
-        details: the largest contributors, largest first.
+        largest: the largest contributors, largest first.
+        remedies: what would bring it under, or part of the way.
     """
 
     def __init__(
         self,
         message: str,
         *,
-        what: str,
+        what: BudgetName,
         limit_bytes: int,
         actual_bytes: int,
         hint: str = "",
-        details: Sequence[str] = (),
+        largest: Sequence[str] = (),
+        remedies: Sequence[Remedy] = (),
     ) -> None:
-        super().__init__(message, hint=hint, details=details)
+        told = [f"to save: {remedy}" for remedy in remedies]
+        super().__init__(message, hint=hint, details=[*largest, *told])
         self.what = what
         self.limit_bytes = limit_bytes
         self.actual_bytes = actual_bytes
+        self.largest = tuple(largest)
+        self.remedies = tuple(remedies)
+
+    def facts(self) -> Mapping[str, object]:
+        """The budget, the numbers and the remedies."""
+        return {
+            "budget": self.what,
+            "limit_bytes": self.limit_bytes,
+            "actual_bytes": self.actual_bytes,
+            "remedies": self.remedies,
+        }
 
 
 class DeviceError(EdgeSDKError):

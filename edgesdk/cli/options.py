@@ -189,6 +189,7 @@ def recipe(
         quantizer=quantizer or below.quantizer,
         overrides=below.overrides,
         encodings=encodings or below.encodings,
+        golden_vectors=below.golden_vectors,
     )
 
 

@@ -77,6 +77,8 @@ def show_error(error: EdgeSDKError, as_json: bool) -> None:
     if as_json:
         import json
 
+        from edgesdk.serial import to_dict
+
         document = {
             "error": {
                 "type": type(error).__name__,
@@ -84,6 +86,7 @@ def show_error(error: EdgeSDKError, as_json: bool) -> None:
                 "details": list(error.details),
                 "hint": error.hint,
                 "exit_code": int(error.exit_code),
+                **to_dict(error.facts()),
             }
         }
         print(json.dumps(document, indent=1), file=sys.__stdout__)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from edgesdk.values.artifact import Artifact, Compilation
     from edgesdk.values.forecast import Forecast, PlacedOperator, Placement, Refusal
+    from edgesdk.values.remedies import OverBudget
 
 _NAMED = 3
 _HOLDS = "holds: no contract and no budget is known to break"
@@ -43,6 +44,8 @@ def forecast(console: Console, told: Forecast, all_operators: bool) -> None:
         _line(console, f"  note: {note}")
     for sentence in told.broken:
         _line(console, f"  broken: {sentence}")
+    for over in told.over_budget:
+        _remedies(console, over)
     _line(console, _verdict(told))
 
 
@@ -162,6 +165,11 @@ def _sizes(console: Console, told: Forecast) -> None:
         listed.add_row("weights kept on chip", format_bytes(on_chip), format_bytes(capacity))
         listed.add_row("weights sent every run", format_bytes(told.cache.streamed_bytes), "-")
     console.print(listed)
+
+
+def _remedies(console: Console, over: OverBudget) -> None:
+    for remedy in over.remedies:
+        _line(console, f"  to save {over.what}: {remedy}")
 
 
 def _verdict(told: Forecast) -> str:

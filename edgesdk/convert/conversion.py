@@ -48,6 +48,7 @@ from edgesdk.values.artifact import (
 )
 from edgesdk.values.forecast import CPU, Placement
 from edgesdk.values.plan import ConversionPlan
+from edgesdk.values.recipe import MOST_GOLDEN_VECTORS
 
 SCHEMA: Final = 1
 ARTIFACT_FILE = "artifact.json"
@@ -56,8 +57,8 @@ FLOAT_FILE = "float.reference"
 """Not named as its format is: who looks for the model in the folder finds one, not two."""
 _MODEL_STEM = "model"
 _REDUCED = frozenset({"int8", "int16", "float16"})
-COMPARED_SAMPLES = 8
-"""Samples over which INT8 and float activations are compared, and the most golden vectors."""
+COMPARED_SAMPLES = MOST_GOLDEN_VECTORS
+"""Samples over which INT8 and float activations are compared; golden vectors are the first ones."""
 _LISTED = 10
 PROBES = 4
 """Samples on which a model that is brought to another format is run before and after."""
@@ -305,7 +306,8 @@ def _write_golden(
     kernels = backend.kernels()
     weights = _beside(model, ".bin")
     model_bytes = model.stat().st_size + (weights.stat().st_size if weights else 0)
-    count = _golden_count(description, len(kernels), len(samples), model_bytes)
+    most = min(len(samples), plan.golden_vectors)
+    count = _golden_count(description, len(kernels), most, model_bytes)
     inputs = [
         [
             quantize(sample[spec.name], port)
@@ -326,9 +328,9 @@ def _write_golden(
     return GoldenVectors(count, kernels)
 
 
-def _golden_count(description: Description, kernels: int, available: int, model_bytes: int) -> int:
+def _golden_count(description: Description, kernels: int, most: int, model_bytes: int) -> int:
     def size(ports: Sequence[Port]) -> int:
         return sum(int(np.prod(port.shape)) * np.dtype(port.dtype).itemsize for port in ports)
 
     vector_bytes = size(description.inputs) + kernels * size(description.outputs)
-    return max(1, min(available, COMPARED_SAMPLES, int(GOLDEN_SHARE * model_bytes / vector_bytes)))
+    return max(1, min(most, int(GOLDEN_SHARE * model_bytes / vector_bytes)))

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from edgesdk.convert.keeping import KEPT, overridden
 from edgesdk.convert.parameter_cache import forecast_cache
 from edgesdk.convert.placement import place
-from edgesdk.convert.planning import Chain
+from edgesdk.convert.planning import Chain, offered_precisions
 from edgesdk.convert.sizing import (
     FLOATS,
+    STAY_FLOAT,
     FileSize,
     Sizes,
-    largest_tensors,
     sizes_as_stored,
     sizes_converted,
+    tensors_as_stored,
+    tensors_converted,
 )
-from edgesdk.models.graph import Graph, GraphTensor
+from edgesdk.models.graph import Graph
 from edgesdk.models.types import TensorSpec
 from edgesdk.targets.types import Contract, OperatorRules, Precision, Target
 from edgesdk.units import format_bytes
+from edgesdk.values.artifact import OperatorPrecision, TensorSize
 from edgesdk.values.forecast import (
     CPU,
     CacheUse,
@@ -31,14 +34,21 @@ from edgesdk.values.forecast import (
     Placement,
     accelerated_fraction,
 )
+from edgesdk.values.overrun import Network, Overrun
 from edgesdk.values.package import Budget
 from edgesdk.values.recipe import Recipe
+from edgesdk.values.remedies import BudgetName, OverBudget, Remedy
 
 AS_IT_IS: Final = "as it is"
 _LISTED = 4
 _NAME_MOST = 48
 _KNOWN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-_RAM = "weights and live activations alone"
+_TITLES: Mapping[BudgetName, str] = {
+    "package": "the package",
+    "installed": "the installed files",
+    "peak_ram": "weights and live activations alone",
+}
+_NO_INT8 = "it has no INT8 form in any toolchain"
 _CONVERTED: Mapping[Precision, str] = {
     "w8a8": "int8",
     "w8a16": "int16",
@@ -65,10 +75,15 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What must hold."""
+    """What must hold.
+
+    Args:
+        advise: what would bring a total under its budget.
+    """
 
     budget: Budget
     contract: Contract
+    advise: Callable[[Overrun], tuple[Remedy, ...]]
 
 
 def forecast(
@@ -90,12 +105,18 @@ def forecast(
     placements = _placements(graph, target, chain.precision, given)
     if graph.is_quantized:
         sizes = sizes_as_stored(graph, subject.file)
-        largest = sorted(((each, each.size_bytes) for each in graph.tensors), key=lambda p: -p[1])
+        tensors = tensors_as_stored(graph)
     else:
-        sizes = sizes_converted(graph, subject.file, chain, given)
-        largest = largest_tensors(graph, chain, given)
+        sizes = sizes_converted(graph, subject.file, chain, given, recipe.golden_vectors)
+        tensors = tensors_converted(graph, chain, given)
     doubt = 0.0 if graph.is_quantized else chain.toolchain.size_doubt
-    told = list(_budgets(limits.budget, sizes, largest, doubt))
+    network = _network(graph, target, chain, recipe)
+    over = [
+        each
+        for each in _totals(limits.budget, sizes, tensors, network)
+        if each.actual_bytes * (1 + doubt) > each.limit_bytes
+    ]
+    broken = [each for each in over if each.actual_bytes * (1 - doubt) > each.limit_bytes]
     return Forecast(
         model_name=subject.name,
         model_format=graph.format,
@@ -117,10 +138,18 @@ def forecast(
         broken=(
             *_refused(graph),
             *_contract(limits.contract, target, placements),
-            *(text for text, breaks in told if breaks),
+            *map(_too_much, broken),
+        ),
+        over_budget=tuple(
+            OverBudget(each.what, each.limit_bytes, each.actual_bytes, limits.advise(each))
+            for each in broken
         ),
         notes=(
-            *(text for text, breaks in told if not breaks),
+            *(
+                f"{_taken(each)}: too close to tell before the conversion"
+                for each in over
+                if each not in broken
+            ),
             *_notes(subject, target, chain),
         ),
     )
@@ -217,32 +246,74 @@ def _kinds(fallen: Sequence[Placement]) -> str:
     return ", ".join(listed) + (", ..." if len(counts) > _LISTED else "")
 
 
-def _budgets(
-    budget: Budget, sizes: Sizes, largest: Sequence[tuple[GraphTensor, int]], doubt: float
-) -> Iterator[tuple[str, bool]]:
-    """A sentence for each budget that breaks or is too close to tell, and whether it breaks."""
-    constants = [pair for pair in largest if pair[0].constant]
-    for what, title, size, limit in (
-        ("package", "the package", sizes.package_bytes, budget.package_bytes),
-        ("installed", "the installed files", sizes.installed_bytes, budget.installed_bytes),
-        ("peak_ram", _RAM, sizes.working_set_bytes, budget.peak_ram_bytes),
-    ):
-        if limit is None or size * (1 + doubt) <= limit:
-            continue
-        told = f"{title} would take about {format_bytes(size)}, the {what} budget is "
-        told += format_bytes(limit)
-        tensors = largest if title is _RAM else constants
-        if size * (1 - doubt) <= limit:
-            yield f"{told}: too close to tell before the conversion", False
-        else:
-            over = format_bytes(size - limit)
-            yield f"{told}: {over} too much; largest: {_tensors(tensors)}", True
+def _totals(
+    budget: Budget, sizes: Sizes, tensors: tuple[TensorSize, ...], network: Network
+) -> Iterator[Overrun]:
+    """What each budget that is set counts, over it or not."""
+    constants = tuple(size for size in tensors if size.kind == "constant")
+    golden = sizes.golden
+    if budget.package_bytes is not None:
+        yield Overrun(
+            what="package",
+            limit_bytes=budget.package_bytes,
+            actual_bytes=sizes.package_bytes,
+            network=network,
+            golden_bytes=golden.size_bytes,
+            golden_count=golden.count,
+            tensors=constants,
+            counted=min(1.0, sizes.packed_share),
+        )
+    if budget.installed_bytes is not None:
+        yield Overrun(
+            what="installed",
+            limit_bytes=budget.installed_bytes,
+            actual_bytes=sizes.installed_bytes,
+            network=network,
+            golden_bytes=golden.size_bytes,
+            golden_count=golden.count,
+            tensors=constants,
+        )
+    if budget.peak_ram_bytes is not None:
+        yield Overrun(
+            what="peak_ram",
+            limit_bytes=budget.peak_ram_bytes,
+            actual_bytes=sizes.working_set_bytes,
+            network=network,
+            tensors=tuple(size for size in tensors if size.kind == "constant" or size.at_peak),
+        )
 
 
-def _tensors(largest: Sequence[tuple[GraphTensor, int]]) -> str:
-    return ", ".join(
-        f"{_short(tensor.name)} {list(tensor.shape or ())} {format_bytes(size)}"
-        for tensor, size in largest[:_LISTED]
+def _network(graph: Graph, target: Target, chain: Chain, recipe: Recipe) -> Network:
+    fixed = graph.is_quantized
+    return Network(
+        layout="NCHW" if graph.format == "onnx" else "NHWC",
+        inputs=tuple((spec.name, spec.shape) for spec in graph.inputs),
+        outputs=tuple((spec.name, spec.shape) for spec in graph.outputs),
+        precision=chain.precision,
+        # What is quantized already is not converted again.
+        offered=() if fixed else offered_precisions(target, chain.toolchain),
+        keep_float=() if fixed else recipe.keep_float,
+        overrides=() if fixed else recipe.overrides,
+        operators=tuple(
+            OperatorPrecision(each.index, each.type, each.name, "float32", _NO_INT8)
+            for each in graph.operators
+            if each.type in STAY_FLOAT and not fixed
+        ),
+    )
+
+
+def _too_much(overrun: Overrun) -> str:
+    largest = ", ".join(
+        f"{_short(size.name)} {list(size.shape)} {format_bytes(size.size_bytes)}"
+        for size in overrun.tensors[:_LISTED]
+    )
+    return f"{_taken(overrun)}: {format_bytes(overrun.over_bytes)} too much; largest: {largest}"
+
+
+def _taken(overrun: Overrun) -> str:
+    return (
+        f"{_TITLES[overrun.what]} would take about {format_bytes(overrun.actual_bytes)}, the "
+        f"{overrun.what} budget is {format_bytes(overrun.limit_bytes)}"
     )
 
 

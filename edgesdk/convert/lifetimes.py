@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from edgesdk.convert.footprint import Step, largest_live_bytes
+from edgesdk.convert.footprint import Step, alive_at_peak
 from edgesdk.models.graph import Graph, GraphOperator
 
 _CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
@@ -27,7 +27,17 @@ def live_bytes(
     vanishing: Sequence[str] = (),
     widened: Mapping[int, int] | None = None,
 ) -> int:
-    """Largest sum of activations alive at once, in the graph's own order.
+    """Largest sum of activations alive at once, in the graph's own order; see `alive_bytes`."""
+    return sum(alive_bytes(graph, size_bytes, vanishing, widened).values())
+
+
+def alive_bytes(
+    graph: Graph,
+    size_bytes: Mapping[int, int],
+    vanishing: Sequence[str] = (),
+    widened: Mapping[int, int] | None = None,
+) -> dict[int, int]:
+    """The activations alive together that have the largest sum, and what each takes.
 
     Args:
         size_bytes: of every tensor, by its index; constants are left out.
@@ -46,12 +56,13 @@ def live_bytes(
     inputs = [str(index_of[spec.name]) for spec in graph.inputs]
     sizes |= {name: size_bytes[int(name)] for name in inputs}
     sizes |= {str(index): size for index, size in copies.items()}
-    return largest_live_bytes(
+    alive = alive_at_peak(
         [_step(operator, origins, copies) for operator in graph.operators],
         sizes,
         inputs,
         [str(origins.get(index_of[spec.name], index_of[spec.name])) for spec in graph.outputs],
     )
+    return {int(name): sizes[name] for name in alive if name in sizes}
 
 
 def _origins(graph: Graph, passing: Sequence[str]) -> dict[int, int]:

@@ -16,7 +16,7 @@ from edgesdk.models.types import Format, Model
 from edgesdk.serial import digest
 from edgesdk.targets.types import Precision, Runtime, Scheme, Target
 from edgesdk.values.plan import ConversionPlan
-from edgesdk.values.recipe import PortDType, Quantizer, Recipe
+from edgesdk.values.recipe import MOST_GOLDEN_VECTORS, PortDType, Quantizer, Recipe
 
 BITS: Mapping[Precision, tuple[Literal[4, 8, 16], Literal[4, 8, 16]]] = {
     "w8a8": (8, 8),
@@ -77,6 +77,11 @@ def choose_chain(
     return Chain(way.toolchain, way.runtime, precision, io, way.bridge)
 
 
+def offered_precisions(target: Target, toolchain: Toolchain) -> tuple[Precision, ...]:
+    """Those of the target that the toolchain makes, the usual one first."""
+    return tuple(each for each in target.precisions if each in toolchain.precisions)
+
+
 def plan_conversion(
     model: Model,
     target: Target,
@@ -126,6 +131,7 @@ def plan_conversion(
         calibration_sha256=calibration.sha256,
         calibration_samples=calibration.count,
         toolchain=chain.versions(),
+        golden_vectors=_golden_vectors(recipe),
     )
 
 
@@ -169,6 +175,14 @@ def _is_ready(way: _Way) -> bool:
     return True
 
 
+def _golden_vectors(recipe: Recipe) -> int:
+    if not 1 <= recipe.golden_vectors <= MOST_GOLDEN_VECTORS:
+        raise UsageError(
+            f"found golden_vectors {recipe.golden_vectors}, expected 1 to {MOST_GOLDEN_VECTORS}"
+        )
+    return recipe.golden_vectors
+
+
 def _require_no_half(model: Model) -> None:
     for spec in (*model.inputs, *model.outputs):
         if spec.dtype == "float16":
@@ -195,7 +209,7 @@ def _require_patterns(recipe: Recipe) -> None:
 
 def _precision(recipe: Recipe, target: Target, toolchain: Toolchain) -> Precision:
     wanted = recipe.precision or target.precisions[0]
-    offered = [each for each in target.precisions if each in toolchain.precisions]
+    offered = offered_precisions(target, toolchain)
     for precision in (wanted, *(override.precision for override in recipe.overrides)):
         if precision not in (*offered, "float32"):
             raise UsageError(

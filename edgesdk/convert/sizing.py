@@ -12,24 +12,33 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from edgesdk.convert.conversion import COMPARED_SAMPLES, GOLDEN_SHARE
-from edgesdk.convert.lifetimes import live_bytes, readers
+from edgesdk.convert.conversion import GOLDEN_SHARE
+from edgesdk.convert.lifetimes import alive_bytes, live_bytes, readers
 from edgesdk.convert.planning import BITS, Chain
+from edgesdk.convert.uses import constant_readers
 from edgesdk.models.graph import Graph, GraphOperator, GraphTensor
 from edgesdk.models.types import TensorSpec
 from edgesdk.units import KIB
+from edgesdk.values.artifact import TensorSize
+from edgesdk.values.recipe import MOST_GOLDEN_VECTORS
 
 TOLERANCE: Final = 0.1
 """Forecast sizes lie within this share of those of the conversion."""
 
 FLOATS = ("float16", "float32", "float64")
-_STAY_FLOAT = frozenset({"LSTM", "GRU", "RNN", "SVDF"}) | frozenset(
+STAY_FLOAT = frozenset({"LSTM", "GRU", "RNN", "SVDF"}) | frozenset(
     {f"{way}DIRECTIONAL_SEQUENCE_{kind}" for way in ("UNI", "BI") for kind in ("LSTM", "RNN")}
 )
 """Types with weights that none of our toolchains quantizes."""
+_LOOKUPS_LEFT = frozenset(
+    {("EMBEDDING_LOOKUP", "w8a8"), ("EMBEDDING_LOOKUP", "w8a16"), ("GATHER", "fp16")}
+)
+"""TFLite's lookups and the precisions at which LiteRT's quantizer leaves their tables in float."""
 _SATURATIONS = ("Relu", "Clip")
 """ONNX operators that vanish into the pair of the operator before them."""
 
+_WIDTHS = {1: "int8", 2: "int16", 4: "float32"}
+"""Bytes of one value of an activation to its dtype."""
 _KERNELS = 2
 """Most kernel paths that golden outputs are computed with."""
 _USUAL_ENTROPY_BITS = 7.2
@@ -57,12 +66,27 @@ class FileSize:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """See `edgesdk.values.forecast.Forecast`."""
+    """See `edgesdk.values.forecast.Forecast`.
+
+    Args:
+        golden: of the golden vectors.
+        packed_share: what compression leaves of the constants.
+    """
 
     model_bytes: int
     package_bytes: int
     installed_bytes: int
     working_set_bytes: int
+    golden: Golden
+    packed_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Golden vectors: how many, and what they take before they are compressed."""
+
+    count: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +123,44 @@ class _Stored:
     Args:
         values_bytes: of its values.
         packed_bytes: of its values, compressed.
+        dtype: of its values.
         scales_bytes: of its scales, which do not compress.
     """
 
     values_bytes: float
     packed_bytes: float
+    dtype: str
     scales_bytes: int = 0
 
 
 def sizes_as_stored(graph: Graph, file: FileSize) -> Sizes:
     """Of a model that is quantized already: the file's own."""
-    golden_bytes = _golden_bytes(graph, file.stored_bytes, None)
+    # It is not converted again, so nobody can ask for fewer.
+    golden = _golden(graph, file.stored_bytes, None, 1)
     packed_bytes = file.stored_bytes if file.packed_bytes is None else file.packed_bytes
     sizes = {index: tensor.size_bytes for index, tensor in enumerate(graph.tensors)}
     return Sizes(
         model_bytes=file.stored_bytes,
-        package_bytes=packed_bytes + golden_bytes + _FRAME_BYTES,
-        installed_bytes=file.stored_bytes + golden_bytes,
+        package_bytes=packed_bytes + golden.size_bytes + _FRAME_BYTES,
+        installed_bytes=file.stored_bytes + golden.size_bytes,
         working_set_bytes=_constant_bytes(graph) + live_bytes(graph, sizes),
+        golden=golden,
+        packed_share=packed_bytes / file.stored_bytes,
     )
 
 
-def sizes_converted(graph: Graph, file: FileSize, chain: Chain, given: Mapping[str, str]) -> Sizes:
+def sizes_converted(
+    graph: Graph,
+    file: FileSize,
+    chain: Chain,
+    given: Mapping[str, str],
+    golden_vectors: int = MOST_GOLDEN_VECTORS,
+) -> Sizes:
     """Of a float model after its conversion.
 
     Args:
         given: operator name to the precision that the recipe gives it.
+        golden_vectors: most that the recipe asks for.
     """
     stored = list(_constants(graph, chain, given))
     values_bytes = math.ceil(sum(each.values_bytes for each in stored))
@@ -134,31 +170,74 @@ def sizes_converted(graph: Graph, file: FileSize, chain: Chain, given: Mapping[s
     packed_bytes = scales_bytes + math.ceil(
         sum(each.packed_bytes for each in stored) + _cost(chain).packed_share * frame_bytes
     )
-    golden_bytes = _golden_bytes(graph, model_bytes, chain)
-    vanishing = () if chain.precision == "fp16" else _SATURATIONS
+    golden = _golden(graph, model_bytes, chain, golden_vectors)
     activations = dict(enumerate(_activations(graph, chain, given)))
     return Sizes(
         model_bytes=model_bytes,
-        package_bytes=min(packed_bytes, model_bytes) + golden_bytes + _FRAME_BYTES,
-        installed_bytes=model_bytes + golden_bytes,
+        package_bytes=min(packed_bytes, model_bytes) + golden.size_bytes + _FRAME_BYTES,
+        installed_bytes=model_bytes + golden.size_bytes,
         working_set_bytes=values_bytes
         # In ONNX scales are tensors of their own.
         + (scales_bytes if chain.toolchain.reads == "onnx" else 0)
-        + live_bytes(graph, activations, vanishing, _widened(graph, chain)),
+        + live_bytes(graph, activations, _vanishing(chain), _widened(graph, chain)),
+        golden=golden,
+        packed_share=sum(each.packed_bytes for each in stored) / max(1, values_bytes),
     )
 
 
-def largest_tensors(
+def tensors_as_stored(graph: Graph) -> tuple[TensorSize, ...]:
+    """Those of a model that is quantized already, largest first."""
+    sizes = {index: tensor.size_bytes for index, tensor in enumerate(graph.tensors)}
+    dtypes = {index: tensor.dtype for index, tensor in enumerate(graph.tensors)}
+    return _told(graph, sizes, dtypes, alive_bytes(graph, sizes))
+
+
+def tensors_converted(
     graph: Graph, chain: Chain, given: Mapping[str, str]
-) -> list[tuple[GraphTensor, int]]:
-    """Every tensor and its bytes after the conversion, largest first."""
-    constants = (math.ceil(each.values_bytes) for each in _constants(graph, chain, given))
-    activations = _activations(graph, chain, given)
+) -> tuple[TensorSize, ...]:
+    """Those of a float model after its conversion, largest first.
+
+    Args:
+        given: operator name to the precision that the recipe gives it.
+    """
+    sizes = dict(enumerate(_activations(graph, chain, given)))
+    alive = alive_bytes(graph, sizes, _vanishing(chain), _widened(graph, chain))
+    dtypes = {
+        index: _WIDTHS.get(sizes[index] // max(1, math.prod(tensor.shape or ())), tensor.dtype)
+        if tensor.dtype in FLOATS
+        else tensor.dtype
+        for index, tensor in enumerate(graph.tensors)
+    }
+    constants = (index for index, tensor in enumerate(graph.tensors) if tensor.constant)
+    for index, stored in zip(constants, _constants(graph, chain, given), strict=True):
+        sizes[index], dtypes[index] = math.ceil(stored.values_bytes), stored.dtype
+    return _told(graph, sizes, dtypes, alive)
+
+
+def _told(
+    graph: Graph,
+    sizes: Mapping[int, int],
+    dtypes: Mapping[int, str],
+    alive: Mapping[int, int],
+) -> tuple[TensorSize, ...]:
+    readers_of = constant_readers(graph)
     found = [
-        (tensor, next(constants) if tensor.constant else size)
-        for tensor, size in zip(graph.tensors, activations, strict=True)
+        TensorSize(
+            name=tensor.name,
+            kind="constant" if tensor.constant else "activation",
+            dtype=dtypes[index],
+            shape=tensor.shape or (),
+            size_bytes=sizes[index] if tensor.constant else alive.get(index, sizes[index]),
+            readers=readers_of.get(index, ()),
+            at_peak=index in alive and not tensor.constant,
+        )
+        for index, tensor in enumerate(graph.tensors)
     ]
-    return sorted(found, key=lambda pair: -pair[1])
+    return tuple(sorted(found, key=lambda size: -size.size_bytes))
+
+
+def _vanishing(chain: Chain) -> tuple[str, ...]:
+    return () if chain.precision == "fp16" else _SATURATIONS
 
 
 def _constant_bytes(graph: Graph) -> int:
@@ -204,24 +283,26 @@ def _stored(tensor: GraphTensor, precision: str, slot: int, chain: Chain) -> _St
     count, shape = math.prod(tensor.shape or ()), tensor.shape or (1,)
     if precision == "float32":
         share = _FLOAT_SHARE if tensor.dtype in FLOATS else 1
-        return _Stored(tensor.size_bytes, share * tensor.size_bytes)
+        return _Stored(tensor.size_bytes, share * tensor.size_bytes, tensor.dtype)
     if precision == "fp16":
-        return _Stored(2 * count, _FLOAT_SHARE * 2 * count)
+        return _Stored(2 * count, _FLOAT_SHARE * 2 * count, "float16")
     cost = _cost(chain)
     if slot >= 2 and len(shape) == 1:  # a bias
         width = 8 if (precision, chain.toolchain.reads) == ("w8a16", "tflite") else 4
-        return _Stored(width * count, width * count, cost.bias_channel_bytes * count)
+        scales_bytes = cost.bias_channel_bytes * count
+        return _Stored(width * count, width * count, f"int{8 * width}", scales_bytes)
     bits, _ = BITS[precision]  # type: ignore[index]
     entropy_bits = _USUAL_ENTROPY_BITS if tensor.entropy_bits is None else tensor.entropy_bits
     coded_bits = min(bits, _CODING_LOSS * max(0.0, entropy_bits - (8 - bits)))
     channels = shape[-1] if shape[0] == 1 else shape[0]
     scales = channels if len(shape) > 1 else 1
-    return _Stored(bits * count / 8, coded_bits * count / 8, cost.weight_channel_bytes * scales)
+    scales_bytes = cost.weight_channel_bytes * scales
+    return _Stored(bits * count / 8, coded_bits * count / 8, f"int{bits}", scales_bytes)
 
 
 def _precision(operator: GraphOperator, chain: Chain, given: Mapping[str, str]) -> str:
-    usual = "float32" if operator.type in _STAY_FLOAT else chain.precision
-    return given.get(operator.name, usual)
+    left = operator.type in STAY_FLOAT or (operator.type, chain.precision) in _LOOKUPS_LEFT
+    return given.get(operator.name, "float32" if left else chain.precision)
 
 
 def _activations(graph: Graph, chain: Chain, given: Mapping[str, str]) -> Iterator[int]:
@@ -260,8 +341,8 @@ def _edge_width(chain: Chain) -> int:
     return {"float32": 4, "int16": 2}.get(chain.io, 1)
 
 
-def _golden_bytes(graph: Graph, model_bytes: int, chain: Chain | None) -> int:
-    """Of the golden vectors, before they are compressed; `chain` of a float model."""
+def _golden(graph: Graph, model_bytes: int, chain: Chain | None, most: int) -> Golden:
+    """The golden vectors; `chain` of a float model."""
     tensors = {tensor.name: tensor for tensor in graph.tensors}
 
     def of(spec: TensorSpec) -> int:
@@ -271,4 +352,5 @@ def _golden_bytes(graph: Graph, model_bytes: int, chain: Chain | None) -> int:
 
     vector_bytes = sum(map(of, graph.inputs)) + _KERNELS * sum(map(of, graph.outputs))
     fitting = int(GOLDEN_SHARE * model_bytes / max(1, vector_bytes))
-    return max(1, min(COMPARED_SAMPLES, fitting)) * vector_bytes
+    count = max(1, min(most, fitting))
+    return Golden(count, count * vector_bytes)

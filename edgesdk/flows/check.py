@@ -29,6 +29,7 @@ from edgesdk.models.opening import format_of, open_model
 from edgesdk.models.reading import read_graph
 from edgesdk.models.types import Format
 from edgesdk.package.budget import resolve_budget
+from edgesdk.package.remedies import remedies
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import list_targets, load_target
 from edgesdk.targets.types import BudgetText, Contract, Target
@@ -136,6 +137,7 @@ def _forecast(subject: Subject, target: Target, chain: Chain, asked: _Asked) -> 
     limits = Limits(
         resolve_budget(target.budget, *asked.budget),
         resolve_contract(target.contract, *asked.contract),
+        remedies,
     )
     if subject.graph.is_quantized:
         _require_read(subject, target, chain)

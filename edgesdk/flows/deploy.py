@@ -15,7 +15,7 @@ from edgesdk.devices.inventory import Device
 from edgesdk.errors import ArtifactError, ExitCode, IncompatibleTarget, Unhealthy
 from edgesdk.flows.convert import warn_of
 from edgesdk.flows.installing import Permissions, Say, install
-from edgesdk.flows.package import Signing, dated, travelling
+from edgesdk.flows.package import Signing, dated, offered, travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
 from edgesdk.flows.session import agent_on, find_device, require_ready
 from edgesdk.models.opening import open_model
@@ -117,6 +117,7 @@ def deploy(
         travelling(bounds),
         signer=signer,
         base=earlier,
+        offered=offered(descriptor, conversion.artifact),
     )
     visit = _Visit(enrolled, package, permissions or Permissions(), say, shown)
     results, unhealthy = _measure(visit, conversion, evaluation, timing or Timing())

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesdk.convert.conversion import read_artifact
+from edgesdk.convert.planning import offered_precisions
+from edgesdk.convert.toolchains import toolchains
 from edgesdk.errors import TargetError, UsageError
 from edgesdk.flows.keys import parse_expiry
 from edgesdk.flows.signing import ensure_signer
@@ -16,7 +18,7 @@ from edgesdk.package.budget import resolve_budget
 from edgesdk.package.building import Twin, build_package
 from edgesdk.package.reading import read_package
 from edgesdk.targets.loading import load_target
-from edgesdk.targets.types import BudgetText, GateBounds, Target
+from edgesdk.targets.types import BudgetText, GateBounds, Precision, Target
 from edgesdk.validate.gates import Gates, resolve_gates
 from edgesdk.values.artifact import Artifact
 from edgesdk.values.package import Package, Release
@@ -92,7 +94,14 @@ def package(
         signer=(signing or Signing()).signer(say),
         base=None if base is None else read_package(Path(base)),
         twin=None if twin is None else Twin(read_artifact(Path(twin)), Path(twin)),
+        offered=offered(descriptor, read),
     )
+
+
+def offered(target: Target, artifact: Artifact) -> tuple[Precision, ...]:
+    """Precisions that the target offers with the toolchain that made the artifact."""
+    made_by = [each for each in toolchains() if each.name == artifact.plan.backend]
+    return offered_precisions(target, made_by[0]) if made_by else ()
 
 
 def dated(release: Release) -> Release:

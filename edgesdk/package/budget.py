@@ -1,15 +1,20 @@
-"""Size budgets: where they come from, whether they are kept, and what breaks them. Pure."""
+"""Size budgets: where they come from, whether they are kept, what breaks them and helps. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
-from device_agent.manifest import Manifest
+from device_agent.manifest import Delta, Manifest
 from edgesdk.errors import BudgetExceeded
-from edgesdk.targets.types import BudgetText
+from edgesdk.package.overruns import Made, overruns, spent
+from edgesdk.package.remedies import remedies
+from edgesdk.targets.types import BudgetText, Precision
 from edgesdk.units import format_bytes, parse_bytes
-from edgesdk.values.artifact import Artifact, TensorSize
+from edgesdk.values.artifact import Artifact
+from edgesdk.values.overrun import Overrun
 from edgesdk.values.package import Budget
+from edgesdk.values.remedies import BudgetName, Remedy
 
 _LISTED = 8
 
@@ -39,40 +44,43 @@ def check_budget(
     manifest: Manifest,
     package_bytes: int,
     delta_bytes: int | None,
+    *,
+    delta: Delta | None = None,
+    offered: Sequence[Precision] = (),
 ) -> None:
     """Refuse a package that cannot keep its budgets.
 
     Peak RAM is checked against the model's working set, which is a lower bound: what exceeds the
     budget here exceeds it on any device. The device measures the truth.
 
+    Args:
+        package_bytes: of the package file that holds everything. It is checked where a delta is
+            made, too: a device that lacks the delta's base needs it.
+        delta_bytes: of the delta's package file; None without a delta.
+        delta: what it holds; says what it spends on which file.
+        offered: precisions that the target offers with the artifact's toolchain.
+
     Raises:
-        BudgetExceeded: with the largest contributors, files first and then tensors.
+        BudgetExceeded: with the largest contributors, files first and then tensors, and with what
+            would bring it under.
     """
-    files = [
-        f"{file.path} ({file.role}): {format_bytes(file.stored_bytes)} in the package, "
-        f"{format_bytes(file.raw_bytes)} installed"
-        for file in sorted(manifest.files, key=lambda file: -file.stored_bytes)
-    ]
-    constants = [size for size in artifact.tensor_sizes if size.kind == "constant"]
-    installed_bytes = sum(file.raw_bytes for file in manifest.files)
-    listed = [*files, *_tensors(constants)]
-    smaller = "shrink the network, or raise the budget"
-    if manifest.file("float") is not None:
-        smaller = "leave the float model out, " + smaller
-    _check("package", budget.package_bytes, package_bytes, listed, smaller)
-    if delta_bytes is not None:
-        _check("delta", budget.delta_bytes, delta_bytes, listed, smaller)
-    _check("installed", budget.installed_bytes, installed_bytes, listed, smaller)
-    _check(
-        "peak_ram",
-        budget.peak_ram_bytes,
-        artifact.working_set_bytes,
-        _tensors(artifact.tensor_sizes),
-        "use a smaller input or network, or raise the budget",
+    made = Made(artifact, manifest, package_bytes, delta_bytes, delta, offered)
+    overrun = next(overruns(budget, made), None)
+    if overrun is None:
+        return
+    found = remedies(overrun)
+    raise BudgetExceeded(
+        _sentence(overrun, made),
+        what=overrun.what,
+        limit_bytes=overrun.limit_bytes,
+        actual_bytes=overrun.actual_bytes,
+        hint=_hint(overrun, found),
+        largest=_largest(overrun, made),
+        remedies=found,
     )
 
 
-_TITLES = {
+_TITLES: Final[dict[BudgetName, str]] = {
     "package": "the package takes",
     "delta": "the delta package takes",
     "installed": "the installed files take",
@@ -80,24 +88,53 @@ _TITLES = {
 }
 
 
-def _check(
-    what: str, limit_bytes: int | None, actual_bytes: int, largest: list[str], hint: str
-) -> None:
-    if limit_bytes is not None and actual_bytes > limit_bytes:
-        raise BudgetExceeded(
-            f"{_TITLES[what]} {format_bytes(actual_bytes)} ({actual_bytes} bytes), "
-            f"the {what} budget is {format_bytes(limit_bytes)} ({limit_bytes} bytes)",
-            what=what,
-            limit_bytes=limit_bytes,
-            actual_bytes=actual_bytes,
-            hint=hint,
-            details=largest,
+def _sentence(overrun: Overrun, made: Made) -> str:
+    actual_bytes, limit_bytes = overrun.actual_bytes, overrun.limit_bytes
+    beside = overrun.what == "package" and made.delta_bytes is not None
+    return (
+        f"{_TITLES[overrun.what]} {format_bytes(actual_bytes)} ({actual_bytes} bytes), the "
+        f"{overrun.what} budget is {format_bytes(limit_bytes)} ({limit_bytes} bytes): "
+        f"{format_bytes(overrun.over_bytes)} too much"
+        + ("; devices without the delta's base take it" if beside else "")
+    )
+
+
+def _hint(overrun: Overrun, found: Sequence[Remedy]) -> str:
+    option = {"peak_ram": "--ram-budget"}.get(overrun.what, f"--{overrun.what}-budget")
+    larger = f"raise the budget ({option}, or [budget] in edgesdk.toml)"
+    if overrun.what == "delta":
+        return (
+            "train fewer layers, and keep the calibration data and the recipe: what does not "
+            f"change does not travel; or {larger}"
         )
+    enough = any(remedy.enough_together for remedy in found)
+    return f"{'do what is enough' if enough else 'use a smaller network'}, or {larger}"
 
 
-def _tensors(sizes: Iterable[TensorSize]) -> list[str]:
-    return [
+def _largest(overrun: Overrun, made: Made) -> list[str]:
+    if overrun.what == "delta":
+        return _delta_files(made)
+    tensors = [
         f"{size.kind} {size.name}: {format_bytes(size.size_bytes)} "
         f"({size.dtype}[{', '.join(map(str, size.shape))}])"
-        for size in list(sizes)[:_LISTED]
+        for size in overrun.tensors[:_LISTED]
+    ]
+    return tensors if overrun.what == "peak_ram" else [*_files(made.manifest), *tensors]
+
+
+def _files(manifest: Manifest) -> list[str]:
+    return [
+        f"{file.path} ({file.role}): {format_bytes(file.stored_bytes)} in the package, "
+        f"{format_bytes(file.raw_bytes)} installed"
+        for file in sorted(manifest.files, key=lambda file: -file.stored_bytes)
+    ]
+
+
+def _delta_files(made: Made) -> list[str]:
+    carried = spent(made)
+    return [
+        f"{file.path} ({file.role}): {format_bytes(carried[file.role])} in the delta, "
+        f"{format_bytes(file.stored_bytes)} in the full package"
+        for file in sorted(made.manifest.files, key=lambda file: -carried.get(file.role, 0))
+        if file.role in carried
     ]

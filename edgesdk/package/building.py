@@ -36,6 +36,7 @@ from edgesdk.package.budget import check_budget
 from edgesdk.package.delta import make_delta
 from edgesdk.package.fallback import fallback_rule, twin_name
 from edgesdk.package.reading import read_contents
+from edgesdk.targets.types import Precision
 from edgesdk.units import parse_duration_ns
 from edgesdk.values.artifact import Artifact, Compilation, Role
 from edgesdk.values.package import Budget, Package, Release
@@ -70,6 +71,7 @@ def build_package(
     signer: Signer | None,
     base: Package | None = None,
     twin: Twin | None = None,
+    offered: Sequence[Precision] = (),
 ) -> Package:
     """Write the package to `output`, all or nothing.
 
@@ -82,6 +84,7 @@ def build_package(
         signer: None leaves it unsigned.
         base: a full package that devices have.
         twin: another conversion of the network, whose model travels as well.
+        offered: precisions that the target offers with the artifact's toolchain.
 
     Raises:
         BudgetExceeded: a budget is broken; nothing was written.
@@ -108,7 +111,10 @@ def build_package(
     full_bytes = archive.package_bytes(head)
     smaller = delta is not None and archive.package_bytes(delta[0]) < full_bytes
     delta_bytes = archive.package_bytes(delta[0]) if delta is not None and smaller else None
-    check_budget(budget, artifact, manifest, full_bytes, delta_bytes)
+    carried = delta[0].delta if delta is not None and smaller else None
+    check_budget(
+        *(budget, artifact, manifest, full_bytes, delta_bytes), delta=carried, offered=offered
+    )
     try:
         if delta is None or delta_bytes is None:
             _write(output, head, stored)

@@ -9,6 +9,7 @@ from typing import Literal
 from edgesdk.models.types import TensorSpec
 from edgesdk.targets.types import Contract
 from edgesdk.values.package import Budget
+from edgesdk.values.remedies import OverBudget
 
 CPU = "cpu"
 """Unit of an operator that no accelerator takes."""
@@ -79,6 +80,7 @@ class Forecast:
         budget: the limits it was held against.
         contract: likewise.
         broken: contracts and budgets that cannot hold, one sentence each.
+        over_budget: the budgets among them, with what would bring the model under each.
         notes: what else the reader must know, e.g. that nothing was compiled.
     """
 
@@ -100,6 +102,7 @@ class Forecast:
     budget: Budget = Budget()
     contract: Contract = Contract()
     broken: tuple[str, ...] = ()
+    over_budget: tuple[OverBudget, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

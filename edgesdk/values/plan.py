@@ -9,7 +9,7 @@ from edgesdk.calibration.types import Method
 from edgesdk.models.types import TensorSpec
 from edgesdk.serial import digest
 from edgesdk.targets.types import Accelerator, Precision, Runtime, Scheme
-from edgesdk.values.recipe import Override, PortDType, Quantizer
+from edgesdk.values.recipe import MOST_GOLDEN_VECTORS, Override, PortDType, Quantizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class ConversionPlan:
         accelerator: what the vendor's compiler is told of the device.
         cpu_features: instruction sets of its CPUs that matter to INT8; empty where nobody has read
             them.
+        golden_vectors: most that are computed.
         rules_sha256: of the target's units and operator rules, which the artifact's forecast rests
             on.
         toolchain: distribution to version, of all that the result depends on.
@@ -59,6 +60,7 @@ class ConversionPlan:
     calibration_sha256: str
     calibration_samples: int
     toolchain: Mapping[str, str]
+    golden_vectors: int = MOST_GOLDEN_VECTORS
 
     @property
     def digest(self) -> str:

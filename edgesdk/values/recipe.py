@@ -8,6 +8,8 @@ from typing import Literal
 from edgesdk.calibration.types import Method
 from edgesdk.targets.types import Precision
 
+MOST_GOLDEN_VECTORS = 8
+
 PortDType = Literal["int8", "uint8", "float32"]
 Quantizer = Literal["aimet-onnx", "onnxruntime"]
 
@@ -40,6 +42,8 @@ class Recipe:
         quantizer: for targets that have a choice; None takes the best that is installed.
         overrides: a later one wins.
         encodings: write the quantizer's encodings beside the model, in AIMET's JSON.
+        golden_vectors: at most so many travel with the model, 1 to 8; fewer where they would take
+            more than a tenth of it.
     """
 
     io: PortDType | None = None
@@ -49,3 +53,4 @@ class Recipe:
     quantizer: Quantizer | None = None
     overrides: tuple[Override, ...] = ()
     encodings: bool = False
+    golden_vectors: int = MOST_GOLDEN_VECTORS

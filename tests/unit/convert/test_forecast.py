@@ -17,6 +17,7 @@ from edgesdk.convert.sizing import FileSize
 from edgesdk.convert.toolchains import ONNXRUNTIME, Toolchain
 from edgesdk.errors import ModelError
 from edgesdk.models.reading import read_graph
+from edgesdk.package.remedies import remedies
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import (
     ComputeUnit,
@@ -64,7 +65,7 @@ def told(
     chosen = recipe or Recipe()
     chain = choose_chain(graph.format, target, chosen, [toolchain])
     subject = Subject("net", graph, FileSize(path.stat().st_size))
-    limits = Limits(budget or Budget(), contract or Contract())
+    limits = Limits(budget or Budget(), contract or Contract(), remedies)
     return forecast(subject, target, chain, chosen, limits)
 
 

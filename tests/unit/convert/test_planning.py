@@ -318,6 +318,7 @@ OTHER: dict[str, Any] = {
     "calibration_sha256": "e" * 64,
     "calibration_samples": 4,
     "toolchain": {"onnx": "0"},
+    "golden_vectors": 1,
 }
 
 

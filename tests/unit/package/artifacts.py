@@ -49,7 +49,7 @@ def make_artifact(directory: Path, **contents: bytes) -> Artifact:
         tensor_errors=(),
         tensor_sizes=(
             TensorSize("weights", "constant", "int8", (2, 1000), 2000),
-            TensorSize("hidden", "activation", "uint8", (1, 1500), 1500),
+            TensorSize("hidden", "activation", "uint8", (1, 1500), 1500, at_peak=True),
             TensorSize("bias", "constant", "int32", (2,), 8),
         ),
         working_set_bytes=3508,
