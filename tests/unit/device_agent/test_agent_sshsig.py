@@ -156,6 +156,12 @@ def test_any_other_form_is_refused(change: Callable[[bytes], bytes]) -> None:
         sshsig.verify(change(good), MESSAGE, PADDED)
 
 
+def test_a_signature_has_a_largest_size() -> None:
+    """Nothing of it is decoded first."""
+    with pytest.raises(BadSignature, match="more than 4096 bytes"):
+        sshsig.parse(ANNA.sign(MESSAGE, PURPOSE) * 14)
+
+
 def raw(
     *,
     key: bytes = ANNA.blob,
