@@ -102,8 +102,9 @@ class Transfer:
             OSError: the disk does not take it.
         """
         for payload, chunks in resumed(read, self._head, offset):
-            path, done = self._path(payload), self._chunks_done(payload)
-            with append_file(path, done * CHUNK_BYTES) as write:
+            done = self._chunks_done(payload)
+            written = sum(payload.raw_size(index) for index in range(done))
+            with append_file(self._path(payload), written) as write:
                 for chunk in chunks:
                     write(chunk)
             if done == 0 and payload.codec == "full":
