@@ -392,12 +392,14 @@ def resumed(read: Read, head: Head, offset: int) -> Iterator[Tuple[Payload, Iter
 
     Args:
         read: gives the package's bytes from `offset` on.
-        offset: as `chunk_offset` gives it.
+        offset: as `chunk_offset` gives it; the end of the head, where a delta has no payload.
 
     Raises:
         CorruptPackage: as `PackageReader.payloads`, or no chunk starts at `offset`.
     """
     everything = payloads(head)
+    if not everything and offset == len(head_bytes(head)):
+        return _read_payloads(_Stream(read), (), 0)
     for number, payload in enumerate(everything):
         at = payload.start
         for index in range(len(payload.sizes) + 1):

@@ -1,42 +1,84 @@
-"""Small packages for tests, and ways to spoil them."""
+"""Small packages for tests, signed or not, whole or as deltas, and ways to spoil them."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import zlib
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from device_agent import archive
-from device_agent.manifest import CHUNK_BYTES, Compatibility, File, Limits, Manifest, Port
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from device_agent import archive, sshsig
+from device_agent.archive import Head, PackageReader
+from device_agent.codec import canonical
+from device_agent.manifest import (
+    CHUNK_BYTES,
+    DELTA_FORMAT,
+    FORMAT,
+    Compatibility,
+    Delta,
+    DeltaFile,
+    File,
+    Limits,
+    Manifest,
+    Port,
+)
+from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE, Trust, TrustedKey
+from edgesdk.keys.signing import FileSigner
+
+Stored = Mapping[str, Sequence[bytes]]
+"""The stored chunks of files, by their paths."""
+
+
+def key_called(name: str) -> FileSigner:
+    """The key of that name, the same at every run."""
+    private = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+    blob = sshsig.plain_key(private.public_key().public_bytes_raw())
+    return FileSigner(sshsig.key_text(blob), private)
+
+
+OWNER, STRANGER = key_called("owner"), key_called("stranger")
+TRUST = Trust(1, 1, (TrustedKey("owner", OWNER.public_key),))
+"""Believes the owner."""
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """Bytes that do not compress."""
+    return random.Random(seed).randbytes(size)
+
+
+def pieces(data: bytes) -> list[bytes]:
+    """The data in 64 KiB pieces."""
+    return [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
+
+
+def hashes(chunks: Sequence[bytes]) -> tuple[str, ...]:
+    """SHA-256 of each."""
+    return tuple(hashlib.sha256(chunk).hexdigest() for chunk in chunks)
 
 
 def file_of(
-    role: str, raw: bytes, /, *, codec: str = "none", stored: bytes | None = None, **changes: Any
-) -> tuple[File, bytes]:
-    """A manifest entry for some content, and its stored bytes."""
-    if stored is None:
-        stored = zlib.compress(raw, 9) if codec == "zlib" else raw
+    role: str, raw: bytes, /, *, stored: Sequence[bytes] | None = None, **changes: Any
+) -> tuple[File, Sequence[bytes]]:
+    """A manifest entry for some content, and its stored chunks."""
+    chunks = [archive.store_chunk(piece) for piece in pieces(raw)] if stored is None else stored
     fields: dict[str, Any] = {
         "role": role,
         "path": f"{role}.bin",
         "raw_bytes": len(raw),
         "sha256": hashlib.sha256(raw).hexdigest(),
-        "codec": codec,
-        "stored_bytes": len(stored),
-        "chunks": tuple(
-            hashlib.sha256(stored[start : start + CHUNK_BYTES]).hexdigest()
-            for start in range(0, len(stored), CHUNK_BYTES)
-        ),
+        "sizes": tuple(map(len, chunks)),
+        "chunks": hashes(chunks),
     }
-    return File(**{**fields, **changes}), stored
+    return File(**{**fields, **changes}), chunks
 
 
 def manifest_of(*files: File, **changes: Any) -> Manifest:
     """A manifest of those files."""
     fields: dict[str, Any] = {
-        "format": "edgepkg/1",
+        "format": FORMAT,
         "name": "digits",
         "version": "1.2",
         "sequence": 3,
@@ -44,34 +86,83 @@ def manifest_of(*files: File, **changes: Any) -> Manifest:
         "inputs": (Port("image", (1, 4), "int8", 0.5, -3),),
         "outputs": (Port("logits", (1, 2), "float32"),),
         "files": files,
-        "limits": Limits(None, None),
+        "limits": Limits(),
         "gates": {"max_accuracy_drop": 0.5},
         "provenance": {"tool": "test"},
     }
     return Manifest(**{**fields, **changes})
 
 
-def package_of(contents: Mapping[str, bytes], codec: str = "none", **changes: Any) -> bytes:
+def head_of(manifest: Manifest, signer: FileSigner | None = None) -> Head:
+    """The head of a full package."""
+    text = canonical(manifest)
+    return Head(manifest, b"" if signer is None else signer.sign(text, PACKAGE_NAMESPACE))
+
+
+def package_of(
+    contents: Mapping[str, bytes], signer: FileSigner | None = None, **changes: Any
+) -> bytes:
     """A sound package.
 
     Args:
         contents: raw bytes by role.
         changes: fields of the manifest.
     """
-    entries = dict(file_of(role, raw, codec=codec) for role, raw in contents.items())
-    return sealed(manifest_of(*entries, **changes), entries)
+    entries = [file_of(role, raw) for role, raw in contents.items()]
+    manifest = manifest_of(*(file for file, _ in entries), **changes)
+    return sealed(head_of(manifest, signer), {file.path: chunks for file, chunks in entries})
 
 
-def sealed(manifest: Manifest, stored: Mapping[File, bytes]) -> bytes:
-    """The package's bytes, whether or not they match the manifest."""
-    return b"".join(archive.write_package(manifest, lambda file: [stored[file]]))
+def delta_of(
+    full: bytes,
+    base: bytes,
+    codecs: Mapping[str, str],
+    patches: Mapping[str, bytes],
+    signer: FileSigner | None = None,
+) -> bytes:
+    """A delta package that makes the same as a full one, of the files of another.
+
+    Args:
+        codecs: by role; "full" for those that are not named.
+        patches: by role.
+    """
+    head, before = head_of_package(full), verify(base)
+    hows = []
+    for file in head.manifest.files:
+        codec = codecs.get(file.role, "full")
+        based, patch = before.file(file.role), patches.get(file.role, b"")
+        if codec == "full" or based is None:
+            hows.append(DeltaFile(file.path, "full"))
+        else:
+            of = (based.sha256, based.raw_bytes)
+            hows.append(DeltaFile(file.path, codec, *of, len(patch), hashes(pieces(patch))))
+    delta = Delta(DELTA_FORMAT, head.package_id, before.package_id, tuple(hows))
+    signatures = b"" if signer is None else signer.sign(canonical(delta), DELTA_NAMESPACE)
+    travelling = {file.path: pieces(patches.get(file.role, b"")) for file in head.manifest.files}
+    for payload, _ in PackageReader(io.BytesIO(full).read).payloads():
+        if codecs.get(payload.file.role, "full") == "full":
+            travelling[payload.file.path] = [
+                full[archive.chunk_offset(payload, index) :][:size]
+                for index, size in enumerate(payload.sizes)
+            ]
+    return sealed(Head(head.manifest, head.signatures, delta, signatures), travelling)
+
+
+def sealed(head: Head, stored: Stored) -> bytes:
+    """The package's bytes, whether or not they match the head."""
+    return b"".join(archive.write_package(head, lambda payload: stored[payload.file.path]))
 
 
 def verify(content: bytes) -> Manifest:
     """Check every byte."""
-    return archive.verify(io.BytesIO(content).read)
+    return archive.verify(io.BytesIO(content).read).manifest
+
+
+def head_of_package(content: bytes) -> Head:
+    """What comes before the payloads."""
+    return archive.read_head(io.BytesIO(content).read)
 
 
 def id_of(content: bytes) -> str:
     """The package's id."""
-    return verify(content).package_id
+    return head_of_package(content).package_id

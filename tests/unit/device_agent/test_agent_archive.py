@@ -2,72 +2,105 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
-import os
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
-from agent_packages import file_of, manifest_of, package_of, sealed, verify
+from agent_packages import (
+    OWNER,
+    TRUST,
+    delta_of,
+    file_of,
+    head_of,
+    head_of_package,
+    manifest_of,
+    noise,
+    package_of,
+    pieces,
+    sealed,
+    verify,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from device_agent import archive
-from device_agent.archive import CorruptPackage, PackageReader
+from device_agent.archive import CorruptPackage, PackageReader, Payload
+from device_agent.clock import Clock
 from device_agent.codec import canonical
 from device_agent.manifest import CHUNK_BYTES, Compatibility
+from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE, Untrusted, require_signed
 
-SMALL = package_of({"model": b"weights" * 9, "golden": b"vectors" * 30}, codec="zlib")
-LARGE = {"model": os.urandom(3 * CHUNK_BYTES + 17), "float": bytes(5 * CHUNK_BYTES)}
+SMALL = package_of({"model": b"weights" * 9, "golden": b"vectors" * 30})
+SIGNED = package_of({"model": b"weights" * 9, "golden": b"vectors" * 30}, OWNER)
+LARGE = {"model": noise(3 * CHUNK_BYTES + 17), "float": bytes(5 * CHUNK_BYTES)}
+NEXT = package_of({"model": b"Weights" * 9, "golden": b"vectors" * 30}, OWNER, version="2")
+DELTA = delta_of(
+    NEXT, SIGNED, {"model": "bytes-delta", "golden": "same"}, {"model": b"a patch"}, OWNER
+)
+ANY_TIME = Clock(0, 0)
+EVERY_KIND = {"unsigned": SMALL, "signed": SIGNED, "delta": DELTA}
+
+
+def joined(payloads: Iterator[tuple[Payload, Iterator[bytes]]]) -> dict[str, bytes]:
+    return {payload.file.role: b"".join(chunks) for payload, chunks in payloads}
 
 
 def read_all(content: bytes) -> dict[str, bytes]:
-    reader = PackageReader(io.BytesIO(content).read)
-    return {file.role: b"".join(pieces) for file, pieces in reader.files()}
+    return joined(PackageReader(io.BytesIO(content).read).payloads())
 
 
-@pytest.mark.parametrize("codec", ["none", "zlib"])
-def test_what_is_written_is_read(codec: str) -> None:
-    assert read_all(package_of(LARGE, codec)) == LARGE
+def test_what_is_written_is_read() -> None:
+    assert read_all(package_of(LARGE)) == LARGE
 
 
-@given(st.binary(max_size=300), st.sampled_from(["none", "zlib"]))
-def test_any_content_survives(content: bytes, codec: str) -> None:
-    assert read_all(package_of({"model": content}, codec)) == {"model": content}
+@given(st.binary(max_size=300))
+def test_any_content_survives(content: bytes) -> None:
+    assert read_all(package_of({"model": content})) == {"model": content}
 
 
 @pytest.mark.parametrize("size", [CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 8 * CHUNK_BYTES])
-def test_compressed_sizes_about_a_chunk_survive(size: int) -> None:
-    assert read_all(package_of({"model": bytes(size)}, "zlib")) == {"model": bytes(size)}
+@pytest.mark.parametrize("make", [bytes, noise])
+def test_sizes_about_a_chunk_survive(size: int, make: Callable[[int], bytes]) -> None:
+    assert read_all(package_of({"model": make(size)})) == {"model": make(size)}
 
 
-def test_a_reader_that_gives_single_bytes_is_enough() -> None:
-    stream = io.BytesIO(SMALL)
-    assert archive.verify(lambda _: stream.read(1)).name == "digits"
+@pytest.mark.parametrize("content", EVERY_KIND.values(), ids=EVERY_KIND)
+def test_a_reader_that_gives_single_bytes_is_enough(content: bytes) -> None:
+    stream = io.BytesIO(content)
+    assert archive.verify(lambda _: stream.read(1)).manifest.name == "digits"
 
 
 def test_a_file_that_is_not_read_is_still_verified() -> None:
     reader = PackageReader(io.BytesIO(SMALL).read)
-    assert [file.role for file, _ in reader.files()] == ["model", "golden"]
+    assert [payload.file.role for payload, _ in reader.payloads()] == ["model", "golden"]
 
 
-def test_the_size_is_known_before_it_is_written() -> None:
-    assert archive.package_bytes(verify(SMALL)) == len(SMALL)
+@pytest.mark.parametrize("content", EVERY_KIND.values(), ids=EVERY_KIND)
+def test_the_size_is_known_before_it_is_written(content: bytes) -> None:
+    assert archive.package_bytes(head_of_package(content)) == len(content)
+
+
+def members(content: bytes) -> list[str]:
+    """Names within the package's folder."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        found = tar.getmembers()
+    assert all(member.isreg() and member.mtime == 0 for member in found)
+    package_id = head_of_package(content).package_id
+    assert all(member.name.startswith(f"{package_id}/") for member in found)
+    return [member.name.partition("/")[2] for member in found]
 
 
 def test_ordinary_tar_reads_it() -> None:
-    with tarfile.open(fileobj=io.BytesIO(SMALL)) as tar:
-        members = tar.getmembers()
-    package_id = verify(SMALL).package_id
-    assert [member.name for member in members] == [
-        f"{package_id}/manifest.json",
-        f"{package_id}/payload/00",
-        f"{package_id}/payload/01",
+    assert members(SMALL) == ["manifest.json", "payload/00", "payload/01"]
+    assert members(SIGNED) == ["manifest.json", "manifest.json.sig", "payload/00", "payload/01"]
+    assert members(DELTA) == [
+        *("manifest.json", "manifest.json.sig", "delta.json", "delta.json.sig", "payload/00"),
     ]
-    assert all(member.isreg() and member.mtime == 0 for member in members)
 
 
 @given(st.integers(0, archive.STORED_MAX_BYTES))
@@ -77,18 +110,143 @@ def test_headers_are_those_of_the_tar_library(size: int) -> None:
     assert archive.header("a/b", size) == info.tobuf(tarfile.USTAR_FORMAT)
 
 
+# ---- the head ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", EVERY_KIND.values(), ids=EVERY_KIND)
+def test_the_head_needs_nothing_of_the_rest(content: bytes) -> None:
+    text = archive.head_bytes(head_of_package(content))
+    assert content.startswith(text)
+    # A reader must look at the member behind it, but may find none.
+    assert archive.read_head(io.BytesIO(text).read) == head_of_package(content)
+
+
+def test_the_head_holds_the_signatures_and_the_delta() -> None:
+    head = head_of_package(DELTA)
+    assert head.signatures.startswith(b"-----BEGIN SSH SIGNATURE-----")
+    assert head.delta_signatures not in (b"", head.signatures)
+    assert head.delta is not None and [each.codec for each in head.delta.files] == [
+        *("bytes-delta", "same"),
+    ]
+    assert head_of_package(SMALL).signatures == b""
+
+
+def test_a_delta_has_the_id_and_the_signature_of_the_package_it_makes() -> None:
+    head, full = head_of_package(DELTA), head_of_package(NEXT)
+    assert (head.package_id, head.signatures) == (full.package_id, full.signatures)
+
+
+def test_only_what_a_delta_carries_is_a_payload() -> None:
+    (payload,) = archive.payloads(head_of_package(DELTA))
+    assert (payload.file.role, payload.codec, payload.stored_bytes) == ("model", "bytes-delta", 7)
+    assert read_all(DELTA) == {"model": b"a patch"}
+
+
+def test_a_delta_of_the_very_same_files_carries_nothing() -> None:
+    same = delta_of(NEXT, NEXT, {"model": "same", "golden": "same"}, {}, OWNER)
+    assert archive.payloads(head_of_package(same)) == ()
+    assert read_all(same) == {}
+    assert archive.package_bytes(head_of_package(same)) == len(same)
+
+
+# ---- resuming ------------------------------------------------------------------------------------
+
+
+def boundaries(content: bytes) -> list[tuple[int, int, int]]:
+    """Number of the payload, number of the chunk, offset; the ends of payloads included."""
+    return [
+        (number, index, archive.chunk_offset(payload, index))
+        for number, payload in enumerate(archive.payloads(head_of_package(content)))
+        for index in range(len(payload.sizes) + 1)
+    ]
+
+
+def rest_of(content: bytes, offset: int) -> dict[str, bytes]:
+    rest = io.BytesIO(content[offset:])
+    return joined(archive.resumed(rest.read, head_of_package(content), offset))
+
+
+def test_the_rest_from_any_chunk_on_is_the_rest_of_the_whole() -> None:
+    content = package_of({**LARGE, "golden": b""})
+    roles = ["model", "float", "golden"]
+    whole = read_all(content)
+    found = boundaries(content)
+    assert len(found) == 5 + 6 + 1
+    for number, index, offset in found:
+        expected = {role: whole[role] for role in roles[number:]}
+        expected[roles[number]] = expected[roles[number]][index * CHUNK_BYTES :]
+        assert rest_of(content, offset) == expected
+
+
+def test_a_delta_of_the_very_same_files_is_resumed_at_its_end() -> None:
+    same = delta_of(NEXT, NEXT, {"model": "same", "golden": "same"}, {}, OWNER)
+    assert rest_of(same, len(archive.head_bytes(head_of_package(same)))) == {}
+
+
+def test_only_the_start_of_a_chunk_is_resumed_at() -> None:
+    starts = {offset for _, _, offset in boundaries(SMALL)}
+    for offset in set(range(len(SMALL))) - starts:
+        with pytest.raises(
+            CorruptPackage, match=f"no chunk of the package starts at byte {offset}"
+        ):
+            archive.resumed(io.BytesIO(SMALL[offset:]).read, head_of_package(SMALL), offset)
+
+
+def test_what_is_resumed_is_verified_to_its_end() -> None:
+    *_, (_, _, offset) = boundaries(SMALL)
+    for spoilt in (SMALL[:-1], SMALL + b"\0", SMALL[:-1] + b"x"):
+        with pytest.raises(CorruptPackage):
+            joined(
+                archive.resumed(io.BytesIO(spoilt[offset:]).read, head_of_package(SMALL), offset)
+            )
+
+
+# ---- damage --------------------------------------------------------------------------------------
+
+
+def believed(content: bytes) -> None:
+    """Check every byte and every signature.
+
+    Raises:
+        CorruptPackage, Untrusted: something is not as it was sealed.
+    """
+    head = archive.verify(io.BytesIO(content).read)
+    require_signed(TRUST, canonical(head.manifest), head.signatures, PACKAGE_NAMESPACE, ANY_TIME)
+    if head.delta is not None:
+        text = canonical(head.delta)
+        require_signed(TRUST, text, head.delta_signatures, DELTA_NAMESPACE, ANY_TIME)
+
+
+def with_flip(content: bytes, position: int) -> bytes:
+    flipped = content[position] ^ 1 << (position % 8)
+    return content[:position] + bytes([flipped]) + content[position + 1 :]
+
+
 def test_each_flipped_byte_is_refused() -> None:
     for position in range(len(SMALL)):
-        spoilt = bytearray(SMALL)
-        spoilt[position] ^= 1 << (position % 8)
         with pytest.raises(CorruptPackage):
-            verify(bytes(spoilt))
+            verify(with_flip(SMALL, position))
+
+
+def test_each_flipped_byte_of_a_signed_delta_is_refused() -> None:
+    """By the archive or, in a signature or what a delta says of its base, by the signature."""
+    believed(DELTA)
+    for position in range(len(DELTA)):
+        with pytest.raises((CorruptPackage, Untrusted)):
+            believed(with_flip(DELTA, position))
 
 
 def test_each_truncation_is_refused() -> None:
     for length in range(len(SMALL)):
         with pytest.raises(CorruptPackage):
             verify(SMALL[:length])
+
+
+def test_truncations_of_a_signed_delta_are_refused() -> None:
+    ends = {at + step for at in range(0, len(DELTA), 512) for step in (-1, 0, 1)}
+    for length in sorted({*range(0, len(DELTA), 37), *ends} & {*range(len(DELTA))}):
+        with pytest.raises(CorruptPackage):
+            verify(DELTA[:length])
 
 
 @pytest.mark.parametrize("extra", [b"\0", bytes(512), SMALL])
@@ -98,48 +256,100 @@ def test_nothing_may_follow(extra: bytes) -> None:
 
 
 def test_a_chunk_is_checked_before_it_is_decompressed() -> None:
-    spoilt = SMALL.replace(zlib.compress(b"weights" * 9, 9), b"\xff" * 17)
-    with pytest.raises(CorruptPackage, match="chunk 0 of model"):
-        verify(spoilt[: len(SMALL)].ljust(len(SMALL), b"\0"))
+    stored = zlib.compress(b"weights" * 9, 9)
+    spoilt = SMALL.replace(stored, b"\xff" * len(stored))
+    with pytest.raises(CorruptPackage, match=r"chunk 0 of model.bin: its SHA-256"):
+        verify(spoilt)
 
 
-def test_a_bomb_stops_at_the_declared_size() -> None:
-    entry, stored = file_of("model", b"x" * 1000, codec="zlib", stored=zlib.compress(bytes(10**8)))
-    reader = PackageReader(io.BytesIO(sealed(manifest_of(entry), {entry: stored})).read)
-    seen = 0
-    with pytest.raises(CorruptPackage, match="more than the declared 1000 bytes"):
-        for _, pieces in reader.files():
-            for piece in pieces:
-                seen += len(piece)
-    assert seen <= 1000
+def test_a_bomb_stops_at_the_declared_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = zlib.compress(bytes(60_000), 9)
+    made: list[int] = []
+
+    class Counting:
+        def __init__(self) -> None:
+            self._inflater = decompressobj()
+
+        def decompress(self, data: bytes, limit: int) -> bytes:
+            made.append(limit)
+            return self._inflater.decompress(data, limit)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._inflater, name)
+
+    decompressobj = zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", Counting)
+    entry, stored = file_of("model", b"x" * 1000, stored=[bomb])
+    with pytest.raises(CorruptPackage, match="does not unpack to 1000 bytes"):
+        verify(sealed(head_of(manifest_of(entry)), {entry.path: stored}))
+    assert made == [1001]
+
+
+def test_a_bomb_within_a_bomb_is_no_larger() -> None:
+    """The limit is a chunk's: whatever a manifest declares, 64 KiB at a time."""
+    entry, stored = file_of("model", bytes(CHUNK_BYTES), stored=[zlib.compress(bytes(10**8), 9)])
+    with pytest.raises(CorruptPackage, match=f"expected 1 to {CHUNK_BYTES}"):
+        archive.check_manifest(manifest_of(entry))
+    assert stored
 
 
 @pytest.mark.parametrize(
     ("raw", "stored", "message"),
     [
-        (b"x" * 99, zlib.compress(b"x" * 98), "found 98 bytes, expected 99"),
-        (b"x" * 99, zlib.compress(b"y" * 99), "its SHA-256"),
-        (b"x" * 99, zlib.compress(b"x" * 99) + b"more", "after its compressed data"),
-        (b"x" * 99, zlib.compress(b"x" * 99)[:-1], "end early"),
+        (b"x" * 99, zlib.compress(b"x" * 98), "does not unpack to 99 bytes"),
+        (b"x" * 99, zlib.compress(b"x" * 100), "does not unpack to 99 bytes"),
+        (b"x" * 99, zlib.compress(b"y" * 99), "model.bin: its SHA-256"),
+        (b"x" * 99, zlib.compress(b"x" * 99) + b"more", "does not unpack"),
+        (b"x" * 99, zlib.compress(b"x" * 99)[:-1], "does not unpack"),
         (b"x" * 99, b"not zlib", "incorrect header"),
+        (b"x" * 99, b"y" * 99, "model.bin: its SHA-256"),
     ],
 )
 def test_content_that_is_not_as_declared_is_refused(
     raw: bytes, stored: bytes, message: str
 ) -> None:
-    entry, stored = file_of("model", raw, codec="zlib", stored=stored)
+    entry, chunks = file_of("model", raw, stored=[stored])
     with pytest.raises(CorruptPackage, match=message):
-        verify(sealed(manifest_of(entry), {entry: stored}))
+        verify(sealed(head_of(manifest_of(entry)), {entry.path: chunks}))
 
+
+def test_each_chunk_unpacks_by_itself() -> None:
+    raw = bytes(CHUNK_BYTES) + noise(CHUNK_BYTES) + b"end"
+    entry, chunks = file_of("model", raw)
+    assert [len(chunk) < len(piece) for chunk, piece in zip(chunks, pieces(raw), strict=True)] == [
+        *(True, False, False),
+    ]
+    assert entry.stored_bytes == sum(map(len, chunks))
+    # Other bytes in the place of a chunk of its very size are found by that chunk's hash alone.
+    spoilt = [chunks[0], noise(CHUNK_BYTES, 1), chunks[2]]
+    reader = PackageReader(
+        io.BytesIO(sealed(head_of(manifest_of(entry)), {entry.path: spoilt})).read
+    )
+    seen = []
+    with pytest.raises(CorruptPackage, match=r"chunk 1 of model.bin"):
+        for _, found in reader.payloads():
+            for chunk in found:
+                seen.append(chunk)
+    assert seen == [bytes(CHUNK_BYTES)]
+
+
+# ---- manifests -----------------------------------------------------------------------------------
 
 UNSAFE_NAMES = ["../x", "/x", "a/b", "a\\b", "", ".", "..", ".x", "-x", "x\0", "x\n", "\xe9", "C:x"]
 
 
-@pytest.mark.parametrize("path", [*UNSAFE_NAMES, "manifest.json", "x" * 129])
+@pytest.mark.parametrize("path", [*UNSAFE_NAMES, "manifest.json", "manifest.json.sig", "x" * 129])
 def test_unsafe_names_are_refused(path: str) -> None:
-    entry, stored = file_of("model", b"x", path=path)
+    entry, _ = file_of("model", b"x", path=path)
     with pytest.raises(CorruptPackage):
-        sealed(manifest_of(entry), {entry: stored})
+        archive.check_manifest(manifest_of(entry))
+
+
+@pytest.mark.parametrize("name", UNSAFE_NAMES)
+def test_unsafe_package_names_are_refused(name: str) -> None:
+    """It names a link on the device."""
+    with pytest.raises(CorruptPackage, match="found package name"):
+        archive.check_manifest(manifest_of(file_of("model", b"x")[0], name=name))
 
 
 @pytest.mark.parametrize(
@@ -147,12 +357,18 @@ def test_unsafe_names_are_refused(path: str) -> None:
     [
         {"role": "golden"},
         {"role": "other"},
-        {"codec": "xz"},
         {"raw_bytes": -1},
-        {"stored_bytes": -1},
-        {"stored_bytes": 8**11},
-        {"raw_bytes": 2},
+        {"raw_bytes": 8**11},
+        {"raw_bytes": CHUNK_BYTES + 1},
+        {"raw_bytes": 0},
+        {"sizes": ()},
+        {"sizes": (0,)},
+        {"sizes": (-1,)},
+        {"sizes": (2,)},
+        {"sizes": (1, 1)},
         {"chunks": ()},
+        {"chunks": ("0" * 64, "0" * 64)},
+        {"chunks": ("0" * 63,)},
         {"sha256": "0" * 63},
         {"sha256": "G" * 64},
     ],
@@ -192,6 +408,13 @@ def test_another_format_is_refused() -> None:
         archive.check_manifest(manifest_of(file_of("model", b"x")[0], format="edgepkg/2"))
 
 
+@pytest.mark.parametrize(("sequence", "least"), [(-1, 0), (0, -1), (3, 4)])
+def test_sequences_that_make_no_sense_are_refused(sequence: int, least: int) -> None:
+    entry, _ = file_of("model", b"x")
+    with pytest.raises(CorruptPackage, match=f"found sequence {sequence} and min_sequence {least}"):
+        archive.check_manifest(manifest_of(entry, sequence=sequence, min_sequence=least))
+
+
 def with_manifest(text: bytes) -> bytes:
     """A package whose manifest is this text, with the id that belongs to it."""
     package_id = hashlib.sha256(text).hexdigest()
@@ -207,7 +430,7 @@ def edited(change: Callable[[dict[str, object]], None]) -> bytes:
 
 
 OTHER_MANIFESTS = {
-    "empty": (b"", "not JSON"),
+    "empty": (b"", "expected 1 to"),
     "not text": (b"\xff", "not JSON"),
     "deep": (b"[" * 100_000, "not JSON"),
     "NaN": (b'{"a":NaN}', "not JSON"),
@@ -219,6 +442,7 @@ OTHER_MANIFESTS = {
     "int for float": (edited(lambda data: data.update(gates={"x": 1})), "canonical"),
     "too large": (edited(lambda data: data.update(gates={"x": 10**400})), "too large"),
     "field missing": (edited(lambda data: data.pop("limits")), "limits: missing"),
+    "default left out": (edited(lambda data: data.pop("expires")), "canonical"),
 }
 
 
@@ -228,39 +452,180 @@ def test_other_manifests_are_refused(text: bytes, message: str) -> None:
         verify(with_manifest(text))
 
 
-def test_a_manifest_of_any_size_is_not_read() -> None:
-    head = archive.header("0" * 64 + "/manifest.json", archive.MANIFEST_MAX_BYTES + 1)
-    with pytest.raises(CorruptPackage, match="expected at most 4194304"):
-        verify(head)
+# ---- members -------------------------------------------------------------------------------------
 
 
-def test_members_in_another_order_are_refused() -> None:
-    blocks = [SMALL[start : start + 512] for start in range(0, len(SMALL), 512)]
-    first = next(i for i, block in enumerate(blocks) if b"payload/00" in block)
-    second = next(i for i, block in enumerate(blocks) if b"payload/01" in block)
-    swapped = blocks[:first] + blocks[second:-2] + blocks[first:second] + blocks[-2:]
-    with pytest.raises(CorruptPackage, match="header of"):
-        verify(b"".join(swapped))
+def member(content: bytes, name: str, text: bytes) -> bytes:
+    """A well-formed member of that package."""
+    full = f"{head_of_package(content).package_id}/{name}"
+    return archive.header(full, len(text)) + text + archive.padding(len(text))
+
+
+def split(content: bytes) -> dict[str, bytes]:
+    """The members of a package, with headers and padding, by name; the trailer last, as ""."""
+    found, at = {}, 0
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        for each in tar.getmembers():
+            size = 512 + each.size + len(archive.padding(each.size))
+            found[each.name.partition("/")[2]] = content[at : at + size]
+            at += size
+    return {**found, "": content[at:]}
+
+
+def put_together(content: bytes, *names: str) -> bytes:
+    parts = split(content)
+    return b"".join(parts[name] for name in names)
+
+
+def test_a_package_is_the_sum_of_its_members() -> None:
+    for content in EVERY_KIND.values():
+        assert put_together(content, *split(content)) == content
+
+
+M, MS, D, DS = "manifest.json", "manifest.json.sig", "delta.json", "delta.json.sig"
+ONE, TWO, END = "payload/00", "payload/01", ""
+OTHER_ORDERS = {
+    "payloads swapped": (SIGNED, (M, MS, TWO, ONE, END)),
+    "a payload twice": (SIGNED, (M, MS, ONE, ONE, TWO, END)),
+    "a payload missing": (SIGNED, (M, MS, ONE, END)),
+    "the signature first": (SIGNED, (MS, M, ONE, TWO, END)),
+    "the signature last": (SIGNED, (M, ONE, TWO, MS, END)),
+    "the signature twice": (SIGNED, (M, MS, MS, ONE, TWO, END)),
+    "the manifest twice": (SIGNED, (M, M, MS, ONE, TWO, END)),
+    "no manifest": (SIGNED, (MS, ONE, TWO, END)),
+    "no end": (SIGNED, (M, MS, ONE, TWO)),
+    "the end twice": (SIGNED, (M, MS, ONE, TWO, END, END)),
+    "the delta before the signature": (DELTA, (M, D, MS, DS, ONE, END)),
+    "the delta twice": (DELTA, (M, MS, D, D, DS, ONE, END)),
+    "the delta's signature first": (DELTA, (M, MS, DS, D, ONE, END)),
+    "the delta's signature without it": (DELTA, (M, MS, DS, ONE, END)),
+    "the delta's signature twice": (DELTA, (M, MS, D, DS, DS, ONE, END)),
+    "the delta behind its payload": (DELTA, (M, MS, ONE, D, DS, END)),
+    "a delta's payload without it": (DELTA, (M, MS, ONE, END)),
+}
+
+
+@pytest.mark.parametrize(("content", "order"), OTHER_ORDERS.values(), ids=OTHER_ORDERS)
+def test_members_in_another_order_are_refused(content: bytes, order: tuple[str, ...]) -> None:
+    with pytest.raises(CorruptPackage):
+        verify(put_together(content, *order))
+
+
+def test_signatures_may_be_taken_off_but_not_moved_to_another_member() -> None:
+    """Whether a package must be signed is not for the archive to say."""
+    assert verify(put_together(SIGNED, M, ONE, TWO, END)) == verify(SIGNED)
+    assert head_of_package(put_together(DELTA, M, D, ONE, END)).delta_signatures == b""
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "most"),
+    [
+        (b"", M, archive.MANIFEST_MAX_BYTES),
+        (put_together(DELTA, M), MS, archive.SIGNATURES_MAX_BYTES),
+        (put_together(DELTA, M, MS), D, archive.MANIFEST_MAX_BYTES),
+        (put_together(DELTA, M, MS, D), DS, archive.SIGNATURES_MAX_BYTES),
+    ],
+    ids=[M, MS, D, DS],
+)
+@pytest.mark.parametrize("size", ["none", "too much"])
+def test_a_member_of_any_size_is_not_read(before: bytes, name: str, most: int, size: str) -> None:
+    package_id = head_of_package(DELTA).package_id
+    count = 0 if size == "none" else most + 1
+    head = archive.header(f"{package_id}/{name}", count)
+    read = io.BytesIO(before + head + bytes(1024)).read
+    with pytest.raises(CorruptPackage, match=f"{name}: found {count} bytes, expected 1 to {most}"):
+        archive.read_head(read)
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, b"3", b"L"])
-def test_members_of_another_kind_are_refused(kind: bytes) -> None:
-    head = archive.header(f"{verify(SMALL).package_id}/payload/00", 17)
-    info = tarfile.TarInfo.frombuf(head, "ascii", "strict")
+@pytest.mark.parametrize("name", [M, MS, D, DS, ONE])
+def test_members_of_another_kind_are_refused(kind: bytes, name: str) -> None:
+    parts = split(DELTA)
+    info = tarfile.TarInfo.frombuf(parts[name][:512], "ascii", "strict")
     info.type = kind
-    start = SMALL.index(b"payload/00") // 512 * 512
-    spoilt = SMALL[:start] + info.tobuf(tarfile.USTAR_FORMAT)[:512] + SMALL[start + 512 :]
-    with pytest.raises(CorruptPackage, match="header of"):
-        verify(spoilt)
+    parts[name] = info.tobuf(tarfile.USTAR_FORMAT)[:512] + parts[name][512:]
+    with pytest.raises(CorruptPackage):
+        verify(b"".join(parts.values()))
+
+
+def test_members_of_another_package_are_refused() -> None:
+    """No mix and match: each carries the id in its name."""
+    for name in (MS, ONE, TWO):
+        parts = {**split(SIGNED), name: split(NEXT)[name]}
+        with pytest.raises(CorruptPackage):
+            verify(b"".join(parts.values()))
+
+
+# ---- deltas --------------------------------------------------------------------------------------
+
+
+def spoilt_delta(change: dict[str, object]) -> Callable[[], None]:
+    head = head_of_package(DELTA)
+    assert head.delta is not None
+    model = dataclasses.replace(head.delta.files[0], **change)
+    delta = dataclasses.replace(head.delta, files=(model, head.delta.files[1]))
+    return lambda: archive.check_delta(delta, head.manifest)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"codec": "bsdiff"},
+        {"codec": "same"},
+        {"codec": "full"},
+        {"stored_bytes": 0, "chunks": ()},
+        {"stored_bytes": -1},
+        {"stored_bytes": 8**11},
+        {"stored_bytes": CHUNK_BYTES + 1},
+        {"base_bytes": -1},
+        {"base_bytes": 8**11},
+        {"base_sha256": ""},
+        {"base_sha256": "../x"},
+        {"chunks": ()},
+        {"chunks": ("x" * 64,)},
+        {"path": "golden.bin"},
+        {"path": "../x"},
+    ],
+    ids=str,
+)
+def test_deltas_that_contradict_themselves_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(CorruptPackage):
+        spoilt_delta(change)()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "edgedelta/2"},
+        {"package_id": "0" * 64},
+        {"base": ""},
+        {"base": "x"},
+        {"files": ()},
+    ],
+    ids=str,
+)
+def test_the_delta_of_another_package_is_refused(change: dict[str, object]) -> None:
+    head = head_of_package(DELTA)
+    assert head.delta is not None
+    with pytest.raises(CorruptPackage):
+        archive.check_delta(dataclasses.replace(head.delta, **change), head.manifest)
+
+
+def test_a_delta_that_is_not_canonical_is_refused() -> None:
+    text = canonical(head_of_package(DELTA).delta)
+    for other in (text + b" ", text.replace(b'":', b'": ', 1), b"{}", b"\xff"):
+        spoilt = put_together(DELTA, M, MS) + member(DELTA, D, other)
+        with pytest.raises(CorruptPackage, match=r"^delta: "):
+            archive.read_head(io.BytesIO(spoilt).read)
 
 
 def test_the_writer_refuses_what_no_reader_takes() -> None:
     entry, stored = file_of("model", b"x")
-    gates: dict[str, object] = {"whole number": 1}
-    with pytest.raises(CorruptPackage, match="canonical"):
-        sealed(manifest_of(entry, gates=gates), {entry: stored})
+    for unfit in (manifest_of(entry, name="../x"), manifest_of(entry, sequence=-1)):
+        with pytest.raises(CorruptPackage):
+            sealed(head_of(unfit), {entry.path: stored})
 
 
-def test_the_id_does_not_depend_on_how_it_is_stored_elsewhere() -> None:
+def test_the_id_is_the_hash_of_the_manifest() -> None:
     other = package_of({"model": b"a"}, compatibility=Compatibility("x", (), "litert", ""))
     assert verify(other).package_id == hashlib.sha256(canonical(verify(other))).hexdigest()
