@@ -5,12 +5,13 @@
 
 Several processes may count for one package: each adds what it has seen to what is there. The first
 fallback of a kind is written at once, further ones at most every `WRITE_EVERY_S` seconds, so that
-an application that always falls back does not wear out a flash card; one that is killed loses the
-fallbacks since the last write.
+an application that always falls back does not wear out a flash card. One that ends writes what is
+left; one that is killed loses it.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import logging
@@ -101,6 +102,7 @@ class Counter:
                 self._timer = threading.Timer(WRITE_EVERY_S, self.flush)
                 self._timer.daemon = True
                 self._timer.start()
+                atexit.register(self.flush)
 
     def flush(self) -> None:
         """Write what is not written yet."""
@@ -108,6 +110,7 @@ class Counter:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+                atexit.unregister(self.flush)
             if not self._pending:
                 return
             now = self._clock()

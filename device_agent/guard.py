@@ -7,8 +7,7 @@ failed run is another matter: the next one tries again, up to `FAILED_RUNS` in a
 
 from __future__ import annotations
 
-import typing
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Tuple
 
 from device_agent import fallbacks
 from device_agent.durable import has_content
@@ -18,7 +17,7 @@ from device_agent.protocol import Parity
 from device_agent.stable_path import PackageFolder
 from device_agent.worker_messages import Load
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     import numpy as np
 
     from device_agent.runtimes.guarding import Inputs

@@ -13,8 +13,7 @@ Not for several threads at once, but for `changed`, `wait` and `watch`, which an
 from __future__ import annotations
 
 import time
-import typing
-from typing import Iterator, Optional
+from typing import TYPE_CHECKING, Iterator, Optional
 
 from device_agent.fallbacks import REASONS
 from device_agent.guard import Answer, CannotRun, Guard, Trouble
@@ -22,7 +21,7 @@ from device_agent.manifest import Manifest
 from device_agent.protocol import Parity
 from device_agent.stable_path import DEFAULT_ROOT, NoPackage, StablePath
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from types import TracebackType
     from typing import Type
 

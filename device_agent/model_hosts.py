@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import typing
-from typing import Any, List, Optional, Sequence, Tuple, Type, TypeVar
+from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple, Type, TypeVar
 
 import device_agent
 from device_agent import runtimes
@@ -23,7 +22,7 @@ from device_agent.worker import MAX_THREADS_BY_DEFAULT, require_version
 from device_agent.worker_messages import Compare, Load, Loaded, Ran, Run
 from device_agent.workers import Worker
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     import numpy as np
 
     from device_agent.runtimes.under_test import ModelUnderTest

@@ -144,6 +144,9 @@ def _package_facts(console: Console, sealed: Package) -> None:
         _line(console, f"  expires   {manifest.expires}")
     if manifest.compatibility.boards:
         _line(console, f"  boards    {', '.join(manifest.compatibility.boards)}")
+    if manifest.fallback is not None:
+        rule = manifest.fallback
+        _line(console, f"  fallback  {rule.role} on {rule.runtime}, for {', '.join(rule.when)}")
     if head.delta is not None:
         _line(console, f"  delta     against {head.delta.base}")
         for each in head.delta.files:

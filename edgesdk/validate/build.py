@@ -206,6 +206,12 @@ def find_caveats(
 def _package_caveats(installed: Installed) -> Iterator[str]:
     if not installed.signed_by:
         yield "The package is not signed: nobody vouches for what was measured."
+    if installed.fallbacks:
+        why = ", ".join(f"{why} {count}" for why, count in sorted(installed.fallbacks.items()))
+        yield (
+            "Applications on the device were answered by the package's fallback instead of its"
+            f" model, runs by reason: {why}."
+        )
 
 
 def _health_caveats(unhealthy: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from device_agent.manifest import Fallback
 from edgesdk.cli import render
 from tests.unit.report.example import example_package
 
@@ -35,6 +36,16 @@ def test_a_package_names_its_compiler_quantizer_and_bridge() -> None:
         "w8a16; compilation: compiled by onnxruntime-qnn 2.7.0; quantizer: aimet-onnx; "
         "bridge: torch.onnx\n" in text
     )
+
+
+def test_a_package_says_when_what_runs_in_its_models_place() -> None:
+    package = example_package()
+    rule = Fallback("float", "litert", ("load", "ood"))
+    manifest = replace(package.manifest, fallback=rule)
+    text = io.StringIO()
+    changed = replace(package, head=replace(package.head, manifest=manifest))
+    render.package(Console(file=text, width=200), changed)
+    assert "  fallback  float on litert, for load, ood\n" in text.getvalue()
 
 
 def test_a_package_that_does_not_say_shows_no_such_line() -> None:

@@ -118,6 +118,21 @@ def test_what_is_written_survives_the_applications_death(tmp_path: Path) -> None
     assert counts(str(tmp_path), ID) == {"run_failed": 2}
 
 
+ENDING = """
+import sys
+from device_agent.fallbacks import Counter
+counter = Counter(sys.argv[1], sys.argv[2])
+for _ in range(5):
+    counter.add("run_failed")
+"""
+
+
+def test_an_application_that_ends_without_closing_loses_none(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ENDING, str(tmp_path), ID]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[3])
+    assert counts(str(tmp_path), ID) == {"run_failed": 5}
+
+
 def test_processes_killed_anywhere_leave_counts_that_can_be_read(tmp_path: Path) -> None:
     for wait_s in (0.05, 0.1, 0.15, 0.2):
         process = counting(tmp_path, 10_000)

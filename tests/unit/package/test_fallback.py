@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from device_agent.manifest import Band, Fallback, InputStatistics, Port
 from edgesdk.errors import PackageError
+from edgesdk.package.building import Twin, build_package
 from edgesdk.package.fallback import MARGIN, fallback_rule, twin_name, widened
+from edgesdk.package.reading import read_contents, read_package
 from edgesdk.targets.types import Runtime
 from edgesdk.values.artifact import Artifact, ArtifactFile
-from edgesdk.values.package import FallbackCause, Release
+from edgesdk.values.package import Budget, FallbackCause, Release
 from tests.unit.package.artifacts import make_artifact
 
 WITH_FLOAT = Release(include_float=True)
@@ -127,6 +129,44 @@ def test_a_twin_of_two_files_is_refused(artifact: Artifact) -> None:
     files = (*artifact.files, ArtifactFile("companion", "model.weights.bin", 3, "0" * 64))
     with pytest.raises(PackageError, match=r"two files, model\.bin and model\.weights\.bin"):
         fallback_rule(artifact, Release(), replace(artifact, files=files), NO_GATES)
+
+
+def test_a_package_carries_the_twins_model_under_a_name_of_its_own(tmp_path: Path) -> None:
+    artifact = make_artifact(tmp_path / "artifact")
+    twin = make_artifact(tmp_path / "twin", model=b"the twin's model")
+    built = build_package(
+        artifact,
+        tmp_path / "artifact",
+        tmp_path / "x.edgepkg",
+        Release(),
+        Budget(),
+        NO_GATES,
+        signer=None,
+        twin=Twin(twin, tmp_path / "twin"),
+    )
+    read = read_package(tmp_path / "x.edgepkg").manifest
+    assert read == built.manifest
+    file = read.file("twin")
+    assert file is not None and file.path == "twin.bin"
+    assert read_contents(tmp_path / "x.edgepkg")["twin.bin"] == b"the twin's model"
+    assert read.fallback == Fallback("twin", "onnxruntime", ("load", "parity"), 1.0)
+
+
+def test_a_twin_that_has_changed_since_its_conversion_is_refused(tmp_path: Path) -> None:
+    artifact = make_artifact(tmp_path / "artifact")
+    (tmp_path / "artifact" / "model.bin").write_bytes(b"other")
+    with pytest.raises(PackageError, match="has changed since the conversion"):
+        build_package(
+            make_artifact(tmp_path / "sound"),
+            tmp_path / "sound",
+            tmp_path / "x.edgepkg",
+            Release(),
+            Budget(),
+            NO_GATES,
+            signer=None,
+            twin=Twin(artifact, tmp_path / "artifact"),
+        )
+    assert not (tmp_path / "x.edgepkg").exists()
 
 
 def test_the_twins_file_keeps_its_ending(artifact: Artifact) -> None:

@@ -367,3 +367,14 @@ def test_a_report_is_read_strictly() -> None:
 def test_a_report_made_twice_is_the_same() -> None:
     assert example_report() == example_report()
     assert datetime.fromisoformat(example_report().created).tzinfo == UTC
+
+
+def test_fallbacks_that_the_device_counted_are_told() -> None:
+    results = example_results()
+    assert "fallback" not in caveats(results)
+    installed = dataclasses.replace(
+        results.installed, fallbacks={"run_failed": 2, "out_of_distribution": 40}
+    )
+    assert "runs by reason: out_of_distribution 40, run_failed 2." in caveats(
+        dataclasses.replace(results, installed=installed)
+    )
