@@ -1,4 +1,4 @@
-"""The cpio archive that SWUpdate takes: "new" form with checksums, each byte following from content.
+"""The cpio archive that SWUpdate takes: the new form with checksums, every byte from the content.
 
 The checksum is the sum of a member's bytes; it guards against accidents only, and SWUpdate relies
 on the SHA-256 in the signed description. This writes regular files and nothing else.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgesdk.errors import ExportError, UsageError
 from edgesdk.files import move_durable, scratch_beside, sha256_file
-from edgesdk.package.exporters.content import Content, account, devices
+from edgesdk.package.exporters.content import Content, account, devices, plain_name
 from edgesdk.package.exporters.private_keys import (
     load_certificate,
     load_private_key,
@@ -36,8 +36,8 @@ def manifest(content: Content, wanted: Wanted) -> str:
     Raises:
         UsageError: a name that does not fit into it, or several compatible systems.
     """
-    of = content.manifest
-    lines = ["[update]", f"compatible={_compatible(content, wanted)}", f"version={of.version}"]
+    of, version = content.manifest, plain_name(content.manifest.version)
+    lines = ["[update]", f"compatible={_compatible(content, wanted)}", f"version={version}"]
     lines += [f"description={of.name}, an edgesdk package", f"build={of.sequence}", ""]
     lines += ["[bundle]", "format=verity", "", "[handler]", f"filename={HANDLER}", ""]
     lines += ["[meta.edgesdk]", f"package-id={of.package_id}", f"name={of.name}"]
@@ -54,8 +54,11 @@ def _compatible(content: Content, wanted: Wanted) -> str:
             f"found --compatible {', '.join(names)}, expected one: a RAUC bundle is for one system"
         )
     name = names[0]
-    if not name.isprintable() or name != name.strip() or not name:
-        raise UsageError(f"found --compatible {name!r}, expected printable text")
+    # The manifest is a key file: it strips spaces, and takes a backslash for an escape.
+    if not name or not name.isprintable() or name != name.strip() or "\\" in name:
+        raise UsageError(
+            f"found --compatible {name!r}, expected printable text without backslashes"
+        )
     return name
 
 

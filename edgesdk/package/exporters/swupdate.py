@@ -11,7 +11,6 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-import edgesdk
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -19,9 +18,11 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import (
     PKCS7Options,
     PKCS7SignatureBuilder,
 )
+
+import edgesdk
 from edgesdk.errors import ExportError, SigningError, UsageError
 from edgesdk.files import move_durable, scratch_beside, sha256_file
-from edgesdk.package.exporters.content import Content, account, letters_name, plain_name
+from edgesdk.package.exporters.content import Content, account, letters_name
 from edgesdk.package.exporters.cpio import write_cpio
 from edgesdk.package.exporters.private_keys import (
     load_certificate,
@@ -73,7 +74,8 @@ def version(content: Content) -> str:
     if sequence > SEQUENCE_MAX:
         raise UsageError(f"found sequence {sequence}, SWUpdate compares at most {SEQUENCE_MAX}")
     # What follows the plus sign is not compared; it may hold letters, digits, dots and dashes.
-    return f"{sequence}.0.0+{plain_name(content.manifest.version).replace('_', '-')}"
+    told = re.sub(r"[^A-Za-z0-9.-]+", "-", content.manifest.version)
+    return f"{sequence}.0.0+{told}"
 
 
 def description(content: Content, wanted: Wanted, script: bytes) -> str:
