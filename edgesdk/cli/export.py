@@ -30,13 +30,14 @@ def export(
         typer.Option(help="What the other system calls the devices; the target. May be repeated."),
     ] = None,
     key: Annotated[
-        Path | None, typer.Option(help="Private key that signs (PEM); tuf: all but the root.")
+        str | None,
+        typer.Option(help="Key that signs, a PEM file or a name; tuf: all but the root."),
     ] = None,
     cert: Annotated[
         Path | None, typer.Option(help="Its certificate (PEM), for rauc and swupdate.")
     ] = None,
     root_key: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(help="tuf: signs the root of a new repository. May be repeated."),
     ] = None,
     root_threshold: Annotated[
@@ -62,17 +63,22 @@ def export(
 def render(console: "Console", done: "Exported") -> None:
     """What was written, and what became of each statement of the package."""
     signed = "signed" if done.signed else "not signed"
-    console.print(plain(f"wrote {done.output} ({done.format}, {signed})"), markup=False)
-    console.print(plain(f"  sha256 {done.sha256}, by {done.made_with}"), markup=False)
+    _line(console, f"wrote {done.output} ({done.format}, {signed})")
+    _line(console, f"  sha256 {done.sha256}")
+    _line(console, f"  made by {done.made_with}")
     mapping = output.table("", "package", "says", "becomes", fixed="package")
     for row in done.mapping:
-        becomes = row.becomes or "cannot be said; the agent checks it"
+        becomes = row.becomes or "cannot be said there"
         mapping.add_row(
             row.field, plain(row.value).replace("[", "\\["), becomes.replace("[", "\\[")
         )
     console.print(mapping)
     for note in done.notes:
-        console.print(plain(f"note: {note}"), markup=False, soft_wrap=True)
+        _line(console, f"note: {note}")
+
+
+def _line(console: "Console", text: str) -> None:
+    console.print(plain(text), markup=False, soft_wrap=True)
 
 
 def _cell(text: str) -> str:

@@ -56,8 +56,7 @@ class Exported:
         format: which system's.
         output: the file, the folder or the reference it was written to.
         package_id: of the package inside.
-        sha256: of the file; of the image manifest for an OCI registry; of the new targets metadata
-            for a TUF repository.
+        sha256: of the file; for OCI of the image manifest, for TUF of the package.
         made_with: the tool and its version.
         signed: in the other system's own form; the package's signature is another matter.
         mapping: what became of each statement of the package.

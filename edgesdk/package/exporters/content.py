@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_agent import archive
 from device_agent.manifest import Manifest
 from edgesdk.files import sha256_file
 from edgesdk.values.export import Mapped, Wanted
@@ -27,7 +26,6 @@ class Content:
         size_bytes: of the file.
         sha256: of the file.
         base: id of the package that a delta is made against; "" for a full package.
-        signed: the manifest carries signatures.
     """
 
     path: Path
@@ -35,7 +33,6 @@ class Content:
     size_bytes: int
     sha256: str
     base: str
-    signed: bool
 
     @property
     def label(self) -> str:
@@ -50,20 +47,18 @@ class Content:
 
 
 def content_of(package: Package) -> Content:
-    """A package that has been verified, with what only its head tells.
+    """A package that has been verified.
 
     Raises:
         OSError: it cannot be read any more.
     """
-    with package.path.open("rb") as stream:
-        head = archive.read_head(stream.read)
+    delta = package.head.delta
     return Content(
         path=package.path,
         manifest=package.manifest,
         size_bytes=package.size_bytes,
         sha256=sha256_file(package.path),
-        base="" if head.delta is None else head.delta.base,
-        signed=bool(head.signatures),
+        base="" if delta is None else delta.base,
     )
 
 

@@ -109,7 +109,11 @@ def _asked_for(manifest: Manifest) -> dict[str, Any]:
         "name": manifest.name,
         "version": manifest.version,
         "sequence": manifest.sequence,
+        "min_sequence": manifest.min_sequence,
+        "expires": manifest.expires,
         "target": where.target,
+        "architectures": list(where.architectures),
+        "boards": list(where.boards),
         "runtime": where.runtime,
         "runtime_min_version": where.runtime_min_version,
         **{key: made[key] for key in _PARAMETERS if key in made},
@@ -183,11 +187,8 @@ def export(content: Content, wanted: Wanted, progress: Progress) -> Exported:
     )
 
 
-_EXPRESSED = {
-    "name": "externalParameters.name",
-    "version": "externalParameters.version",
-    "sequence": "externalParameters.sequence",
-    "target": "externalParameters.target",
-    "runtime": "externalParameters.runtime",
-    "package id": "the first subject's SHA-256",
+_SAID = ("name", "version", "sequence", "min_sequence", "expires")
+_SAID += ("target", "architectures", "boards", "runtime")
+_EXPRESSED = {field: f"externalParameters.{field}" for field in _SAID} | {
+    "package id": "the first subject's SHA-256"
 }

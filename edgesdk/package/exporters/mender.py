@@ -41,7 +41,7 @@ def arguments(content: Content, wanted: Wanted, payload: Path, made: Path) -> li
         asked += ["--device-type", device]
     # A name of its own for the file system: the store is not in the root file system, and an update
     # of that must not make Mender forget which model is there.
-    asked += ["--software-filesystem", UPDATE_MODULE, "--software-name", manifest.name]
+    asked += ["--software-filesystem", UPDATE_MODULE, "--software-name", _software(content)]
     asked += ["--software-version", plain_name(manifest.version)]
     asked += ["--provides", f"{_key(content, 'sequence')}:{manifest.sequence}"]
     asked += ["--provides", f"{_key(content, 'package_id')}:{manifest.package_id}"]
@@ -51,12 +51,17 @@ def arguments(content: Content, wanted: Wanted, payload: Path, made: Path) -> li
 
 
 def _key(content: Content, field: str) -> str:
-    return f"{UPDATE_MODULE}.{content.manifest.name}.{field}"
+    return f"{UPDATE_MODULE}.{_software(content)}.{field}"
+
+
+def _software(content: Content) -> str:
+    """The name without dots: an artifact clears what was provided under its own and a dot."""
+    return content.manifest.name.replace(".", "-")
 
 
 def expressed(content: Content, wanted: Wanted) -> dict[str, str]:
     """How Mender says what the package says."""
-    said = {
+    return {
         "name": f"artifact name {content.label}",
         "version": f"provides {_key(content, 'version')}",
         "sequence": f"provides {_key(content, 'sequence')}; not compared",
@@ -64,7 +69,6 @@ def expressed(content: Content, wanted: Wanted) -> dict[str, str]:
         "package id": f"provides {_key(content, 'package_id')}",
         "base": f"depends on {_key(content, 'package_id')}",
     }
-    return said
 
 
 def export(content: Content, wanted: Wanted, progress: Progress) -> Exported:

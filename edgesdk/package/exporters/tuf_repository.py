@@ -16,9 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import CryptoSigner
-from tuf.api.exceptions import RepositoryError
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import (
     Metadata,
     MetaFile,
@@ -82,7 +81,7 @@ def export(content: Content, wanted: Wanted, progress: Progress) -> Exported:
             trusted.targets.signed.targets[path] = target_file(content, path, trusted.targets)
         _sign_online(trusted, keys, wanted.at)
         with _opened(folder, is_new=known is None) as place:
-            for name, written in _written(content, paths, trusted):
+            for name, written in _written(content, paths, trusted, keys):
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
                 write_durable(place / name, written)
     return Exported(
@@ -196,17 +195,25 @@ def _renew_root(trusted: Trusted, keys: Keys, at: datetime) -> None:
 
 
 def _sign_online(trusted: Trusted, keys: Keys, at: datetime) -> None:
-    root = trusted.root.signed
-    if keys.online.public_key.keyid not in root.roles["targets"].keyids:
-        raise SigningError(
-            "the key given is not the one that the repository's root names",
-            hint="give that one with --key, or the root keys besides with --root-key",
-        )
+    """Sign what the online key signs, and check it as a client will.
+
+    Raises:
+        SigningError: it is not the key that the root names.
+    """
     _sign(trusted.targets, [keys.online], at)
     trusted.snapshot.signed.meta["targets.json"] = MetaFile(trusted.targets.signed.version)
     _sign(trusted.snapshot, [keys.online], at)
     trusted.timestamp.signed.snapshot_meta = MetaFile(trusted.snapshot.signed.version)
     _sign(trusted.timestamp, [keys.online], at)
+    try:
+        for role in _ONLINE:
+            metadata: Metadata[Any] = getattr(trusted, role)
+            trusted.root.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+    except UnsignedMetadataError as error:
+        raise SigningError(
+            "the key given is not the one that the repository's root names",
+            hint="give that one with --key, or the root keys besides with --root-key",
+        ) from error
 
 
 def _sign(metadata: Metadata[S], signers: Sequence[CryptoSigner], at: datetime) -> None:
@@ -218,14 +225,14 @@ def _sign(metadata: Metadata[S], signers: Sequence[CryptoSigner], at: datetime) 
 
 
 def _written(
-    content: Content, paths: Sequence[str], trusted: Trusted
+    content: Content, paths: Sequence[str], trusted: Trusted, keys: Keys
 ) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each file, in the order that they have to appear in."""
     whole = content.path.read_bytes()
     for path in paths:
         folder, _, name = path.rpartition("/")
         yield f"targets/{folder}/{content.sha256}.{name}", whole
-    for role in ("root", "targets", "snapshot"):
+    for role in (*(("root",) if keys.root else ()), "targets", "snapshot"):
         metadata: Metadata[Any] = getattr(trusted, role)
         yield f"metadata/{metadata.signed.version}.{role}.json", metadata.to_bytes()
     yield "metadata/timestamp.json", trusted.timestamp.to_bytes()
@@ -258,12 +265,14 @@ def _read(folder: Path) -> Trusted | None:
     try:
         root = _load(Root, home / f"{roots[-1]}.root.json")
         root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
+        if not root.signed.consistent_snapshot:
+            raise RepositoryError("its root does not ask for consistent snapshots")
         timestamp = _delegated(root, Timestamp, home / "timestamp.json")
         number = timestamp.signed.snapshot_meta.version
         snapshot = _delegated(root, Snapshot, home / f"{number}.snapshot.json")
         number = snapshot.signed.meta["targets.json"].version
         targets = _delegated(root, Targets, home / f"{number}.targets.json")
-    except (RepositoryError, UnverifiedSignatureError, KeyError, OSError) as error:
+    except (RepositoryError, KeyError, OSError) as error:
         raise PackageError(
             f"the TUF repository in {folder} does not hold: {error}",
             hint="restore it from where it is served, or choose another --output",
