@@ -63,9 +63,7 @@ def seal(path: Path, contents: Mapping[str, bytes] = CONTENTS, **changes: Any) -
         changes: fields of the manifest.
     """
     head = Head(manifest_of(contents, **changes))
-    stored = {
-        f"{role}.bin": list(map(archive.store_chunk, _cut(contents[role]))) for role in contents
-    }
+    stored = {f"{role}.bin": _stored(raw) for role, raw in contents.items()}
     return _write(path, head, stored)
 
 
@@ -86,7 +84,7 @@ def _write(path: Path, head: Head, stored: Mapping[str, list[bytes]]) -> Package
 
 
 def _file(role: str, raw: bytes) -> File:
-    chunks = [archive.store_chunk(piece) for piece in _cut(raw)]
+    chunks = _stored(raw)
     return File(
         role=role,
         path=f"{role}.bin",
@@ -97,5 +95,6 @@ def _file(role: str, raw: bytes) -> File:
     )
 
 
-def _cut(raw: bytes) -> list[bytes]:
-    return [raw[start : start + CHUNK_BYTES] for start in range(0, len(raw), CHUNK_BYTES)]
+def _stored(raw: bytes) -> list[bytes]:
+    starts = range(0, len(raw), CHUNK_BYTES)
+    return [archive.store_chunk(raw[start : start + CHUNK_BYTES]) for start in starts]

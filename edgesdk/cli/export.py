@@ -31,7 +31,7 @@ def export(
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(help="Key that signs, a PEM file or a name; tuf: all but the root."),
+        typer.Option(help="Key that signs: a PEM file, or a name; tuf: not the root."),
     ] = None,
     cert: Annotated[
         Path | None, typer.Option(help="Its certificate (PEM), for rauc and swupdate.")

@@ -187,8 +187,11 @@ def export(content: Content, wanted: Wanted, progress: Progress) -> Exported:
     )
 
 
-_SAID = ("name", "version", "sequence", "min_sequence", "expires")
-_SAID += ("target", "architectures", "boards", "runtime")
-_EXPRESSED = {field: f"externalParameters.{field}" for field in _SAID} | {
-    "package id": "the first subject's SHA-256"
+_EXPRESSED = {
+    **{
+        field: f"externalParameters.{field}"
+        for field in ("name", "version", "sequence", "min_sequence", "expires", "target")
+    },
+    **{field: f"externalParameters.{field}" for field in ("architectures", "boards", "runtime")},
+    "package id": "the first subject's SHA-256",
 }

@@ -29,6 +29,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from device_agent.archive import is_file_name
 from edgesdk.errors import PackageError, SigningError, UsageError
 from edgesdk.files import new_directory, write_durable
 from edgesdk.package.exporters.content import Content, account, devices, plain_name, statements
@@ -102,11 +103,14 @@ def target_path(content: Content, device: str) -> str:
     Raises:
         UsageError: no file can have that name.
     """
-    if plain_name(device) != device and device != content.manifest.compatibility.target:
+    of = content.manifest
+    name = plain_name(device) if device == of.compatibility.target else device
+    if not is_file_name(name):
         raise UsageError(
-            f"found --compatible {device}, expected letters, digits, dots, dashes and underscores"
+            f"found --compatible {device!r}, expected letters, digits, dots, dashes and "
+            "underscores, the first a letter or digit"
         )
-    return f"{content.manifest.name}/{plain_name(device)}.edgepkg"
+    return f"{of.name}/{name}.edgepkg"
 
 
 def target_file(content: Content, path: str, targets: Metadata[Targets]) -> TargetFile:

@@ -2,8 +2,8 @@
 
     python3 fetch.py URL TARGET ROOT.json STATE
 
-needs python-tuf (`pip install tuf`). STATE keeps what was trusted last, which is what makes an older
-repository show: keep it across boots. ROOT.json, the first root, comes with the device's image.
+needs python-tuf (`pip install tuf`). STATE keeps what was trusted last, by which an older
+repository is known: keep it across boots. ROOT.json, the first root, comes with the image.
 """
 
 import sys
