@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.devices import remove_device as remove_device
     from edgesdk.flows.devices import rollback as rollback
     from edgesdk.flows.devices import show_device as show_device
+    from edgesdk.flows.devices import write_agent as write_agent
     from edgesdk.flows.export import export as export
     from edgesdk.flows.init import init as init
     from edgesdk.flows.installing import Permissions as Permissions
@@ -83,6 +84,7 @@ _HOMES = {
     "verify": "edgesdk.flows.verify",
     "remove_device": "edgesdk.flows.devices",
     "show_device": "edgesdk.flows.devices",
+    "write_agent": "edgesdk.flows.devices",
     "export": "edgesdk.flows.export",
     "init": "edgesdk.flows.init",
     "discard_trust": "edgesdk.flows.keys",

@@ -11,6 +11,7 @@ import numpy as np
 
 from device_agent import archive
 from device_agent.archive import Head, Payload
+from device_agent.codec import canonical
 from device_agent.manifest import (
     CHUNK_BYTES,
     DELTA_FORMAT,
@@ -23,6 +24,8 @@ from device_agent.manifest import (
     Manifest,
     Port,
 )
+from device_agent.trust import PACKAGE_NAMESPACE
+from edgesdk.keys.signing import Signer
 from edgesdk.values.package import Package
 
 CONTENTS = {
@@ -56,13 +59,22 @@ def manifest_of(contents: Mapping[str, bytes], **changes: Any) -> Manifest:
     return Manifest(**{**fields, **changes})
 
 
-def seal(path: Path, contents: Mapping[str, bytes] = CONTENTS, **changes: Any) -> Package:
-    """Write a sound, unsigned package.
+def seal(
+    path: Path,
+    contents: Mapping[str, bytes] = CONTENTS,
+    *,
+    signer: Signer | None = None,
+    **changes: Any,
+) -> Package:
+    """Write a sound package.
 
     Args:
+        signer: nobody signs it unless given.
         changes: fields of the manifest.
     """
-    head = Head(manifest_of(contents, **changes))
+    manifest = manifest_of(contents, **changes)
+    signed = b"" if signer is None else signer.sign(canonical(manifest), PACKAGE_NAMESPACE)
+    head = Head(manifest, signed)
     stored = {f"{role}.bin": _stored(raw) for role, raw in contents.items()}
     return _write(path, head, stored)
 

@@ -1,4 +1,4 @@
-"""edgesdk device add | ls | show | installed | rm | emulate"""
+"""edgesdk device add | ls | show | installed | rm | agent | emulate"""
 
 import sys
 from pathlib import Path
@@ -87,6 +87,17 @@ def installed(name: Name, as_json: options.Json = False) -> None:
 def rm(name: Name, as_json: options.Json = False) -> None:
     """Forget a device. Nothing on it is changed."""
     output.emit(api.remove_device(name), as_json, render.device)
+
+
+@app.command("agent")
+def agent(
+    out: Annotated[
+        Path, typer.Option("--output", "-o", help="The file to write, e.g. edgesdk-agent.pyz.")
+    ],
+    as_json: options.Json = False,
+) -> None:
+    """Write the agent as one file, for an updater to run on the device."""
+    output.emit(api.write_agent(out), as_json, render.written)
 
 
 @app.command("emulate")

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from device_agent.protocol import Installed, Inventory
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
+from edgesdk.devices.bootstrap import build_agent
 from edgesdk.devices.enrol import HostKey, Visited, enrol
 from edgesdk.devices.inventory import Device, parse_address
 from edgesdk.errors import TargetError, UsageError
+from edgesdk.files import write_durable
 from edgesdk.flows.installing import enrol_trust
 from edgesdk.flows.session import (
     agent_on,
@@ -138,6 +140,18 @@ def rollback(device: str, *, package: str = "") -> Installed:
     """
     with agent_on(find_device(device)) as agent:
         return agent.roll_back(package)
+
+
+def write_agent(output: Path | str) -> Path:
+    """Write the agent as one file, which a fleet's updater runs on the device.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_durable(output, build_agent().zipapp)
+    return output
 
 
 def emulate(

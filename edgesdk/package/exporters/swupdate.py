@@ -33,7 +33,7 @@ from edgesdk.progress import Progress
 from edgesdk.values.export import Exported, Wanted
 
 SCRIPT = "edgesdk-install.sh"
-INCOMING = "/var/lib/edgesdk/incoming"
+INCOMING = "/var/lib/edgesdk-incoming"
 """Where SWUpdate puts the package on the device, for the script to take it from."""
 
 SEQUENCE_MAX = 2**31 - 1

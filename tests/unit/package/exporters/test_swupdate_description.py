@@ -56,7 +56,7 @@ def test_a_board_that_would_break_the_description_is_refused(tmp_path: Path, nam
 
 def test_the_script_installs_the_file_that_the_description_places(tmp_path: Path) -> None:
     of = content(tmp_path)
-    place = "/var/lib/edgesdk/incoming/digits.edgepkg"
+    place = "/var/lib/edgesdk-incoming/digits.edgepkg"
     assert f"package={place}\n".encode() in swupdate.script_for(of)
     assert f'path = "{place}"' in swupdate.description(of, wanted(), b"")
 
