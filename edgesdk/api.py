@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.devices import rollback as rollback
     from edgesdk.flows.devices import save_agent as save_agent
     from edgesdk.flows.devices import show_device as show_device
+    from edgesdk.flows.export import export as export
     from edgesdk.flows.init import init as init
     from edgesdk.flows.installing import Permissions as Permissions
     from edgesdk.flows.keys import discard_trust as discard_trust
@@ -84,6 +85,7 @@ _HOMES = {
     "verify": "edgesdk.flows.verify",
     "remove_device": "edgesdk.flows.devices",
     "show_device": "edgesdk.flows.devices",
+    "export": "edgesdk.flows.export",
     "init": "edgesdk.flows.init",
     "discard_trust": "edgesdk.flows.keys",
     "list_keys": "edgesdk.flows.keys",

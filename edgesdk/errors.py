@@ -131,6 +131,12 @@ class NotTrusted(SigningError):
         self.code = code
 
 
+class ExportError(EdgeSDKError):
+    """A tool that makes another system's file ran and did not deliver."""
+
+    exit_code = ExitCode.TOOLCHAIN
+
+
 class BudgetExceeded(PackageError):
     """A size budget is broken.
 

@@ -67,6 +67,30 @@ def _replace(path: Path, content: bytes, mode: int) -> None:
     fsync_directory(path.parent)
 
 
+def move_durable(made: Path, path: Path) -> None:
+    """Put a finished file at `path`, whose disk it must be on: the old or the new one is there.
+
+    Raises:
+        OSError: it cannot be put there; the error names `path`.
+    """
+    try:
+        made.chmod(0o644)
+        with made.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(made, path)
+        fsync_directory(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
+def scratch_beside(path: Path) -> Iterator[Path]:
+    """A folder on the disk of `path`, whose parents are made; it is gone when the block ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        yield Path(folder)
+
+
 @contextlib.contextmanager
 def new_directory(final: Path) -> Iterator[Path]:
     """A fresh directory that takes the place of `final` when the block ends without an error.

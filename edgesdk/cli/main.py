@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgesdk import __version__
-from edgesdk.cli import agent, check, commands, devices, keys, output, targets
+from edgesdk.cli import agent, check, commands, devices, export, keys, output, targets
 from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command()(commands.inspect)
 app.command()(commands.verify)
 app.command()(commands.push)
 app.command()(commands.rollback)
+app.command("export")(export.export)
 app.command()(commands.bench)
 app.command("eval")(commands.evaluate)
 app.command()(commands.report)

@@ -142,12 +142,17 @@ def rollback(device: str, *, package: str = "") -> Installed:
         return agent.roll_back(package)
 
 
-def save_agent(path: Path) -> Path:
+def save_agent(path: Path | str) -> Path:
     """Write the agent as one file, for a device that no SSH reaches: see `device_agent.local`.
 
     Returns:
         The path.
+
+    Raises:
+        OSError: it cannot be written.
     """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_durable(path, build_agent().zipapp)
     return path
 

@@ -22,13 +22,17 @@ HEAVY = {
     "onnx",
     "onnxruntime",
     "openvino",
+    "oras",
+    "requests",
+    "securesystemslib",
     "tensorflow",
     "tensorrt",
     "tensorrt_rtx",
     "tflite_runtime",
     "torch",
+    "tuf",
 }
-LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends")
+LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends", "edgesdk.package.exporters")
 
 STAGES = {"convert", "devices", "keys", "package", "report", "validate"}
 LOWER = {
