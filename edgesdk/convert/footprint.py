@@ -14,17 +14,6 @@ class Step:
     writes: tuple[str, ...]
 
 
-def largest_live_bytes(
-    steps: Sequence[Step],
-    size_bytes: Mapping[str, int],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-) -> int:
-    """Bytes of what `alive_at_peak` names."""
-    alive = alive_at_peak(steps, size_bytes, inputs, outputs)
-    return sum(size_bytes.get(name, 0) for name in alive)
-
-
 def alive_at_peak(
     steps: Sequence[Step],
     size_bytes: Mapping[str, int],

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesdk.convert.footprint import Step, largest_live_bytes
+from edgesdk.convert.footprint import Step, alive_at_peak
+
+
+def largest_live_bytes(
+    steps: list[Step], sizes: dict[str, int], inputs: list[str], outputs: list[str]
+) -> int:
+    return sum(sizes.get(name, 0) for name in alive_at_peak(steps, sizes, inputs, outputs))
+
 
 SIZES = {"x": 100, "a": 10, "b": 20, "c": 40, "y": 5}
 
@@ -31,6 +38,11 @@ def test_the_peak_is_the_largest_sum_alive_at_once(steps: list[Step], expected: 
 def test_an_input_that_is_an_output_lives_throughout() -> None:
     steps = [Step(("x",), ("a",)), Step(("a",), ("c",))]
     assert largest_live_bytes(steps, SIZES, ["x"], ["x", "c"]) == 150
+
+
+def test_the_peak_names_what_is_alive_together() -> None:
+    steps = [Step(("x",), ("a",)), Step(("a",), ("b",)), Step(("b", "x"), ("y",))]
+    assert alive_at_peak(steps, SIZES, ["x"], ["y"]) == {"x", "a", "b"}
 
 
 @st.composite

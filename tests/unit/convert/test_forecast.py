@@ -165,6 +165,15 @@ def wide(path: Path) -> Path:
     return net.write(path, y=(1, 1024))
 
 
+def words(path: Path) -> Path:
+    """Six words of a table (5000, 32) -> their mean -> a layer."""
+    net = Network()
+    net.weights("table", 5000, 32)
+    found = net.node("Gather", ["table", net.input("ids", (1, 6), "int64")], "found", axis=0)
+    net.dense(net.node("ReduceMean", [found], "mean", axes=[1], keepdims=0), "y", (32, 4))
+    return net.write(path, y=(1, 4))
+
+
 BUDGETS: list[tuple[str, Callable[[int], Budget]]] = [
     ("package", lambda size: Budget(package_bytes=size)),
     ("installed", lambda size: Budget(installed_bytes=size)),
@@ -179,6 +188,49 @@ def test_a_budget_that_cannot_hold_names_the_largest_tensor(
     (sentence,) = told(wide(path), budget=budget(MIB // 2)).broken
     assert f"the {name} budget is 512 KiB: " in sentence
     assert "too much; largest: big [1024, 1024] 1.00 MiB" in sentence
+
+
+@pytest.mark.parametrize(("name", "budget"), BUDGETS, ids=[name for name, _ in BUDGETS])
+def test_a_budget_that_cannot_hold_is_told_with_what_helps(
+    path: Path, name: str, budget: Callable[[int], Budget]
+) -> None:
+    found = told(wide(path), budget=budget(MIB // 2))
+    (over,) = found.over_budget
+    assert (over.what, over.limit_bytes) == (name, MIB // 2)
+    assert over.told_bytes > over.limit_bytes
+    assert over.remedies[-1].what == "factor-layer"
+
+
+def test_what_helps_a_forecast_is_what_will_help_the_conversion(path: Path) -> None:
+    kept = Recipe(keep_float=("found",), golden_vectors=1)
+    found = told(words(path), recipe=kept, budget=Budget(300_000, 300_000, 300_000))
+    assert [over.what for over in found.over_budget] == ["package", "installed", "peak_ram"]
+    for over in found.over_budget:
+        table, rows, *_ = over.remedies
+        assert (table.what, table.subject) == ("eight-bit-table", "table")
+        assert "drop keep_float 'found', which holds Gather found back" in table.how
+        assert rows.what == "prune-rows"
+    assert found.over_budget[1].remedies[0].saves_bytes == 3 * 5000 * 32
+    assert told(words(path), budget=Budget(300_000, 300_000, 300_000)).holds
+
+
+def test_without_a_budget_nothing_is_over_it(path: Path) -> None:
+    assert told(path).over_budget == ()
+
+
+def test_a_quantized_model_is_not_told_to_convert_otherwise(path: Path) -> None:
+    (over,) = told(Converted(words(path)).path, budget=Budget(100_000)).over_budget
+    assert [each.what for each in over.remedies] == ["prune-rows"]
+
+
+def test_pictures_that_take_the_memory_are_told_to_become_smaller(path: Path) -> None:
+    net = Network()
+    net.conv(net.conv(net.input("x", (1, 3, 256, 256)), "h", (3, 8)), "y", (8, 8))
+    path = net.write(path, y=(1, 8, 256, 256))
+    (over,) = told(path, budget=Budget(peak_ram_bytes=MIB)).over_budget
+    (remedy,) = over.remedies
+    assert remedy.what == "smaller-input"
+    assert "instead of 256 x 256" in remedy.how
 
 
 @pytest.mark.parametrize(("name", "budget"), BUDGETS, ids=[name for name, _ in BUDGETS])

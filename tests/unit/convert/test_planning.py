@@ -290,6 +290,12 @@ def test_encodings_that_no_toolchain_would_write_are_refused() -> None:
         plan(recipe=Recipe(encodings=True))
 
 
+@pytest.mark.parametrize("count", [0, 9])
+def test_golden_vectors_are_one_to_eight(count: int) -> None:
+    with pytest.raises(UsageError, match=f"found golden_vectors {count}, expected 1 to 8"):
+        plan(recipe=Recipe(golden_vectors=count))
+
+
 # The digest
 
 OTHER: dict[str, Any] = {

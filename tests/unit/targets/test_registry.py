@@ -94,7 +94,14 @@ def test_the_catalogue_has_at_least_30_targets_in_five_families() -> None:
 
 @every_target
 def test_it_has_every_size_budget(target: Target) -> None:
-    assert None not in (target.budget.package, target.budget.installed, target.budget.peak_ram)
+    budget = target.budget
+    assert None not in (budget.package, budget.delta, budget.installed, budget.peak_ram)
+
+
+@every_target
+def test_a_delta_has_half_of_what_a_package_has(target: Target) -> None:
+    assert target.budget.package is not None and target.budget.delta is not None
+    assert 2 * parse_bytes(target.budget.delta) == parse_bytes(target.budget.package)
 
 
 @every_target
