@@ -1,4 +1,4 @@
-"""edgesdk device add | ls | show | installed | rm | agent | emulate"""
+"""edgesdk device add | ls | show | installed | rm | emulate"""
 
 import sys
 from pathlib import Path
