@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,18 +61,29 @@ class Releases:
             golden: with the vectors that its health check runs; that takes two seconds more.
             release: fields of `Release`.
         """
-        artifact = read_artifact(self._artifact)
-        kept = tuple(file for file in artifact.files if golden or file.role != "golden")
         fields = {"include_float": True, "version": f"{sequence}.0", **release}
-        return build_package(
-            dataclasses.replace(artifact, files=kept),
-            self._artifact,
+        return self.build(
             self.path(f"{sequence}"),
-            Release(name=NAME, sequence=sequence, **fields),
             Budget(),
-            {},
+            Release(name=NAME, sequence=sequence, **fields),
+            golden=golden,
             signer=self.signer if signed else None,
         )
+
+    def build(
+        self,
+        output: Path,
+        budget: Budget,
+        release: Release = Release(),
+        *,
+        golden: bool = False,
+        signer: Signer | None = None,
+    ) -> Package:
+        """A package as `edgesdk package` builds it."""
+        artifact = read_artifact(self._artifact)
+        kept = tuple(file for file in artifact.files if golden or file.role != "golden")
+        artifact = dataclasses.replace(artifact, files=kept)
+        return build_package(artifact, self._artifact, output, release, budget, {}, signer=signer)
 
     def path(self, stem: str) -> Path:
         """A new file name."""
@@ -91,8 +102,11 @@ class Releases:
 
     def sealed(self, head: Head, files: Package) -> Package:
         """A package with any head that can be written, and the payloads of another."""
-        stored = stored_chunks(files)
-        path = self.path("sealed")
+        return self.written(head, stored_chunks(files))
+
+    def written(self, head: Head, stored: Mapping[str, Sequence[bytes]]) -> Package:
+        """A package file of a head and the chunks of each file."""
+        path = self.path("written")
         pieces = archive.write_package(head, lambda payload: stored[payload.file.path])
         path.write_bytes(b"".join(pieces))
         return Package(path, head, path.stat().st_size)
