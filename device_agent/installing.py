@@ -81,7 +81,9 @@ class Installer:
         store.clean_up({package_id})
         already = store.packages.is_intact(package_id)
         resume_at = 0
-        if not already:
+        if already:
+            store.give_up(head)  # It may have died between its last rename and the tidying up.
+        else:
             self._require_bases(head)
             resume_at = store.transfer(head).resume_at()
         self._offered = head, admitted, resume_at

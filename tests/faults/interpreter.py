@@ -1,0 +1,74 @@
+"""A Python for a device under test, which can be told to misbehave at a named point.
+
+It is an environment of the Python that runs the tests, with the runtimes installed there, and with
+`saboteur` started by its site-packages. The agent starts itself anew from `sys.executable`, and its
+workers too, so that each of them is one that obeys.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import sysconfig
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+_SABOTEUR = Path(__file__).with_name("saboteur.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to happen, and where; see `saboteur`.
+
+    Args:
+        action: "die", "pause", "fill", "inodes", "files", "memory", "clock" or "swap".
+        call: of the `os` module, or "append", "spawn", "begin".
+        path: pattern of what the call is about.
+        number: of the calls that fit, the one that counts; from 1.
+        moment: "before" or "after" that call.
+        role: of the process: "start", "serve", "worker" or "patch".
+        argument: of the action.
+    """
+
+    action: str
+    call: str
+    path: str = ""
+    number: int = 1
+    moment: str = "before"
+    role: str = "serve"
+    argument: Any = None
+
+
+class Interpreter:
+    """The environment.
+
+    Args:
+        folder: where it is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "bin" / "python3"
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        self._site = folder / "lib" / f"python{version}" / "site-packages"
+        self._site.mkdir(parents=True)
+        self.path.parent.mkdir()
+        real = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+        self.path.symlink_to(real)
+        home = f"home = {real.parent}\ninclude-system-site-packages = false\n"
+        (folder / "pyvenv.cfg").write_text(home)
+        runtimes = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+        (self._site / "a.pth").write_text("\n".join(sorted(runtimes)) + "\n")
+        (self._site / "b.pth").write_text("import saboteur\n")
+        shutil.copy(_SABOTEUR, self._site)
+
+    def order(self, *orders: Order) -> None:
+        """Let these happen, in place of what was ordered before."""
+        (self._site / "done.log").unlink(missing_ok=True)
+        (self._site / "orders.json").write_text(json.dumps([asdict(order) for order in orders]))
+
+    def done(self) -> tuple[str, ...]:
+        """What happened since: role, call and path of each."""
+        log = self._site / "done.log"
+        return tuple(log.read_text().splitlines()) if log.exists() else ()
