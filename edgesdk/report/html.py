@@ -154,6 +154,8 @@ def _provenance(report: Report) -> Iterator[Fact]:
     yield Fact("Plan digest", report.plan_digest)
     yield Fact("Package", f"version {package.version}")
     yield Fact("Package id", package.id)
+    yield Fact("Package sequence", str(package.sequence))
+    yield Fact("Package signature", wording.signature_text(package.signed_by))
     for name, version in sorted(report.tool_versions.items()):
         yield Fact(name, version)
     yield Fact("Report schema", str(report.schema))

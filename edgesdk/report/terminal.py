@@ -23,6 +23,7 @@ from edgesdk.report.wording import (
     subtitle,
     summary,
     title,
+    travel_text,
     value_text,
 )
 from edgesdk.text import plain
@@ -37,6 +38,8 @@ _STYLES = {
     "fail": "bold white on red",
     "invalid": "bold black on yellow",
     "not measured": "bold white on bright_black",
+    "not in use": "bold white on red",
+    "not signed": "bold black on yellow",
 }
 _BAR_CELLS = 24
 _MOST_OPERATORS = 3
@@ -45,7 +48,7 @@ _MOST_OPERATORS = 3
 def render_terminal(report: Report) -> RenderableType:
     """A renderable for `Console.print`; needs 80 columns, does without colour."""
     return _layout(
-        _heading(report, title(report), subtitle(report)),
+        _heading(report, title(report), subtitle(report), not_in_use=report.package.unhealthy),
         _numbers(report, _rows(report, latency=True, accuracy=True)),
         report,
         _sizes(report),
@@ -75,12 +78,16 @@ def _layout(
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
 
 
-def _heading(findings: Findings, heading: str, *below: str) -> RenderableType:
+def _heading(findings: Findings, heading: str, *below: str, not_in_use: str = "") -> RenderableType:
     lines: list[RenderableType] = [
         Text.assemble(_badge(headline(findings)), " ", (heading, "bold")),
         *(Text(line, "dim") for line in below),
         Text(summary(findings)),
     ]
+    if not_in_use:
+        lines.append(Text.assemble(_badge("not in use"), " ", plain(not_in_use)))
+    if not findings.results.installed.signed_by:
+        lines.append(_badge("not signed"))
     if findings.results.device.virtual:
         lines.append(
             Text.assemble(
@@ -196,6 +203,7 @@ def _size_lines(report: Report) -> Iterator[Text]:
         line.append("░" * (_BAR_CELLS - cells), "dim")
     line.append(f"  {format_bytes(package.installed_bytes)} installed")
     yield line
+    yield Text(f"         {travel_text(package)}", "" if package.signed_by else "yellow")
     for contributor in package.contributors[:3]:
         yield Text(
             f"         {format_bytes(contributor.size_bytes)} {plain(contributor.name)}", "dim"

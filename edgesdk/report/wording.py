@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgesdk.text import plain
-from edgesdk.values.report import Findings, LatencySummary, Report, converted_name, role_name
+from edgesdk.values.report import (
+    Findings,
+    LatencySummary,
+    PackageSummary,
+    Report,
+    converted_name,
+    role_name,
+)
 from edgesdk.values.results import Role
 from edgesdk.values.verdict import Estimate, Unit, Verdict, written
 
@@ -41,6 +48,17 @@ def findings_title(findings: Findings) -> str:
     """What was measured, in one line."""
     installed = findings.results.installed
     return plain(f"{installed.name} {installed.version}, converted for {installed.target}")
+
+
+def signature_text(signed_by: str) -> str:
+    """Who vouches for a package: "signed by anna", or that nobody does."""
+    return plain(f"signed by {signed_by}") if signed_by else "NOT SIGNED"
+
+
+def travel_text(package: PackageSummary) -> str:
+    """What is to be known of a package beside its size: "signed by anna, sequence 7, a delta"."""
+    delta = ", a delta against an earlier one" if package.delta else ""
+    return f"{signature_text(package.signed_by)}, sequence {package.sequence}{delta}"
 
 
 def value_text(estimate: Estimate | None, unit: Unit) -> str:
@@ -257,6 +275,17 @@ GLOSSARY = (
         "SQNR",
         "Signal to quantization noise of a tensor, in decibels: every 6 dB is one bit. Below about"
         " 20 dB a tensor is worth a look.",
+    ),
+    (
+        "Signed, sequence, delta",
+        "A signed package is vouched for by the owner of a key that the device trusts. The sequence"
+        " orders the packages of one name: no device takes an earlier one by accident. A delta"
+        " carries only what differs from a package that the device has.",
+    ),
+    (
+        "Not in use",
+        "The package did not pass the check that it asks for on the device itself. The device uses"
+        " the package that it used before.",
     ),
     (
         "Virtual device",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from statistics import median
 
+from device_agent.archive import payloads
 from device_agent.protocol import Installed
 from edgesdk.data.samples import Samples
 from edgesdk.targets.types import Precision, Target
@@ -175,16 +176,16 @@ def summarize_data(samples: Samples) -> DataSummary:
 def summarize_package(
     package: Package, budget: Budget, installed: Installed, unhealthy: str
 ) -> PackageSummary:
-    """What was pushed, its files largest first."""
+    """What was pushed, largest file first; of a delta, what of them travels."""
     delta = package.head.delta is not None
-    files = sorted(package.manifest.files, key=lambda file: (-file.stored_bytes, file.path))
+    travelling = sorted(payloads(package.head), key=lambda each: (-each.stored_bytes, each.name))
     return PackageSummary(
         id=package.manifest.package_id,
         version=package.manifest.version,
         size_bytes=package.size_bytes,
         installed_bytes=package.installed_bytes,
         budget_bytes=budget.delta_bytes if delta else budget.package_bytes,
-        contributors=tuple(Contributor(file.path, file.stored_bytes) for file in files),
+        contributors=tuple(Contributor(each.file.path, each.stored_bytes) for each in travelling),
         signed_by=installed.signed_by,
         sequence=package.manifest.sequence,
         delta=delta,

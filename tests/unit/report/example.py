@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from device_agent import manifest as mf
+from device_agent.archive import Head
 from device_agent.protocol import (
     Conditions,
     Environment,
@@ -67,6 +68,8 @@ def example_report(
     artifact: Artifact | None = None,
     calibration: DataSummary = CALIBRATION,
     evaluation: DataSummary | None = EVALUATION,
+    package: Package | None = None,
+    unhealthy: str = "",
     caveats: tuple[str, ...] = (),
 ) -> Report:
     """A report that passes every gate, unless told otherwise."""
@@ -75,11 +78,12 @@ def example_report(
         target=example_target(),
         calibration=calibration,
         evaluation=evaluation,
-        package=example_package(),
-        budget=Budget(package_bytes=2**20),
+        package=package or example_package(),
+        budget=Budget(package_bytes=2**20, delta_bytes=2**16),
         results=results or example_results(),
         gates=gates,
         created=datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC),
+        unhealthy=unhealthy,
         caveats=caveats,
     )
 
@@ -97,6 +101,9 @@ def example_results(**changes: object) -> Results:
             "1.0",
             300_000,
             False,
+            "current",
+            7,
+            "anna",
         ),
         runs=(
             example_run("float", 8_412_000, 61_000_000),
@@ -303,25 +310,32 @@ def uncompiled_artifact() -> Artifact:
     )
 
 
-def example_package() -> Package:
+def example_package(delta: mf.Delta | None = None) -> Package:
     files = (
-        mf.File("model", "model.tflite", 98_304, SHA, "zlib", 84_113, (SHA,)),
-        mf.File("golden", "golden.npz", 402_100, SHA, "zlib", 371_522, (SHA,)),
+        mf.File("model", "model.tflite", 98_304, SHA, (60_000, 24_113), (SHA,) * 2),
+        mf.File("golden", "golden.npz", 402_100, SHA, (61_920,) * 6 + (2,), (SHA,) * 7),
     )
-    return Package(
-        Path("resnet8.edgepkg"),
-        mf.Manifest(
-            format=mf.FORMAT,
-            name="resnet8",
-            version="0.1.0",
-            sequence=1,
-            compatibility=mf.Compatibility("raspberry-pi-5", ("aarch64",), "litert", "2.0"),
-            inputs=(),
-            outputs=(),
-            files=files,
-            limits=mf.Limits(None, None),
-            gates={},
-            provenance={},
-        ),
-        458_752,
+    manifest = mf.Manifest(
+        format=mf.FORMAT,
+        name="resnet8",
+        version="0.1.0",
+        sequence=7,
+        compatibility=mf.Compatibility("raspberry-pi-5", ("aarch64",), "litert", "2.0"),
+        inputs=(),
+        outputs=(),
+        files=files,
+        limits=mf.Limits(),
+        gates={},
+        provenance={},
     )
+    head = Head(manifest, b"a signature", delta)
+    return Package(Path("resnet8.edgepkg"), head, 458_752 if delta is None else 24_576)
+
+
+def example_delta() -> mf.Delta:
+    """What is left of the example's package where the device has one with the same vectors."""
+    files = (
+        mf.DeltaFile("model.tflite", "tensors-delta", OTHER_SHA, 98_304, 20_480, (SHA,)),
+        mf.DeltaFile("golden.npz", "same", SHA, 402_100),
+    )
+    return mf.Delta(mf.DELTA_FORMAT, example_package().manifest.package_id, OTHER_SHA, files)

@@ -14,7 +14,9 @@ from tests.unit.report.example import (
     SHA,
     compiled_artifact,
     example_artifact,
+    example_delta,
     example_latency,
+    example_package,
     example_report,
     example_results,
     example_run,
@@ -22,6 +24,10 @@ from tests.unit.report.example import (
 )
 
 HOSTILE = "<script>alert('x')</script>\x1b[31m[bold red]\"&\u202e"
+UNHEALTHY = (
+    "the package is not healthy on this device, and is not used: found 3.1e+06 median latency in"
+    " ns, expected at most 1e+06"
+)
 LONG_NAME = "model/block_1/conv/Relu6;model/block_1/bn/FusedBatchNormV3;model/block_1/conv/Conv2D1"
 
 
@@ -31,6 +37,17 @@ def virtual_results() -> Results:
     return example_results(
         device=dataclasses.replace(device, name="demo", virtual=True, environment=environment)
     )
+
+
+def unsigned_results() -> Results:
+    installed = dataclasses.replace(example_results().installed, signed_by="")
+    return example_results(installed=installed)
+
+
+def unhealthy_report(reason: str = UNHEALTHY, signed_by: str = "anna") -> Report:
+    """What was measured on trial of a package that did not become the current one."""
+    installed = dataclasses.replace(example_results().installed, state="trial", signed_by=signed_by)
+    return example_report(results=example_results(installed=installed), unhealthy=reason)
 
 
 def unlabelled_results() -> Results:
@@ -126,6 +143,10 @@ REPORTS = {
     "hostile names": hostile_report(),
     "compiled": example_report(artifact=compiled_artifact()),
     "not compiled": example_report(artifact=uncompiled_artifact()),
+    "not signed": example_report(results=unsigned_results()),
+    "not in use": unhealthy_report(),
+    "hostile device": unhealthy_report(HOSTILE, HOSTILE),
+    "a delta": example_report(package=example_package(example_delta())),
     "w8a16": wide_report(),
     "fp16": half_report(),
 }

@@ -9,7 +9,7 @@ import pytest
 
 from edgesdk.report.html import render_html
 from tests.unit.report.example import OTHER_SHA, SHA
-from tests.unit.report.sessions import HOSTILE, LONG_NAME, REPORTS
+from tests.unit.report.sessions import HOSTILE, LONG_NAME, REPORTS, UNHEALTHY
 
 VOID = {"meta", "br"}
 
@@ -83,10 +83,35 @@ def test_no_value_of_python_slips_into_a_page(name: str) -> None:
     assert not re.search(r"\bNone\b|\bnan\b|\binf\b|Estimate\(|<[a-z]+ object", text)
 
 
-def test_hostile_names_stay_text() -> None:
-    page = render_html(REPORTS["hostile names"])
+@pytest.mark.parametrize("name", ["hostile names", "hostile device"])
+def test_hostile_names_stay_text(name: str) -> None:
+    page = render_html(REPORTS[name])
     assert "<script" not in page and "\x1b" not in page and "\u202e" not in page
     assert HOSTILE.split("\x1b")[0] in Outline(page).text
+
+
+def test_who_signed_it_and_its_sequence_are_told() -> None:
+    text = words("everything passed")
+    assert "The package is signed by anna, sequence 7." in text
+    assert "Package signature signed by anna" in text
+    assert "not in use" not in text and "Nobody vouches" not in text
+
+
+def test_a_package_without_a_signature_says_so_below_the_verdict() -> None:
+    text = words("not signed")
+    assert "not signed Nobody vouches for this package." in text
+    assert "The package is NOT SIGNED, sequence 7." in text
+
+
+def test_a_package_that_is_not_in_use_says_why_below_the_verdict() -> None:
+    assert f"not in use {UNHEALTHY}" in words("not in use")
+
+
+def test_a_delta_is_drawn_as_what_travels() -> None:
+    text = words("a delta")
+    assert "The package takes 24.0 KiB of a budget of 64.0 KiB (38 %)" in text
+    assert "model.tflite 20.0 KiB 83.3 % manifest and framing 4.00 KiB 16.7 %" in text
+    assert "sequence 7, a delta against an earlier one" in text
 
 
 def test_the_three_numbers_have_intervals_and_n() -> None:

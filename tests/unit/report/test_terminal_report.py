@@ -18,7 +18,7 @@ from tests.unit.report.example import (
     example_target,
     uncompiled_artifact,
 )
-from tests.unit.report.sessions import REPORTS
+from tests.unit.report.sessions import REPORTS, UNHEALTHY, unsigned_results
 
 
 def shown(report: Report, width: int = 80, colour: bool = False) -> str:
@@ -153,6 +153,37 @@ def test_a_larger_file_is_not_called_smaller() -> None:
     assert "314 KiB float, 342 KiB INT8 (1.1 times larger)" in unwrapped(REPORTS["INT8 is larger"])
 
 
+def test_who_signed_it_and_its_sequence_stand_beside_the_size() -> None:
+    text = unwrapped(REPORTS["everything passed"])
+    assert "signed by anna, sequence 7" in text and "NOT" not in text
+
+
+def test_a_package_without_a_signature_says_so_at_the_head_and_beside_its_size() -> None:
+    text = unwrapped(REPORTS["not signed"])
+    assert "NOT SIGNED" in text[: text.index("Measured")]
+    assert "NOT SIGNED, sequence 7" in text
+    assert "* The package is not signed: nobody vouches for what was measured." in text
+
+
+def test_findings_tell_of_a_package_without_a_signature() -> None:
+    for results, told in ((unsigned_results(), True), (example_results(), False)):
+        text = printed(render_findings(find(results, example_target(), Gates())))
+        assert ("NOT SIGNED" in text) is told
+
+
+def test_a_package_that_is_not_in_use_says_why_at_the_head() -> None:
+    text = unwrapped(REPORTS["not in use"])
+    assert f"NOT IN USE {UNHEALTHY}" in text[: text.index("Measured")]
+    assert "NOT IN USE" not in unwrapped(REPORTS["everything passed"])
+
+
+def test_a_delta_is_drawn_as_what_travels() -> None:
+    text = unwrapped(REPORTS["a delta"])
+    assert "Package 24.0 KiB of 64.0 KiB, 38 %" in text
+    assert "signed by anna, sequence 7, a delta against an earlier one" in text
+    assert "20.0 KiB model.tflite" in text and "golden.npz" not in text
+
+
 @pytest.mark.parametrize(
     ("left_out", "kept", "gone"),
     [("predictions", "Converted latency", "Accuracy"), ("runs", "Accuracy lost", "latency")],
@@ -170,7 +201,8 @@ def test_doubt_is_shown_beside_the_verdict() -> None:
 
 
 @pytest.mark.parametrize("colour", [False, True])
-def test_names_cannot_drive_the_terminal(colour: bool) -> None:
-    text = shown(REPORTS["hostile names"], width=200, colour=colour)
+@pytest.mark.parametrize("name", ["hostile names", "hostile device"])
+def test_names_cannot_drive_the_terminal(name: str, colour: bool) -> None:
+    text = shown(REPORTS[name], width=200, colour=colour)
     assert "\x1b[31m[bold" not in text and "\u202e" not in text
     assert "[bold red]" in text

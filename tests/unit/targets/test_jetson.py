@@ -11,7 +11,7 @@ from edgesdk.convert.conversion import read_artifact
 from edgesdk.convert.placement import place
 from edgesdk.errors import TargetError
 from edgesdk.models.reading import read_graph
-from edgesdk.package.building import read_package
+from edgesdk.package.reading import read_package
 from edgesdk.targets.checks import id_problems
 from edgesdk.targets.loading import catalogue, check_descriptor, list_targets, load_target
 from edgesdk.targets.types import Fact, Target
