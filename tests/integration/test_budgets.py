@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgesdk import api
 from edgesdk.devices.virtual import VirtualDevice
+from edgesdk.errors import BudgetExceeded
 from tests.cli import CALIBRATION, DIGITS, Cli, Done, this_machine
 from tests.onnx_networks import Network
 
@@ -35,28 +38,39 @@ def device(cli: Cli, virtual_device: VirtualDevice) -> Iterator[VirtualDevice]:
     yield virtual_device
 
 
-@pytest.fixture
-def words(cli: Cli) -> Path:
-    """Six words of a table of 640 KB, float -> their mean -> a layer; with calibration data."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with a table of 640 KB, its data, and its artifacts: "kept" with it in float."""
+    cli = Cli(tmp_path_factory.mktemp("made"))
     net = Network()
     net.weights("table", 5000, 32)
     found = net.node("Gather", ["table", net.input("ids", (1, 6), "int64")], "found", axis=0)
     net.dense(net.node("ReduceMean", [found], "mean", axes=[1], keepdims=0), "y", (32, 4))
     ids = np.random.default_rng(1).integers(0, 5000, (8, 1, 6))
     np.savez(cli.folder / "data.npz", ids=ids)
-    return net.write(cli.folder / "words.onnx", y=(1, 4))
+    net.write(cli.folder / "words.onnx", y=(1, 4))
+    convert(cli, "free")
+    convert(cli, "kept", "--keep-float", "found")
+    return cli.folder
 
 
-def converted(cli: Cli, model: Path, *more: str) -> None:
+@pytest.fixture
+def words(cli: Cli, made: Path) -> Path:
+    """The network, in the folder that the command runs in."""
+    shutil.copytree(made, cli.folder, dirs_exist_ok=True)
+    return cli.folder / "words.onnx"
+
+
+def convert(cli: Cli, artifact: str, *more: str) -> None:
     done = cli(
-        *("convert", model, "--target", "raspberry-pi-5", "--calibration", "data.npz"),
-        *("-o", "artifact", *more),
+        *("convert", "words.onnx", "--target", "raspberry-pi-5", "--calibration", "data.npz"),
+        *("-o", artifact, *more),
     )
     assert done.code == 0, done.err
 
 
-def package(cli: Cli, *more: str | Path) -> Done:
-    return cli("package", "artifact", "-o", "words.edgepkg", "--unsigned", *more)
+def package(cli: Cli, artifact: str, *more: str | Path) -> Done:
+    return cli("package", artifact, "-o", "words.edgepkg", "--unsigned", *more)
 
 
 def over(done: Done) -> Any:
@@ -68,8 +82,7 @@ def over(done: Done) -> Any:
 
 
 def test_it_says_by_how_much_what_costs_it_and_what_would_help(cli: Cli, words: Path) -> None:
-    converted(cli, words, "--keep-float", "found")
-    done = package(cli, "--package-budget", "200 KiB", "--include-float")
+    done = package(cli, "kept", "--package-budget", "200 KiB", "--include-float")
     assert done.code == 3
     sentence, *lines = done.err.strip().splitlines()
     assert "the package budget is 200 KiB (204800 bytes): " in sentence
@@ -88,8 +101,7 @@ def test_it_says_by_how_much_what_costs_it_and_what_would_help(cli: Cli, words: 
 
 
 def test_programs_get_the_numbers(cli: Cli, words: Path) -> None:
-    converted(cli, words, "--keep-float", "found")
-    error = over(package(cli, "--package-budget", "400 KiB", "--json"))
+    error = over(package(cli, "kept", "--package-budget", "400 KiB", "--json"))
     assert (error["type"], error["budget"], error["limit_bytes"]) == (
         "BudgetExceeded",
         "package",
@@ -102,17 +114,15 @@ def test_programs_get_the_numbers(cli: Cli, words: Path) -> None:
 
 
 def test_the_remedy_brings_it_under(cli: Cli, words: Path) -> None:
-    converted(cli, words, "--keep-float", "found")
-    assert package(cli, "--package-budget", "400 KiB").code == 3
+    assert package(cli, "kept", "--package-budget", "400 KiB").code == 3
     assert not (cli.folder / "words.edgepkg").exists()
-    converted(cli, words)
-    assert package(cli, "--package-budget", "400 KiB").code == 0
+    assert package(cli, "free", "--package-budget", "400 KiB").code == 0
 
 
 def test_fewer_golden_vectors_are_a_choice_of_the_project(cli: Cli, words: Path) -> None:
     (cli.folder / "edgesdk.toml").write_text("[recipe]\ngolden_vectors = 1\n")
-    converted(cli, words)
-    artifact = json.loads((cli.folder / "artifact" / "artifact.json").read_text())
+    convert(cli, "free")
+    artifact = json.loads((cli.folder / "free" / "artifact.json").read_text())
     assert artifact["golden"]["count"] == 1
 
 
@@ -131,25 +141,23 @@ def test_fewer_golden_vectors_are_a_choice_of_the_project(cli: Cli, words: Path)
 def test_a_flag_wins_over_the_project_and_the_project_over_the_target(
     cli: Cli, words: Path, target: str, project: str | None, flag: str | None, limit_kib: int
 ) -> None:
-    converted(cli, words)
     board = f'extends = "_arm-cpu"\nname = "Acme"\nvendor = "Acme"\nsoc = "S1"\n\
 [[compute_units]]\nid = "cpu"\nkind = "cpu"\ncore = "any"\n[budget]\npackage = "{target}"\n'
     (cli.folder / "acme.toml").write_text(board)
     if project is not None:
         (cli.folder / "edgesdk.toml").write_text(PROJECT.format(package=project))
     more = ["--package-budget", flag] if flag else []
-    error = over(package(cli, "--target", "acme.toml", "--json", *more))
+    error = over(package(cli, "free", "--target", "acme.toml", "--json", *more))
     assert (error["budget"], error["limit_bytes"]) == ("package", limit_kib * KIB)
 
 
 def test_an_update_has_a_budget_of_its_own(cli: Cli, words: Path) -> None:
-    converted(cli, words)
-    assert package(cli).code == 0
+    assert package(cli, "free").code == 0
     (cli.folder / "words.edgepkg").rename(cli.folder / "old.edgepkg")
     # The model stays, its golden vectors do not.
     (cli.folder / "edgesdk.toml").write_text("[recipe]\ngolden_vectors = 1\n")
-    converted(cli, words)
-    error = over(package(cli, "--base", "old.edgepkg", "--delta-budget", "1 KiB", "--json"))
+    convert(cli, "free")
+    error = over(package(cli, "free", "--base", "old.edgepkg", "--delta-budget", "1 KiB", "--json"))
     assert (error["budget"], error["limit_bytes"]) == ("delta", KIB)
     assert {path.name for path in cli.folder.glob("*.edgepkg")} == {"old.edgepkg"}
 
@@ -191,10 +199,29 @@ def test_check_tells_the_same_remedies(cli: Cli, words: Path) -> None:
     assert done.code == 1
     assert "to save package: store 'table' in 8 bits instead of 32: drop keep_float" in done.out
     (told,) = cli("check", words, "-t", "raspberry-pi-5", "--json").json["over_budget"]
-    converted(cli, words)
-    real = over(package(cli, "--json"))
+    real = over(package(cli, "kept", "--json"))
     assert (told["what"], told["limit_bytes"]) == (real["budget"], real["limit_bytes"])
     assert told["told_bytes"] == pytest.approx(real["actual_bytes"], rel=0.1)
     for foretold, found in zip(told["remedies"], real["remedies"], strict=True):
         assert foretold["what"] == found["what"]
         assert foretold["saves_bytes"] == pytest.approx(found["saves_bytes"], rel=0.1)
+
+
+def test_a_precision_of_the_targets_with_fewer_bits_is_told(tmp_path: Path) -> None:
+    artifact = api.convert(
+        DIGITS / "digits.tflite",
+        "raspberry-pi-5",
+        CALIBRATION,
+        tmp_path / "artifact",
+        recipe=api.Recipe(precision="w8a16"),
+    ).artifact
+    budget = api.BudgetText(peak_ram=f"{artifact.working_set_bytes - 1} B")
+    with pytest.raises(BudgetExceeded) as caught:
+        api.package(
+            tmp_path / "artifact",
+            tmp_path / "p.edgepkg",
+            budget=(budget,),
+            signing=api.Signing(unsigned=True),
+        )
+    (remedy,) = [each for each in caught.value.remedies if each.what == "precision"]
+    assert remedy.how == "convert with --precision w8a8 instead of w8a16"
