@@ -349,6 +349,27 @@ def test_a_run_that_hangs_is_ended_in_time(device: Device, tmp_path: Path) -> No
     assert answer.detail.endswith("it had run for more than 1 s")
 
 
+def test_an_interrupted_run_leaves_no_answer_for_the_next_one(
+    device: Device, tmp_path: Path
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    contents = {"model": counting(tmp_path), "float": adding(TWIN_ADDS, tmp_path)}
+    device.install(contents, fallback=replace(ON_ALL, when=("load",)))
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with opened(device, isolated=True) as model:
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            with pytest.raises(KeyboardInterrupt):
+                model.run([np.full((1, 4), 2.0**40, np.float32)])
+            answer = model.run([INPUT])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert answer.model == "model"
+    assert answer.outputs[0].tolist() == (INPUT + 4).tolist()
+
+
 def test_a_model_that_fails_run_after_run_is_given_up_until_it_is_reloaded(
     device: Device, contents: dict[str, bytes]
 ) -> None:
