@@ -47,11 +47,18 @@ def check(folder: Path, image: Path, certificate: Path, *arguments: str) -> str:
     return run(*asked, TMPDIR=f"{sockets}/").stdout
 
 
+def refused(folder: Path, image: Path, certificate: Path, *arguments: str, why: str) -> bool:
+    said = check(folder, image, certificate, *arguments)
+    return "SWUPDATE failed" in said and why in said
+
+
 def accepted(folder: Path, image: Path, certificate: Path, *arguments: str) -> bool:
     return "SWUPDATE successful" in check(folder, image, certificate, *arguments)
 
 
 BOARD = ("-H", "raspberry-pi-5:1.0")
+WRONG_BOARD = "HW compatibility not found"
+DOWNGRADE = "No downgrading allowed"
 
 
 def test_swupdate_accepts_the_image_on_the_right_board(
@@ -65,8 +72,7 @@ def test_swupdate_refuses_it_on_another_board(
     cli: Cli, tmp_path: Path, signing: tuple[Path, Path]
 ) -> None:
     image = export(cli, seal(tmp_path / "b.edgepkg").path, signing)
-    said = check(tmp_path, image, signing[1], "-H", "another:1.0")
-    assert "HW compatibility not found" in said
+    assert refused(tmp_path, image, signing[1], "-H", "another:1.0", why=WRONG_BOARD)
 
 
 def test_swupdate_refuses_another_revision_of_the_board(
@@ -74,7 +80,7 @@ def test_swupdate_refuses_another_revision_of_the_board(
 ) -> None:
     image = export(cli, seal(tmp_path / "b.edgepkg").path, signing, "--compatible", "pi5:1.0")
     assert accepted(tmp_path, image, signing[1], "-H", "pi5:1.0")
-    assert not accepted(tmp_path, image, signing[1], "-H", "pi5:1.1")
+    assert refused(tmp_path, image, signing[1], "-H", "pi5:1.1", why="Compatible SW not found")
 
 
 @pytest.mark.parametrize(("sequence", "fits"), [(2, False), (3, True), (70_000, True)])
@@ -84,7 +90,10 @@ def test_swupdate_orders_images_by_the_sequence(
     # The version, for people, goes down while the sequence goes up.
     package = seal(tmp_path / "b.edgepkg", sequence=sequence, version=f"0.{100_000 - sequence}")
     image = export(cli, package.path, signing)
-    assert accepted(tmp_path, image, signing[1], *BOARD, "-N", "3.0.0") == fits
+    if fits:
+        assert accepted(tmp_path, image, signing[1], *BOARD, "-N", "3.0.0")
+    else:
+        assert refused(tmp_path, image, signing[1], *BOARD, "-N", "3.0.0", why=DOWNGRADE)
 
 
 def test_the_largest_sequence_is_still_compared(
@@ -93,7 +102,8 @@ def test_the_largest_sequence_is_still_compared(
     image = export(cli, seal(tmp_path / "b.edgepkg", sequence=2**31 - 1).path, signing)
     assert accepted(tmp_path, image, signing[1], *BOARD, "-N", "2147483646.0.0")
     older = export(cli, seal(tmp_path / "c.edgepkg", sequence=2**31 - 2).path, signing)
-    assert not accepted(tmp_path, older, signing[1], *BOARD, "-N", "2147483647.0.0")
+    least = ("-N", "2147483647.0.0")
+    assert refused(tmp_path, older, signing[1], *BOARD, *least, why=DOWNGRADE)
 
 
 def test_swupdate_refuses_another_signer(
@@ -101,7 +111,8 @@ def test_swupdate_refuses_another_signer(
 ) -> None:
     image = export(cli, seal(tmp_path / "b.edgepkg").path, signing)
     _, theirs = make_certificate(tmp_path, "theirs", "extendedKeyUsage=emailProtection")
-    assert not accepted(tmp_path, image, theirs, *BOARD)
+    why = "Authentication of all signatures failed"
+    assert refused(tmp_path, image, theirs, *BOARD, why=why)
 
 
 def test_swupdate_refuses_an_unsigned_image(
@@ -110,16 +121,23 @@ def test_swupdate_refuses_an_unsigned_image(
     package, image = seal(tmp_path / "b.edgepkg"), tmp_path / "b.swu"
     done = cli("export", package.path, "--to", "swupdate", "-o", image, "--json")
     assert done.code == 0 and done.json["signed"] is False
-    assert not accepted(tmp_path, image, signing[1], *BOARD)
+    assert refused(tmp_path, image, signing[1], *BOARD, why="Image invalid or corrupted")
 
 
-@pytest.mark.parametrize("place", ["version =", "#!/bin/sh", "manifest.json"])
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("version =", "Checksum WRONG"),
+        ("#!/bin/sh", "HASH mismatch"),
+        ("manifest.json", "HASH mismatch"),
+    ],
+)
 def test_swupdate_refuses_a_flipped_bit(
-    cli: Cli, tmp_path: Path, signing: tuple[Path, Path], place: str
+    cli: Cli, tmp_path: Path, signing: tuple[Path, Path], place: str, why: str
 ) -> None:
     image = export(cli, seal(tmp_path / "b.edgepkg").path, signing)
     at = image.read_bytes().index(place.encode())
-    assert not accepted(tmp_path, flipped(image, at), signing[1], *BOARD)
+    assert refused(tmp_path, flipped(image, at), signing[1], *BOARD, why=why)
 
 
 def test_a_signature_by_ecdsa_holds_as_well(cli: Cli, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ none waits for ever.
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,11 @@ from edgesdk.errors import TransportError
 from edgesdk.package.exporters.content import Content
 from edgesdk.package.exporters.oci import ARTIFACT_TYPE, EMPTY, EMPTY_TYPE, MANIFEST_TYPE, Reference
 from edgesdk.progress import Progress
+from edgesdk.text import plain
 
 _CONNECT_S = 10.0
 _SILENCE_S = 120.0
+_LOG_IN = "docker login {0}, or oras login {0}"
 
 
 class _Deadlines(HTTPAdapter):  # type: ignore[misc]
@@ -50,12 +54,9 @@ def push(reference: Reference, content: Content, text: bytes, progress: Progress
     Raises:
         TransportError: the registry cannot be reached, or refuses.
     """
-    registry = _Once(hostname=reference.registry, insecure=reference.is_loopback)
-    for scheme in ("http://", "https://"):
-        registry.session.mount(scheme, _Deadlines())
-    container = registry.get_container(str(reference))
-    registry.auth.load_configs(container)
     try:
+        registry = _registry(reference)
+        container = registry.get_container(str(reference))
         with tempfile.TemporaryDirectory(prefix="edgesdk-oci-") as folder:
             empty = Path(folder) / "empty"
             empty.write_bytes(EMPTY)
@@ -74,9 +75,44 @@ def push(reference: Reference, content: Content, text: bytes, progress: Progress
     except (oras.auth.AuthenticationException, ValueError) as error:
         raise TransportError(
             f"the registry {reference.registry} does not let us push: {error}",
-            hint=f"docker login {reference.registry}, or oras login",
+            hint=_LOG_IN.format(reference.registry),
         ) from error
     return f"oras {version('oras')}"
+
+
+def _registry(reference: Reference) -> _Once:
+    """A client that logs in as the registry asks for: with a token, or with the password itself."""
+    registry = _client(reference, "token")
+    answer = registry.session.get(f"{registry.prefix}://{reference.registry}/v2/")
+    if answer.status_code not in (200, 401):
+        raise TransportError(
+            f"{reference.registry} is no OCI registry: it answers {answer.status_code} to /v2/"
+        )
+    if not answer.headers.get("WWW-Authenticate", "").lower().startswith("basic"):
+        return registry
+    registry = _client(reference, "basic")
+    if not hasattr(registry.auth, "_basic_auth"):  # So does oras ask itself whether it has one.
+        raise TransportError(
+            f"the registry {reference.registry} asks for a password, and none is stored",
+            hint=_LOG_IN.format(reference.registry),
+        )
+    return registry
+
+
+def _client(reference: Reference, login: str) -> _Once:
+    registry = _Once(
+        hostname=reference.registry, insecure=reference.is_loopback, auth_backend=login
+    )
+    for scheme in ("http://", "https://"):
+        registry.session.mount(scheme, _Deadlines())
+    registry.auth.load_configs(registry.get_container(str(reference)), _login_files(os.environ))
+    return registry
+
+
+def _login_files(environ: Mapping[str, str]) -> list[str]:
+    """Where logins are stored, beside ~/.docker, which oras reads in any case."""
+    folder = environ.get("DOCKER_CONFIG")
+    return [str(Path(folder) / "config.json")] if folder else []
 
 
 def _put_manifest(registry: _Once, container: Any, text: bytes) -> requests.Response:
@@ -90,9 +126,10 @@ def _put_manifest(registry: _Once, container: Any, text: bytes) -> requests.Resp
 
 def _check(response: requests.Response, what: str) -> None:
     if response.status_code not in (200, 201, 202):
+        told = f"{response.status_code} {response.reason}"
         raise TransportError(
-            f"the registry refused {what}: {response.status_code} {response.reason}",
-            details=response.text.splitlines()[:5],
+            f"the registry refused {what}: {told}",
+            details=[plain(line) for line in response.text.splitlines()[:5]],
         )
 
 
