@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Console
 
@@ -13,10 +14,14 @@ from tests.unit.report.example import example_package
 
 
 def shown(**provenance: str) -> str:
-    package = example_package()
-    manifest = replace(package.manifest, provenance=provenance)
-    text = io.StringIO()
-    render.package(Console(file=text, width=200), replace(package, manifest=manifest))
+    return shown_with(provenance=provenance)
+
+
+def shown_with(**changes: Any) -> str:
+    """What is shown of the example package with these fields of its manifest."""
+    package, text = example_package(), io.StringIO()
+    head = replace(package.head, manifest=replace(package.manifest, **changes))
+    render.package(Console(file=text, width=200), replace(package, head=head))
     return text.getvalue()
 
 
@@ -39,13 +44,8 @@ def test_a_package_names_its_compiler_quantizer_and_bridge() -> None:
 
 
 def test_a_package_says_when_what_runs_in_its_models_place() -> None:
-    package = example_package()
-    rule = Fallback("float", "litert", ("load", "ood"))
-    manifest = replace(package.manifest, fallback=rule)
-    text = io.StringIO()
-    changed = replace(package, head=replace(package.head, manifest=manifest))
-    render.package(Console(file=text, width=200), changed)
-    assert "  fallback  float on litert, for load, ood\n" in text.getvalue()
+    text = shown_with(fallback=Fallback("float", "litert", ("load", "ood")))
+    assert "  fallback  float on litert, for load, ood\n" in text
 
 
 def test_a_package_that_does_not_say_shows_no_such_line() -> None:
