@@ -40,7 +40,8 @@ def apply_patch(program: str, base: str, patch: str, path: str) -> None:
         program: the agent's zipapp.
 
     Raises:
-        AgentFailure: "delta_failed": out of memory, too slow, or not a patch of this base.
+        AgentFailure: "delta_failed": out of memory or of processes, too slow, or not a patch of
+            this base.
     """
     argv = [sys.executable, program, "patch", base, patch, path]
     try:
@@ -54,6 +55,8 @@ def apply_patch(program: str, base: str, patch: str, path: str) -> None:
     except subprocess.TimeoutExpired as error:
         remove(path)
         raise _failed(f"it was not done after {LONGEST_S:g} s") from error
+    except OSError as error:
+        raise _failed(f"no process for it can be started: {error.strerror}") from error
     if done.returncode != 0:
         remove(path)
         words = done.stderr.decode("utf-8", "replace").strip().splitlines()

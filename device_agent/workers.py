@@ -41,17 +41,27 @@ class Worker:
     Args:
         key: how messages call it.
         command: the argv that starts it, as `worker_command` makes it.
+
+    Raises:
+        AgentFailure: "worker_died": the device cannot start another process.
     """
 
     def __init__(self, key: str, command: Sequence[str]) -> None:
         self._key = key
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise AgentFailure(
+                ErrorCode.WORKER_DIED,
+                f"a process for model {key!r} cannot be started: {error.strerror}",
+                "the device is short of memory, of processes or of open files: see ulimit -a there",
+            ) from error
         stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
         assert stdin and stdout and stderr
         self._channel = Channel(os.dup(stdout.fileno()), stdin.fileno(), REPLIES)
