@@ -148,7 +148,14 @@ def roll_back(state: State, name: str, previous: Manifest) -> State:
             f"expected at least {slot.min_sequence}, as the current one demands",
             "push a newer package",
         )
-    back = dataclasses.replace(slot, current=slot.previous, previous=slot.current)
+    back = Slot(
+        name=slot.name,
+        current=slot.previous,
+        previous=slot.current,
+        # Of an earlier one than the previous, after a downgrade.
+        sequence=max(slot.sequence, previous.sequence),
+        min_sequence=max(slot.min_sequence, previous.min_sequence),
+    )
     return dataclasses.replace(_with_slot(state, back), active=slot.name)
 
 

@@ -125,8 +125,6 @@ def build_package(
         return Package(output, delta[0], delta_bytes, beside)
     except archive.CorruptPackage as error:
         raise PackageError(f"this package cannot be built: {error}") from error
-    except OSError as error:
-        raise PackageError(f"{error.filename} cannot be written: {error.strerror}") from error
 
 
 def full_path(path: Path) -> Path:
@@ -247,8 +245,11 @@ def _write(output: Path, head: Head, stored: Mapping[str, Sequence[bytes]]) -> N
         return stored[payload.file.path]
 
     sealed = b"".join(archive.write_package(head, of))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_durable(output, sealed)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_durable(output, sealed)
+    except OSError as error:
+        raise PackageError(f"{output} cannot be written: {error.strerror}") from error
 
 
 def _manifest(

@@ -187,7 +187,11 @@ def test_too_few_file_descriptors(old_virtual: Bench, releases: Releases) -> Non
 # ---- 18: budgets -------------------------------------------------------------------------------
 
 
-@fault(18, "a package over its budget is built", "refused before there is a package, naming what is large")
+@fault(
+    18,
+    "a package over its budget is built",
+    "refused before there is a package, naming what is large",
+)
 @pytest.mark.parametrize("what", ["package", "installed", "peak_ram"])
 def test_the_budget_is_kept_before_any_push(
     old_virtual: Bench, releases: Releases, tmp_path: Path, what: str

@@ -78,7 +78,7 @@ AGENT_BEYOND_CONTRACT = {"convert": {"runtimes"}, "devices": {""}}
 def nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """Every node, save what is imported for the type checker's eyes only."""
     for child in ast.iter_child_nodes(tree):
-        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")):
             yield child
             yield from nodes(child)
 

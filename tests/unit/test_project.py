@@ -31,7 +31,13 @@ keep_float = ["stem.*"]
 name = "digits"
 version = "1.2.0"
 sequence = 7
+min_sequence = 5
+expires = "2099-06-30"
+boards = ["Raspberry Pi 5", "Compute Module 5"]
 include_float = true
+max_latency = "20 ms"
+health_command = ["sh", "-c", "test -s model.onnx"]
+fallback = ["load", "ood"]
 
 [budget]
 package = "1 MiB"
@@ -70,7 +76,18 @@ def test_every_key_is_read(path: Path, tmp_path: Path) -> None:
         output=str(tmp_path / "out"),
         input_shapes={"image": (1, 1, 8, 8)},
         recipe=Recipe("float32", ("stem.*",)),
-        package=Release("digits", "1.2.0", 7, include_float=True),
+        package=Release(
+            name="digits",
+            version="1.2.0",
+            sequence=7,
+            min_sequence=5,
+            expires="2099-06-30",
+            boards=("Raspberry Pi 5", "Compute Module 5"),
+            include_float=True,
+            max_latency="20 ms",
+            health_command=("sh", "-c", "test -s model.onnx"),
+            fallback=("load", "ood"),
+        ),
         budget=BudgetText("1 MiB", "2 MiB", "64 MiB", "256 KiB"),
         gates=GateBounds(0.5, "10 ms", "48 MiB", 1.0),
         contract=Contract(0.9),

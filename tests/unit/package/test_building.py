@@ -6,21 +6,28 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from edgesdk.errors import ExitCode, PackageError
-from edgesdk.package.building import build_package, package_name, read_package
+from device_agent import sshsig
+from device_agent.codec import canonical
+from device_agent.manifest import CHUNK_BYTES, HealthCheck, Limits
+from device_agent.trust import PACKAGE_NAMESPACE
+from edgesdk.errors import PackageError, SigningError
+from edgesdk.keys.signing import FileSigner
+from edgesdk.package.building import build_package, package_name
+from edgesdk.package.reading import read_package
 from edgesdk.values.artifact import Artifact, Compilation
 from edgesdk.values.package import Budget, Package, Release
-from tests.unit.package.artifacts import CONTENTS, make_artifact
+from tests.pythons import NEW, version_name
+from tests.unit.package.artifacts import CONTENTS, OWNER, make_artifact
 
 ROOT = Path(__file__).parents[3]
+GATES = {"max_p95_ns": 1e7}
 
 
 @pytest.fixture
@@ -29,7 +36,12 @@ def artifact(tmp_path: Path) -> Artifact:
 
 
 def build(
-    folder: Path, artifact: Artifact, budget: Budget | None = None, **release: Any
+    folder: Path,
+    artifact: Artifact,
+    budget: Budget | None = None,
+    gates: Mapping[str, float] = GATES,
+    signer: FileSigner | None = None,
+    **release: Any,
 ) -> Package:
     return build_package(
         artifact,
@@ -37,25 +49,24 @@ def build(
         folder / "p.edgepkg",
         Release(**release),
         budget or Budget(),
-        {"max_p95_ns": 1e7},
+        gates,
+        signer=signer,
     )
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package of two payloads, one compressed and one not, and little more."""
-    folder = tmp_path_factory.mktemp("small")
-    contents = {"model": b"0123456789", "golden": bytes(300), "float": b"f"}
-    build(folder, make_artifact(folder / "artifact", **contents))
-    return folder / "p.edgepkg"
 
 
 # What is built
 
 
 def test_what_is_built_is_what_is_read(tmp_path: Path, artifact: Artifact) -> None:
-    package = build(tmp_path, artifact, Budget(None, 10**6, 10**6), version="2", sequence=5)
-    assert read_package(tmp_path / "p.edgepkg") == package
+    for signer in (None, OWNER):
+        package = build(
+            *(tmp_path, artifact, Budget(None, 10**6, 10**6)),
+            signer=signer,
+            version="2",
+            sequence=5,
+        )
+        assert read_package(tmp_path / "p.edgepkg") == package
+        assert bool(package.head.signatures) is (signer is not None)
 
 
 def test_the_size_is_that_of_the_file(tmp_path: Path, artifact: Artifact) -> None:
@@ -63,13 +74,13 @@ def test_the_size_is_that_of_the_file(tmp_path: Path, artifact: Artifact) -> Non
 
 
 def test_the_manifest_says_what_it_was_made_from(tmp_path: Path, artifact: Artifact) -> None:
-    manifest = build(tmp_path, artifact, Budget(1 << 20, 1 << 21, 1 << 22)).manifest
+    manifest = build(tmp_path, artifact, Budget(1 << 20, 1 << 21, 1 << 22, 1 << 19)).manifest
     assert (manifest.name, manifest.version, manifest.sequence) == ("digits", "0.1.0", 1)
     assert manifest.compatibility.target == "raspberry-pi-5"
     assert manifest.compatibility.architectures == ("aarch64",)
     assert manifest.compatibility.runtime_min_version == "1.18"
     assert (manifest.inputs, manifest.outputs) == (artifact.inputs, artifact.outputs)
-    assert (manifest.limits.installed_bytes, manifest.limits.peak_ram_bytes) == (1 << 21, 1 << 22)
+    assert manifest.limits == Limits(1 << 20, 1 << 19, 1 << 21, 1 << 22)
     assert manifest.gates == {"max_p95_ns": 1e7}
     assert manifest.provenance == {
         "plan": artifact.plan_digest,
@@ -120,31 +131,93 @@ def test_the_float_model_travels_when_asked_to(
     assert [file.role for file in manifest.files] == roles
 
 
-def test_only_what_shrinks_is_compressed(tmp_path: Path, artifact: Artifact) -> None:
+def test_only_chunks_that_shrink_are_compressed(tmp_path: Path, artifact: Artifact) -> None:
     files = {
         file.role: file for file in build(tmp_path, artifact, include_float=True).manifest.files
     }
-    assert files["model"].codec == "none"
-    assert files["float"].codec == "zlib"
+    assert files["model"].sizes == (3000,)
+    assert files["golden"].sizes[0] == CHUNK_BYTES
+    assert files["golden"].sizes[1] < 5000 and files["golden"].sizes[2] < 100
     assert files["float"].stored_bytes < 100
 
 
 def test_files_are_hashed_whole_and_in_chunks(tmp_path: Path, artifact: Artifact) -> None:
     files = {file.role: file for file in build(tmp_path, artifact).manifest.files}
     assert files["golden"].sha256 == hashlib.sha256(CONTENTS["golden"]).hexdigest()
-    assert len(files["golden"].chunks) == 2
+    assert len(files["golden"].chunks) == 3
     assert files["model"].chunks == (hashlib.sha256(CONTENTS["model"]).hexdigest(),)
+
+
+def test_a_release_says_where_it_stands_and_what_for(tmp_path: Path, artifact: Artifact) -> None:
+    manifest = build(
+        *(tmp_path, artifact),
+        sequence=9,
+        min_sequence=4,
+        expires="2099-06-30T00:00:00Z",
+        boards=("Raspberry Pi 5",),
+    ).manifest
+    assert (manifest.sequence, manifest.min_sequence) == (9, 4)
+    assert manifest.expires == "2099-06-30T00:00:00Z"
+    assert manifest.compatibility.boards == ("Raspberry Pi 5",)
+
+
+def test_what_a_release_does_not_say_is_not_asked_of_a_device(
+    tmp_path: Path, artifact: Artifact
+) -> None:
+    manifest = build(tmp_path, artifact, gates={}).manifest
+    assert (manifest.min_sequence, manifest.expires) == (0, None)
+    assert manifest.compatibility.boards == ()
+    assert manifest.limits == Limits()
+    assert manifest.health == HealthCheck(), "but that it loads and runs"
+
+
+def test_the_health_check_asks_for_parity_as_the_gates_do(
+    tmp_path: Path, artifact: Artifact
+) -> None:
+    manifest = build(
+        *(tmp_path, artifact),
+        gates={"max_parity_mismatch_percent": 0.5, "max_p95_ns": 1e7},
+        max_latency="20 ms",
+        health_command=("./check", "--all"),
+    ).manifest
+    assert manifest.health == HealthCheck(0.5, 20_000_000, ("./check", "--all"))
+
+
+# Signatures
+
+
+def test_a_signature_is_of_the_manifest_and_nothing_else(
+    tmp_path: Path, artifact: Artifact
+) -> None:
+    unsigned, signed = build(tmp_path, artifact), build(tmp_path, artifact, signer=OWNER)
+    assert signed.manifest == unsigned.manifest
+    text = canonical(signed.manifest)
+    key = sshsig.verify(signed.head.signatures, text, PACKAGE_NAMESPACE)
+    assert sshsig.key_text(key) == OWNER.public_key
+
+
+def test_a_key_that_cannot_sign_writes_nothing(tmp_path: Path, artifact: Artifact) -> None:
+    class Locked:
+        def sign(self, message: bytes, namespace: str) -> bytes:
+            raise SigningError(f"no touch for {namespace}")
+
+    with pytest.raises(SigningError, match="no touch for edgesdk-package"):
+        build_package(
+            *(artifact, tmp_path / "artifact", tmp_path / "p.edgepkg", Release(), Budget(), {}),
+            signer=Locked(),
+        )
+    assert not (tmp_path / "p.edgepkg").exists()
 
 
 # Determinism
 
 
 def test_the_same_artifact_gives_the_same_bytes(tmp_path: Path, artifact: Artifact) -> None:
-    build(tmp_path, artifact)
+    build(tmp_path, artifact, signer=OWNER)
     first = (tmp_path / "p.edgepkg").read_bytes()
     for file in (tmp_path / "artifact").iterdir():
         os.utime(file, (0, 0))
-    build(tmp_path, artifact)
+    build(tmp_path, artifact, signer=OWNER)
     assert (tmp_path / "p.edgepkg").read_bytes() == first
 
 
@@ -157,7 +230,7 @@ def test_another_process_gives_the_same_bytes(tmp_path: Path, artifact: Artifact
         "from edgesdk.values.package import Budget, Release\n"
         "d = Path(sys.argv[1])\n"
         "build_package(read_artifact(d), d, Path(sys.argv[2]), Release(), Budget(),"
-        " {'max_p95_ns': 1e7})\n"
+        " {'max_p95_ns': 1e7}, signer=None)\n"
     )
     other = tmp_path / "other.edgepkg"
     subprocess.run(
@@ -169,8 +242,47 @@ def test_another_process_gives_the_same_bytes(tmp_path: Path, artifact: Artifact
     assert other.read_bytes() == (tmp_path / "p.edgepkg").read_bytes()
 
 
+@pytest.mark.skipif(not NEW, reason="no pyenv with other Pythons")
+@pytest.mark.parametrize("python", NEW, ids=version_name)
+def test_another_python_gives_the_same_bytes(
+    tmp_path: Path, artifact: Artifact, python: Path
+) -> None:
+    """Of what makes bytes: manifest, chunks, archive. The toolchains are not there."""
+    package = build(tmp_path, artifact, signer=OWNER, expires="2099-06-30T00:00:00Z")
+    (tmp_path / "signature").write_bytes(package.head.signatures)
+    (tmp_path / "manifest").write_bytes(canonical(package.manifest))
+    program = (
+        "import sys\n"
+        "from device_agent import archive\n"
+        "from device_agent.archive import Head, parse_manifest, store_chunk\n"
+        "folder, out = sys.argv[1:]\n"
+        "read = lambda name: open(folder + '/' + name, 'rb').read()\n"
+        "head = Head(parse_manifest(read('manifest')), read('signature'))\n"
+        "def stored(payload):\n"
+        "    raw = read('artifact/' + payload.file.path)\n"
+        "    for start in range(0, len(raw), 65536): yield store_chunk(raw[start:start + 65536])\n"
+        "with open(out, 'wb') as stream: stream.writelines(archive.write_package(head, stored))\n"
+    )
+    other = tmp_path / "other.edgepkg"
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([python, "-c", program, tmp_path, other], check=True, env=environment)
+    assert other.read_bytes() == (tmp_path / "p.edgepkg").read_bytes()
+
+
 @pytest.mark.parametrize(
-    "release", [{"name": "other"}, {"version": "9"}, {"sequence": 2}, {"include_float": True}]
+    "release",
+    [
+        {"name": "other"},
+        {"version": "9"},
+        {"sequence": 2},
+        {"include_float": True},
+        {"min_sequence": 1},
+        {"expires": "2099-06-30T00:00:00Z"},
+        {"boards": ("Raspberry Pi 5",)},
+        {"max_latency": "1 s"},
+        {"health_command": ("true",)},
+    ],
+    ids=str,
 )
 def test_another_release_is_another_package(
     tmp_path: Path, artifact: Artifact, release: dict[str, Any]
@@ -193,9 +305,12 @@ def test_a_name_that_is_not_allowed_is_refused(
     assert not (tmp_path / "p.edgepkg").exists()
 
 
-def test_a_negative_sequence_is_refused(tmp_path: Path, artifact: Artifact) -> None:
-    with pytest.raises(PackageError, match="found the sequence number -1, expected 0 or more"):
-        build(tmp_path, artifact, sequence=-1)
+@pytest.mark.parametrize(("sequence", "least"), [(-1, 0), (0, -1), (3, 4)])
+def test_sequences_that_make_no_sense_are_refused(
+    tmp_path: Path, artifact: Artifact, sequence: int, least: int
+) -> None:
+    with pytest.raises(PackageError, match=f"found the sequence number {sequence} with a least"):
+        build(tmp_path, artifact, sequence=sequence, min_sequence=least)
 
 
 @pytest.mark.parametrize("role", ["model", "golden"])
@@ -218,7 +333,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, artifact: Artif
     (tmp_path / "file").touch()
     output = tmp_path / "file" / "p.edgepkg"
     with pytest.raises(PackageError) as caught:
-        build_package(artifact, tmp_path / "artifact", output, Release(), Budget(), {})
+        build_package(artifact, tmp_path / "artifact", output, Release(), Budget(), {}, signer=None)
     assert caught.value.message == f"{output} cannot be written: File exists"
 
 
@@ -238,73 +353,6 @@ def test_an_interrupted_write_keeps_the_older_package(
     assert {path.name for path in tmp_path.iterdir()} == {"artifact", "p.edgepkg"}
 
 
-# What is read
-
-
-def read_bytes(folder: Path, content: bytes) -> Package:
-    path = folder / "read.edgepkg"
-    path.write_bytes(content)
-    return read_package(path)
-
-
-def test_every_flipped_byte_is_found(small: Path, tmp_path: Path) -> None:
-    sound = small.read_bytes()
-    path = tmp_path / "damaged.edgepkg"
-    path.write_bytes(sound)
-    unnoticed = []
-    with path.open("r+b", buffering=0) as stream:
-        for place, byte in enumerate(sound):
-            os.pwrite(stream.fileno(), bytes([byte ^ 1 << place % 8]), place)
-            try:
-                read_package(path)
-                unnoticed.append(place)
-            except PackageError:
-                os.pwrite(stream.fileno(), bytes([byte]), place)
-    assert unnoticed == []
-
-
-def test_every_truncation_is_found(small: Path, tmp_path: Path) -> None:
-    sound = small.read_bytes()
-    for length in range(0, len(sound), 31):
-        with pytest.raises(PackageError, match="is not a sound package"):
-            read_bytes(tmp_path, sound[:length])
-
-
-@pytest.mark.parametrize("more", [b"\0", b"x", bytes(512), bytes(10240)])
-def test_anything_after_the_end_is_found(small: Path, tmp_path: Path, more: bytes) -> None:
-    with pytest.raises(PackageError, match="found bytes after the end of the archive"):
-        read_bytes(tmp_path, small.read_bytes() + more)
-
-
-@settings(max_examples=200)
-@given(st.data())
-def test_no_edit_of_a_few_bytes_goes_unnoticed(
-    small: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
-    sound = small.read_bytes()
-    start = data.draw(st.integers(0, len(sound)))
-    end = data.draw(st.integers(start, min(len(sound), start + 20)))
-    other = sound[:start] + data.draw(st.binary(max_size=20)) + sound[end:]
-    if other != sound:
-        with pytest.raises(PackageError):
-            read_bytes(tmp_path_factory.getbasetemp(), other)
-
-
-@pytest.mark.parametrize("content", [b"", b"no package", bytes(4096), b"PK\x03\x04" * 500])
-def test_what_is_no_package_is_refused(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(PackageError) as caught:
-        read_bytes(tmp_path, content)
-    assert caught.value.message.startswith(f"{tmp_path / 'read.edgepkg'} is not a sound package: ")
-    assert caught.value.hint == "build or copy it again"
-    assert caught.value.exit_code == ExitCode.BAD_INPUT
-
-
-@pytest.mark.parametrize("name", ["missing.edgepkg", ""])
-def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(PackageError, match=r"cannot be read: (No such file|Is a directory)"):
-        read_package(tmp_path / name)
-
-
 @pytest.mark.parametrize("version", ["", "1\n2", "\x1b[2J", "x" * 65])
 def test_a_version_that_would_act_on_a_terminal_is_refused(
     tmp_path: Path, artifact: Artifact, version: str
@@ -317,12 +365,13 @@ def test_a_version_that_would_act_on_a_terminal_is_refused(
             Release(version=version),
             Budget(),
             {},
+            signer=None,
         )
 
 
 def test_missing_folders_on_the_way_are_made(tmp_path: Path, artifact: Artifact) -> None:
     output = tmp_path / "new" / "folder" / "p.edgepkg"
-    build_package(artifact, tmp_path / "artifact", output, Release(), Budget(), {})
+    build_package(artifact, tmp_path / "artifact", output, Release(), Budget(), {}, signer=None)
     assert output.is_file()
 
 
