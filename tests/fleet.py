@@ -102,7 +102,7 @@ def make_board(cli: Cli) -> Board:
     board = Board(cli.folder / "board")
     board.folder.mkdir()
     assert cli("key", "new", "fleet").code == 0
-    assert cli("device", "agent", "-o", board.folder / "agent.pyz").code == 0
+    assert cli("agent", "save", board.folder / "agent.pyz").code == 0
     (board.folder / "settings").write_text(
         f"EDGESDK_AGENT={board.folder}/agent.pyz\n"
         f"EDGESDK_ROOT={board.folder}/root\n"

@@ -66,8 +66,3 @@ def test_an_output_that_cannot_be_written_leaves_nothing(cli: Cli, tmp_path: Pat
     assert done.code == 3
     assert (tmp_path / "file").read_text() == ""
 
-
-def test_the_agent_can_be_had_as_a_file(cli: Cli, tmp_path: Path) -> None:
-    done = cli("device", "agent", "-o", "agent.pyz")
-    assert done.code == 0 and done.out == "wrote agent.pyz\n"
-    assert (tmp_path / "agent.pyz").read_bytes().startswith(b"PK")

@@ -80,7 +80,9 @@ def test_swupdate_refuses_another_revision_of_the_board(
 ) -> None:
     image = export(cli, seal(tmp_path / "b.edgepkg").path, signing, "--compatible", "pi5:1.0")
     assert accepted(tmp_path, image, signing[1], "-H", "pi5:1.0")
-    assert refused(tmp_path, image, signing[1], "-H", "pi5:1.1", why="Compatible SW not found")
+    assert refused(
+        tmp_path, image, signing[1], "-H", "pi5:1.1", why="SW not compatible with hardware"
+    )
 
 
 @pytest.mark.parametrize(("sequence", "fits"), [(2, False), (3, True), (70_000, True)])
