@@ -1,0 +1,79 @@
+"""A disk with a volatile write cache, as an nbdkit plugin: what was not flushed dies with it.
+
+    nbdkit python script=forgetful_disk.py file=IMAGE keep=0.5 seed=7 last=0
+
+Of what is written and not flushed, the share `keep` of the sectors goes to the image at once, chosen
+at random, as a disk that writes in an order of its own would leave it. The disk dies in the `last`
+request to write or flush, after a part of it; 0 is never.
+"""
+
+import os
+import random
+import signal
+
+API_VERSION = 2
+
+_SECTOR = 512
+_settings = {}
+_cache = {}
+_random = random.Random()
+_requests = 0
+
+
+def config(key, value):
+    _settings[key] = value
+
+
+def config_complete():
+    _random.seed(_settings["seed"])
+
+
+def thread_model():
+    import nbdkit
+
+    return nbdkit.THREAD_MODEL_SERIALIZE_ALL_REQUESTS
+
+
+def open(readonly):  # noqa: A001 - nbdkit's name
+    return os.open(_settings["file"], os.O_RDWR)
+
+
+def get_size(handle):
+    return os.fstat(handle).st_size
+
+
+def block_size(handle):
+    return (_SECTOR, 4096, 0xFFFFFFFF)
+
+
+def pread(handle, buffer, offset, flags):
+    data = bytearray(os.pread(handle, len(buffer), offset))
+    for sector in range(offset, offset + len(buffer), _SECTOR):
+        if sector in _cache:
+            data[sector - offset : sector - offset + _SECTOR] = _cache[sector]
+    buffer[:] = data
+
+
+def pwrite(handle, buffer, offset, flags):
+    for sector in range(offset, offset + len(buffer), _SECTOR):
+        piece = bytes(buffer[sector - offset : sector - offset + _SECTOR])
+        if _random.random() < float(_settings["keep"]):
+            _cache.pop(sector, None)
+            os.pwrite(handle, piece, sector)
+        else:
+            _cache[sector] = piece
+    _count()
+
+
+def flush(handle, flags):
+    _count()
+    for sector, piece in _cache.items():
+        os.pwrite(handle, piece, sector)
+    _cache.clear()
+
+
+def _count():
+    global _requests
+    _requests += 1
+    if _requests == int(_settings["last"]):
+        os.kill(os.getpid(), signal.SIGKILL)
