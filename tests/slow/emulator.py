@@ -1,9 +1,9 @@
 """An emulated arm64 machine whose power can be cut.
 
 It is booted once and saved when its driver says that it is ready; every later start goes on from
-there with another disk. The saved kernel has not seen any disk yet, so that nothing of one is in its
-memory. A power cut is SIGKILL for the emulator and for the disk: what the guest had in memory is
-gone, and so is what the disk had not been told to flush.
+there with another disk. The saved kernel has not seen any disk yet, so that nothing of one is in
+its memory. A power cut is SIGKILL for the emulator and for the disk: what the guest had in memory
+is gone, and so is what the disk had not been told to flush.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Disk:
 
     Args:
         image: its content, a raw file; of the same size for every start from one saved machine.
-        keep: share of the sectors written and not flushed that a power cut leaves, 0 to 1.
+        keep: share of the blocks written and not flushed that a power cut leaves, 0 to 1.
         seed: which ones these are.
         last: the request to write or flush in which the disk dies, from 1; 0 is never. Requests
             after it fail.

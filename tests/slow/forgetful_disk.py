@@ -2,9 +2,9 @@
 
     nbdkit python script=forgetful_disk.py file=IMAGE keep=0.5 seed=7 last=0
 
-Of what is written and not flushed, the share `keep` of the sectors goes to the image at once, chosen
-at random, as a disk that writes in an order of its own would leave it. The disk dies in the `last`
-request to write or flush, after a part of it; 0 is never.
+Of what is written and not flushed, the share `keep` of the blocks goes to the image at once,
+chosen at random, as a disk that writes in an order of its own would leave it. The disk dies in the
+`last` request to write or flush, after a part of it; 0 is never.
 """
 
 import os
@@ -13,7 +13,7 @@ import signal
 
 API_VERSION = 2
 
-_SECTOR = 512
+_BLOCK_BYTES = 4096
 _settings = {}
 _cache = {}
 _random = random.Random()
@@ -34,7 +34,7 @@ def thread_model():
     return nbdkit.THREAD_MODEL_SERIALIZE_ALL_REQUESTS
 
 
-def open(readonly):  # noqa: A001 - nbdkit's name
+def open(readonly):
     return os.open(_settings["file"], os.O_RDWR)
 
 
@@ -43,32 +43,32 @@ def get_size(handle):
 
 
 def block_size(handle):
-    return (_SECTOR, 4096, 0xFFFFFFFF)
+    return (_BLOCK_BYTES, _BLOCK_BYTES, 0xFFFFFFFF)
 
 
 def pread(handle, buffer, offset, flags):
     data = bytearray(os.pread(handle, len(buffer), offset))
-    for sector in range(offset, offset + len(buffer), _SECTOR):
-        if sector in _cache:
-            data[sector - offset : sector - offset + _SECTOR] = _cache[sector]
+    for block in range(offset, offset + len(buffer), _BLOCK_BYTES):
+        if block in _cache:
+            data[block - offset : block - offset + _BLOCK_BYTES] = _cache[block]
     buffer[:] = data
 
 
 def pwrite(handle, buffer, offset, flags):
-    for sector in range(offset, offset + len(buffer), _SECTOR):
-        piece = bytes(buffer[sector - offset : sector - offset + _SECTOR])
+    for block in range(offset, offset + len(buffer), _BLOCK_BYTES):
+        piece = bytes(buffer[block - offset : block - offset + _BLOCK_BYTES])
         if _random.random() < float(_settings["keep"]):
-            _cache.pop(sector, None)
-            os.pwrite(handle, piece, sector)
+            _cache.pop(block, None)
+            os.pwrite(handle, piece, block)
         else:
-            _cache[sector] = piece
+            _cache[block] = piece
     _count()
 
 
 def flush(handle, flags):
     _count()
-    for sector, piece in _cache.items():
-        os.pwrite(handle, piece, sector)
+    for block, piece in _cache.items():
+        os.pwrite(handle, piece, block)
     _cache.clear()
 
 

@@ -30,7 +30,7 @@ _LOOP_S = 1.2
 """A loop's packages, and when it is cut at the latest; emulated here, it takes longer than that."""
 
 LAZY = {"options": "data=ordered,commit=600", "writeback": False}
-"""How to mount, so that nothing gets to the disk unasked: what was not synced is not there by luck."""
+"""Mount so that nothing gets to the disk unasked: what is not synced, is not there by luck."""
 USUAL = {"options": "data=ordered", "writeback": True}
 
 Unsynced = str | int | None
@@ -43,19 +43,20 @@ class Cut:
     """When the power goes in an installation; with no fields, when it has ended.
 
     Args:
-        step: the call that makes something durable or changes a name, from 0.
-        moment: "before" or "after" that call.
+        step: just after this call that makes something durable or changes a name, from 0.
+        meanwhile: what the system does by itself before: "nothing", "names" (everything but the
+            content of files) or "everything".
         request: the request to write or flush in which the disk dies, from 1.
     """
 
     step: int | None = None
-    moment: str = "after"
+    meanwhile: str = "nothing"
     request: int = 0
 
     def __str__(self) -> str:
         if self.request:
             return f"in request {self.request} to the disk"
-        return "at the end" if self.step is None else f"{self.moment} step {self.step}"
+        return "at the end" if self.step is None else f"after step {self.step}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Bench:
 
         Args:
             installed: how many packages are on the disk before.
-            keep: share of the sectors written and not flushed that survive.
+            keep: share of the blocks written and not flushed that survive.
             unsynced: which syncs do nothing: those of "files", of "folders", "all", or one step's.
         """
         with self._copy(installed) as image:
@@ -145,13 +146,18 @@ class Bench:
                 yield reported, found
 
     def _install(self, disk: Disk, number: int, cut: Cut, unsynced: Unsynced) -> Sequence[Message]:
-        step = None if cut.step is None else [cut.step, cut.moment]
         with self._machine(disk) as machine:
             try:
                 machine.ask("mount", **LAZY)
             except Failed:
                 return ()  # The disk died before.
-            machine.send("install", packages=[number], cut=step, unsynced=unsynced)
+            machine.send(
+                "install",
+                packages=[number],
+                cut=cut.step,
+                meanwhile=cut.meanwhile,
+                unsynced=unsynced,
+            )
             heard = tuple(machine.listen())
             machine.cut_power()
         return heard
@@ -237,7 +243,7 @@ def _whole(found: Found) -> str:
 
 def _check_file_system(image: Path) -> None:
     """The file system itself must be sound, or what was seen says nothing about the agent."""
-    subprocess.run(["e2fsck", "-fn", image], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["e2fsck", "-fn", image], check=True, capture_output=True)
 
 
 @functools.cache
@@ -268,5 +274,5 @@ def _blank(image: Path) -> Path:
     """A new file system."""
     image.touch()
     os.truncate(image, _DISK_BYTES)
-    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-b", "4096", image], check=True)
     return image

@@ -11,6 +11,7 @@ import io
 import itertools
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -76,17 +77,20 @@ def leave(say):
     busybox("umount", DATA)
 
 
-def install(say, packages, cut=None, unsynced=None):
+def install(say, packages, cut=None, meanwhile="nothing", unsynced=None):
     """Install packages one after the other, each by a session of its own.
 
     Args:
         packages: their numbers.
-        cut: wait for the end at this step, given as [number from 0, "before" or "after"].
+        cut: the step, from 0, after which to wait for the end.
+        meanwhile: what the system does by itself before that: "nothing"; "names", that is
+            everything but the content of files, as when another program syncs a file of its own;
+            "everything".
         unsynced: which syncs do nothing: "files", "folders", "all", or one step's number.
 
     Returns: every step, as [call, path below the root].
     """
-    with counted(Steps(say, cut, unsynced)) as steps:
+    with counted(Steps(say, cut, meanwhile, unsynced)) as steps:
         for number in packages:
             with opened() as store:
                 package_id = put(store, number)
@@ -156,9 +160,10 @@ def content(path):
 class Steps:
     """Counts the steps, and does at one of them what the host wants."""
 
-    def __init__(self, say, cut, unsynced):
+    def __init__(self, say, cut, meanwhile, unsynced):
         self._say = say
         self._cut = cut
+        self._meanwhile = meanwhile
         self._unsynced = unsynced
         self._number = itertools.count()
         self.done = []
@@ -166,22 +171,26 @@ class Steps:
     def call(self, name, function, arguments, options):
         number, path = next(self._number), place(arguments, options)
         self.done.append([name, os.path.relpath(path, ROOT)])
-        self._wait_at(number, "before")
         try:
             if not (name in SYNCS and self._is_unsynced(number, path)):
-                function(*arguments, **options)
+                return function(*arguments, **options)
         finally:
-            self._wait_at(number, "after")
+            if number == self._cut:
+                MEANWHILE[self._meanwhile]()
+                self._say({"event": "cut", "step": self.done[-1]})
+                signal.pause()
 
     def _is_unsynced(self, number, path):
         kind = "folders" if os.path.isdir(path) else "files"
         return self._unsynced in ("all", kind, number)
 
-    def _wait_at(self, number, moment):
-        if self._cut == [number, moment]:
-            self._say({"event": "cut", "step": self.done[-1]})
-            while True:
-                time.sleep(1)
+
+def sync_names():
+    """Sync a file that is none of the store's, and with it the file system's whole journal."""
+    with open(DATA + "/another-program-s", "w") as stream:
+        stream.write("-")
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def place(arguments, options):
@@ -218,6 +227,7 @@ def busybox(*arguments):
     subprocess.run(["/bin/busybox", *arguments], check=True)
 
 
+MEANWHILE = {"nothing": lambda: None, "names": sync_names, "everything": os.sync}
 REQUESTS = {f.__name__: f for f in (mount, leave, install, look, undisturbed)}
 
 if __name__ == "__main__":
