@@ -20,7 +20,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A saved machine, made in some seconds; its software is fetched on the first run."""
     needed = (*debian_guest.TOOLS, *emulator.TOOLS, *TOOLS)
     if missing := [tool for tool in needed if shutil.which(tool) is None]:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+        pytest.skip(f"not on the PATH: {', '.join(missing)}")
     try:
         guest = debian_guest.debian_guest(_CACHE)
     except debian_guest.NoGuest as error:

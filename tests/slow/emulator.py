@@ -20,9 +20,11 @@ from typing import Any
 
 from tests.slow.debian_guest import Guest
 
-TOOLS = ("qemu-system-aarch64", "nbdkit")
+TOOLS = ("qemu-system-aarch64", "nbdkit", "setpriv", "nice")
+"""The first two are the machine and its disk; Debian's qemu-system-arm, nbdkit-plugin-python."""
 
-_NICE = ("nice", "-n", "10")
+_MEEKLY = ("setpriv", "--pdeathsig", "KILL", "nice", "-n", "10")
+"""Others can work meanwhile; and when the tests are killed, so is what they started."""
 _MACHINE = ("-M", "virt", "-cpu", "cortex-a53", "-accel", "tcg", "-m", "256", "-smp", "1")
 _BARE = ("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
 _CONSOLE = ("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console")
@@ -87,7 +89,7 @@ class Machine:
         with port, monitor, blocks, served, log.open("ab") as said:
             self._disk = subprocess.Popen(_disk(disk), stdin=served, stdout=served, stderr=said)
             passed = [blocks.fileno(), port.fileno(), monitor.fileno()]
-            argv = [*_NICE, TOOLS[0], *_MACHINE, *_BARE, *_CONSOLE, *_devices(*passed)]
+            argv = [*_MEEKLY, TOOLS[0], *_MACHINE, *_BARE, *_CONSOLE, *_devices(*passed)]
             argv += ["-kernel", str(guest.kernel), "-initrd", str(initrd)]
             argv += ["-append", _KERNEL_ARGUMENTS]
             with contextlib.ExitStack() as opened:
@@ -205,7 +207,7 @@ def _disk(disk: Disk) -> list[str]:
         "last": disk.last,
     }
     given = [f"{name}={value}" for name, value in settings.items()]
-    return [*_NICE, TOOLS[1], "--single", "python", *given]
+    return [*_MEEKLY, TOOLS[1], "--single", "python", *given]
 
 
 def _devices(blocks: int, port: int, monitor: int) -> list[str]:

@@ -29,8 +29,9 @@ _AT_ONCE = 12
 _LOOP_S = 1.2
 """A loop's packages, and when it is cut at the latest; emulated here, it takes longer than that."""
 
-LAZY = {"options": "data=ordered,commit=600", "writeback": False}
-"""Mount so that nothing gets to the disk unasked: what is not synced, is not there by luck."""
+LAZY = {"options": "data=ordered,commit=600,noauto_da_alloc", "writeback": False}
+"""Nothing gets to the disk unasked: what is not synced is not there by luck, nor is the content of
+a file that was renamed over another, which ext4 would otherwise write first."""
 USUAL = {"options": "data=ordered", "writeback": True}
 
 Unsynced = str | int | None
@@ -39,11 +40,31 @@ Found = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A call that makes something durable, or changes a name.
+
+    Args:
+        call: its name in Python's `os`.
+        kind: of what it is about: "file" or "folder".
+        path: of that, below the store's root.
+    """
+
+    call: str
+    kind: str
+    path: str
+
+    @property
+    def syncs(self) -> bool:
+        """It makes something durable."""
+        return self.call in ("fsync", "fdatasync")
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """When the power goes in an installation; with no fields, when it has ended.
 
     Args:
-        step: just after this call that makes something durable or changes a name, from 0.
+        step: just after this step of the installation, from 0.
         meanwhile: what the system does by itself before: "nothing", "names" (everything but the
             content of files) or "everything".
         request: the request to write or flush in which the disk dies, from 1.
@@ -100,14 +121,14 @@ class Bench:
             self.boot_s = time.monotonic() - started
             machine.save(self._state)
 
-    def steps(self, installed: int) -> list[tuple[str, str]]:
-        """Each call of one more installation, with the path it is about.
+    def steps(self, installed: int) -> list[Step]:
+        """What is counted of one more installation.
 
         Args:
             installed: how many packages are on the disk before.
         """
         with self._copy(installed) as image, self._start(Disk(image, 1.0), LAZY) as machine:
-            return [(call, path) for call, path in machine.ask("install", packages=[installed])]
+            return [Step(*step) for step in machine.ask("install", packages=[installed])]
 
     def install(self, installed: int, cut: Cut, keep: float, unsynced: Unsynced = None) -> Outcome:
         """Install one more package, cut the power, and see what the next start finds.

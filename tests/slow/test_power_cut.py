@@ -74,3 +74,15 @@ def test_without_syncs_the_power_cut_is_noticed(
     assert outcome.reported
     assert outcome.problems
     record_property("found", outcome.problems[0])
+
+
+@pytest.mark.fault(row=11, title="the same with one sync removed", expect="the test fails")
+def test_without_one_sync_the_power_cut_is_noticed(bench: Bench, record_property: Record) -> None:
+    """Each file's, and the last. A folder's is covered by any later one: ext4 has one journal."""
+    steps = bench.steps(1)
+    syncs = [number for number, step in enumerate(steps) if step.syncs]
+    vital = [number for number in syncs if steps[number].kind == "file" or number == syncs[-1]]
+    noticed = [number for number in vital if bench.install(1, Cut(), FORGETFUL, number).problems]
+    record_property("syncs", len(syncs))
+    record_property("noticed", len(noticed))
+    assert noticed == vital

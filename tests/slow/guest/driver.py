@@ -88,7 +88,7 @@ def install(say, packages, cut=None, meanwhile="nothing", unsynced=None):
             "everything".
         unsynced: which syncs do nothing: "files", "folders", "all", or one step's number.
 
-    Returns: every step, as [call, path below the root].
+    Returns: every step, as [call, kind, path below the root].
     """
     with counted(Steps(say, cut, meanwhile, unsynced)) as steps:
         for number in packages:
@@ -170,19 +170,16 @@ class Steps:
 
     def call(self, name, function, arguments, options):
         number, path = next(self._number), place(arguments, options)
-        self.done.append([name, os.path.relpath(path, ROOT)])
+        kind = "folder" if os.path.isdir(path) or name == "mkdir" else "file"
+        self.done.append([name, kind, os.path.relpath(path, ROOT)])
         try:
-            if not (name in SYNCS and self._is_unsynced(number, path)):
+            if not (name in SYNCS and self._unsynced in ("all", kind + "s", number)):
                 return function(*arguments, **options)
         finally:
             if number == self._cut:
                 MEANWHILE[self._meanwhile]()
                 self._say({"event": "cut", "step": self.done[-1]})
                 signal.pause()
-
-    def _is_unsynced(self, number, path):
-        kind = "folders" if os.path.isdir(path) else "files"
-        return self._unsynced in ("all", kind, number)
 
 
 def sync_names():
