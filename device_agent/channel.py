@@ -32,6 +32,10 @@ class Channel:
         write_fd: where messages go.
         messages: the classes that may come in, by name.
         on_end: called once, by the reading thread, as soon as the input has ended.
+
+    Attributes:
+        patience_s: longest silence of the other side when something of it is waited for; None
+            waits for ever. A connection that broke without a word is silent.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Channel:
         self._write_fd = write_fd
         self._messages = messages
         self._on_end = on_end
+        self.patience_s: Optional[float] = None
         self._pieces: queue.Queue[bytes] = queue.Queue(_PIECES_AHEAD)
         self._rest = b""
         self._ended = False
@@ -76,7 +81,7 @@ class Channel:
 
         Raises:
             BadMessage: what came is none.
-            ChannelClosed: the input ended within a line.
+            ChannelClosed: the input ended within a line, or the other side fell silent.
         """
         pieces: List[bytes] = []
         size = 0
@@ -101,10 +106,16 @@ class Channel:
 
     def _take(self, limit: int) -> bytes:
         if not self._rest and not self._ended:
-            self._rest = self._pieces.get()
+            self._rest = self._next_piece()
             self._ended = not self._rest
         taken, self._rest = self._rest[:limit], self._rest[limit:]
         return taken
+
+    def _next_piece(self) -> bytes:
+        try:
+            return self._pieces.get(timeout=self.patience_s)
+        except queue.Empty as error:
+            raise ChannelClosed(f"nothing has come for {self.patience_s} s") from error
 
     def _read_ahead(self) -> None:
         piece = b"any"
@@ -127,7 +138,11 @@ class Payload:
         self.left = size
 
     def read(self, limit: int) -> bytes:
-        """Up to `limit` bytes; b"" at its end, or where the input ends too early."""
+        """Up to `limit` bytes; b"" at its end, or where the input ends too early.
+
+        Raises:
+            ChannelClosed: the other side fell silent.
+        """
         piece = self._take(min(limit, self.left)) if self.left > 0 else b""
         self.left -= len(piece)
         return piece

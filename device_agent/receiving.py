@@ -101,8 +101,10 @@ class Transfer:
             CorruptPackage: at the first chunk that is not as it should be; those before it stay.
             OSError: the disk does not take it.
         """
+        done: Optional[int] = None
         for payload, chunks in resumed(read, self._head, offset):
-            done = self._chunks_done(payload)
+            # All of the files behind the first one comes, whatever of them is here already.
+            done = self._chunks_done(payload) if done is None else 0
             written = sum(payload.raw_size(index) for index in range(done))
             with append_file(self._path(payload), written) as write:
                 for chunk in chunks:

@@ -60,6 +60,8 @@ from device_agent.workers import Worker, worker_command
 
 PREDICT_MAX_BYTES = 256 * 1024 * 1024
 _FAREWELL_S = 0.5
+_SILENCE_S = 90.0
+"""Of a host that keeps others from installing. Its own patience is a minute."""
 _PROGRESS_EVERY_BYTES = 256 * 1024
 
 R = TypeVar("R")
@@ -113,6 +115,7 @@ class Session:
         try:
             self._channel.send_raw(b"\n" + marker.encode("ascii") + b"\n")
             while True:
+                self._channel.patience_s = _SILENCE_S if self._is_installing() else None
                 request = self._channel.receive()
                 if request is None or isinstance(request, Goodbye):
                     return 0
@@ -296,6 +299,9 @@ class Session:
         if self._opened_store is None:
             self._opened_store = Store(self._root)
         return self._opened_store
+
+    def _is_installing(self) -> bool:
+        return self._opened_store is not None and self._opened_store.is_installing
 
     def _installer(self) -> Installer:
         if self._opened_installer is None:

@@ -35,6 +35,8 @@ def receive(size):
 def keep(path, content):
     folder = os.path.dirname(path)
     os.makedirs(folder, 0o700, exist_ok=True)
+    if os.path.islink(folder):  # Who put it there may want us to write elsewhere.
+        raise OSError(folder + " is a link")
     temporary = "%s.%d" % (path, os.getpid())
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

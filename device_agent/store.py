@@ -150,6 +150,11 @@ class Store:
             with storage_errors(self.root), self._locked():
                 self._installing_lock = self._try_installing()
 
+    @property
+    def is_installing(self) -> bool:
+        """Whether this session keeps others from installing."""
+        return self._installing_lock >= 0
+
     def end_installing(self) -> None:
         """Let others install; a trial that has not been committed is over. Twice is fine.
 
