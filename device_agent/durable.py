@@ -59,14 +59,16 @@ def replace_link(path: str, target: str, temporary: str) -> None:
 def append_file(path: str, size: int) -> Iterator[Callable[[bytes], None]]:
     """Write on behind the first `size` bytes of a file, which is made where it is not there.
 
-    What lies behind them is cut off; a link, or whatever else is no file, is replaced. Nothing is
-    durable before `sync_file`.
+    What lies behind them is cut off; a link of either kind, or whatever else is no file, is
+    replaced. Nothing is durable before `sync_file`.
 
     Raises:
         OSError: the disk does not take it.
     """
-    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-        remove(path)
+    if os.path.lexists(path):
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            remove(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o644), "wb", buffering=0) as stream:
         os.ftruncate(stream.fileno(), size)

@@ -64,6 +64,8 @@ class Transfer:
         self._patches = os.path.join(folder, "patches")
         self._whole: Set[str] = set()
         for path in (folder, self._files, self._patches):
+            if os.path.islink(path) or not os.path.isdir(path):
+                remove(path)
             make_folder(path)
 
     @staticmethod
@@ -77,7 +79,7 @@ class Transfer:
         everything = payloads(self._head)
         for payload in everything:
             done = self._chunks_done(payload)
-            if done < len(payload.sizes):
+            if done < len(payload.sizes) or not os.path.lexists(self._path(payload)):
                 return chunk_offset(payload, done)
         if not everything:
             return len(head_bytes(self._head))
@@ -101,12 +103,11 @@ class Transfer:
             CorruptPackage: at the first chunk that is not as it should be; those before it stay.
             OSError: the disk does not take it.
         """
-        done: Optional[int] = None
-        for payload, chunks in resumed(read, self._head, offset):
-            # All of the files behind the first one comes, whatever of them is here already.
-            done = self._chunks_done(payload) if done is None else 0
-            written = sum(payload.raw_size(index) for index in range(done))
-            with append_file(self._path(payload), written) as write:
+        for number, (payload, chunks) in enumerate(resumed(read, self._head, offset)):
+            # What lies behind the first gap comes whole, even where some of it is here.
+            done = self._chunks_done(payload) if number == 0 else 0
+            path, size = self._path(payload), sum(map(payload.raw_size, range(done)))
+            with append_file(path, size) as write:
                 for chunk in chunks:
                     write(chunk)
             if done == 0 and payload.codec == "full":
@@ -135,6 +136,8 @@ class Transfer:
             path = os.path.join(self._files, name)
             remove(path)
             write_file(path, [text])
+        for name in set(os.listdir(self._files)) - {*head, *(file.path for file in manifest.files)}:
+            remove(os.path.join(self._files, name))
         os.chmod(self._files, 0o755)
         sync_folder(self._files)
         return self._files

@@ -47,7 +47,7 @@ from device_agent.durable import (
     write_file,
 )
 from device_agent.failures import AgentFailure
-from device_agent.packages import Packages, damaged
+from device_agent.packages import Packages
 from device_agent.protocol import ErrorCode, SignedTrust
 from device_agent.receiving import Transfer
 from device_agent.state import State, end_trial, forget
@@ -342,7 +342,11 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, Malformed) as error:
-            raise damaged(path, str(error)) from error
+            raise AgentFailure(
+                ErrorCode.STORAGE,
+                f"{path} is damaged on the device: {error}",
+                f"remove {path} there; the next push makes it anew",
+            ) from error
 
     def _replace(self, name: str, content: bytes) -> None:
         replace_file(os.path.join(self.root, name), content, os.path.join(self._session, name))

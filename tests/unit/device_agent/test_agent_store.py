@@ -1,28 +1,35 @@
-"""The device store: whole or not at all, durable, and never led astray by a link."""
+"""The device store: locks, state, trust, what applications find; never led astray by a link."""
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import hashlib
 import io
 import os
-import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_packages import file_of, id_of, manifest_of, package_of, sealed
+from agent_packages import OWNER, TRUST, head_of_package, id_of, package_of
+from device_store import Device, fails, pretend_runtimes
 
-from device_agent import durable, store
-from device_agent.archive import CorruptPackage, PackageReader
 from device_agent.failures import AgentFailure
-from device_agent.manifest import Compatibility, Limits
-from device_agent.store import Store, check_architecture
+from device_agent.protocol import SignedTrust
+from device_agent.state import State, Trial, begin_trial
+from device_agent.store import KeptTrust, Store
 
-FIRST = package_of({"model": b"first" * 1000, "golden": b"vectors"}, "zlib", version="1")
-SECOND = package_of({"model": b"second" * 1000}, version="2")
+FIRST = package_of({"model": b"first" * 1000}, OWNER, version="1", sequence=1)
+SECOND = package_of({"model": b"second" * 1000}, OWNER, version="2", sequence=2)
+THIRD = package_of({"model": b"third" * 1000}, OWNER, version="3", sequence=3)
+FACES = package_of({"model": b"faces" * 1000}, OWNER, name="faces")
+
+
+@pytest.fixture(autouse=True)
+def runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_runtimes(monkeypatch)
 
 
 @pytest.fixture
@@ -31,181 +38,285 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def device(root: Path) -> Iterator[Store]:
-    opened = Store(str(root))
+def device(root: Path) -> Iterator[Device]:
+    opened = Device(root)
     yield opened
     opened.close()
 
 
-def install(device: Store, package: bytes) -> str:
-    return device.install(PackageReader(io.BytesIO(package).read)).package_id
+def store_on(root: Path) -> Store:
+    return Store(str(root))
 
 
-def fails(code: str, call: Callable[[], object]) -> str:
-    """The message of the failure, whose code is checked."""
-    with pytest.raises(AgentFailure) as caught:
-        call()
-    assert caught.value.code == code
-    return caught.value.message
+# ---- one at a time -------------------------------------------------------------------------------
 
 
-def test_one_session_measures_at_a_time(root: Path, device: Store) -> None:
-    other = Store(str(root))
-    device.begin_measuring()
-    device.begin_measuring()
+def test_one_session_measures_at_a_time(root: Path, device: Device) -> None:
+    other = store_on(root)
+    device.store.begin_measuring()
+    device.store.begin_measuring()
     fails("busy", other.begin_measuring)
     device.close()
     other.begin_measuring()
     other.close()
 
 
-def test_measuring_needs_no_writable_disk(root: Path, device: Store) -> None:
+def test_measuring_needs_no_writable_disk(root: Path, device: Device) -> None:
     (root / "measuring.lock").mkdir()  # It cannot be opened to write, as on a read-only disk.
-    device.begin_measuring()
+    device.store.begin_measuring()
 
 
-def content(root: Path) -> dict[str, bytes]:
-    """Every file of the store but locks and what the session staged."""
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in (root / "store").rglob("*")
-        if path.is_file()
-    }
+def test_one_session_installs_at_a_time(root: Path, device: Device) -> None:
+    other = store_on(root)
+    device.store.begin_installing()
+    device.store.begin_installing()
+    failure = fails("busy", other.begin_installing)
+    assert failure.message == "another session is installing on this device"
+    assert failure.hint == "try again when it has ended"
+    device.store.end_installing()
+    device.store.end_installing()
+    other.begin_installing()
+    assert other.is_installing and not device.store.is_installing
+    fails("busy", device.store.begin_installing)
+    other.close()
+    device.store.begin_installing()
 
 
-def test_installing_writes_the_files_and_points_at_them(device: Store, root: Path) -> None:
-    package_id = install(device, FIRST)
-    assert set(content(root)) == {
-        "store/current",
-        f"store/{package_id}/manifest.json",
-        f"store/{package_id}/model.bin",
-        f"store/{package_id}/golden.bin",
-    }
-    assert content(root)[f"store/{package_id}/model.bin"] == b"first" * 1000
-    assert device.current().package_id == package_id == id_of(FIRST)
+def test_installing_does_not_keep_others_from_measuring(root: Path, device: Device) -> None:
+    other = store_on(root)
+    device.store.begin_installing()
+    other.begin_measuring()
+    other.close()
 
 
-def test_the_last_installed_is_the_current_one(device: Store) -> None:
-    first, second = install(device, FIRST), install(device, SECOND)
-    assert device.current().version == "2"
-    assert install(device, FIRST) == first
-    assert device.current().version == "1"
-    assert device.activate(second).already
-    assert device.current().version == "2"
+def dying_with(root: Path, what: str) -> None:
+    """A process that opens the store, does that, and is killed."""
+    program = f"""
+        import os, sys
+        from device_agent.state import Trial, begin_trial
+        from device_agent.store import Store
+        store = Store(sys.argv[1])
+        {what}
+        os.kill(os.getpid(), 9)
+    """
+    argv = [sys.executable, "-c", textwrap.dedent(program), str(root)]
+    assert subprocess.run(argv).returncode == -9
 
 
-def test_an_unknown_package_is_not_activated(device: Store) -> None:
-    fails("not_installed", lambda: device.activate("0" * 64))
-    fails("bad_request", lambda: device.activate("../../etc"))
+def test_the_lock_of_a_process_that_was_killed_is_no_lock(root: Path) -> None:
+    dying_with(root, "store.begin_installing(); store.begin_measuring()")
+    assert (root / "installing.lock").exists()
+    after = store_on(root)
+    after.begin_installing()
+    after.begin_measuring()
+    after.close()
 
 
-def test_a_corrupt_package_changes_nothing(device: Store, root: Path) -> None:
-    install(device, FIRST)
-    before = content(root)
-    with pytest.raises(CorruptPackage):
-        install(device, SECOND[:-1])
-    assert content(root) == before
+def test_a_lock_file_that_lies_about_is_no_lock(root: Path) -> None:
+    root.mkdir(mode=0o700)
+    for name in ("lock", "installing.lock", "measuring.lock"):
+        (root / name).write_text("4711")
+    opened = store_on(root)
+    opened.begin_installing()
+    opened.close()
 
 
-def test_a_corrupt_package_is_refused_even_when_it_is_there(device: Store) -> None:
-    install(device, FIRST)
-    with pytest.raises(CorruptPackage):
-        install(device, FIRST + b"more")
+def test_opening_waits_for_whoever_changes_the_store(root: Path, device: Device) -> None:
+    program = "import sys; from device_agent.store import Store; Store(sys.argv[1]).close()"
+    with (root / "lock").open("r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        other = subprocess.Popen([sys.executable, "-c", program, str(root)])
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(1)
+    assert other.wait(20) == 0
 
 
-@pytest.mark.parametrize(
-    ("wanted", "machine", "suits"),
-    [
-        ((), "riscv64", True),
-        (("aarch64",), "aarch64", True),
-        (("arm64",), "aarch64", True),
-        (("aarch64",), "arm64", True),
-        (("x86_64",), "AMD64", True),
-        (("aarch64", "x86_64"), "x86_64", True),
-        (("aarch64",), "armv7l", False),
-        (("x86_64",), "aarch64", False),
-    ],
-)
-def test_architectures(wanted: tuple[str, ...], machine: str, suits: bool) -> None:
-    manifest = manifest_of(compatibility=Compatibility("pi", wanted, "litert", ""))
-    if suits:
-        check_architecture(manifest, machine)
-    else:
-        assert machine in fails("incompatible", lambda: check_architecture(manifest, machine))
+# ---- the state -----------------------------------------------------------------------------------
 
 
-def test_another_architecture_writes_nothing(device: Store, root: Path) -> None:
-    other = "x86_64" if platform.machine() == "aarch64" else "aarch64"
-    package = package_of({"model": b"x"}, compatibility=Compatibility("b", (other,), "litert", ""))
-    fails("incompatible", lambda: install(device, package))
-    assert content(root) == {}
+def on_trial(package: bytes) -> Trial:
+    return Trial(head_of_package(package).manifest.name, id_of(package))
 
 
-def test_the_budget_is_checked_again_on_the_device(device: Store) -> None:
-    fits = package_of({"model": b"x" * 10}, limits=Limits(10, None))
-    install(device, fits)
-    breaks = package_of({"model": b"x" * 11}, limits=Limits(10, None))
-    assert "11 bytes" in fails("over_budget", lambda: install(device, breaks))
+def test_a_new_device_knows_of_nothing(device: Device) -> None:
+    assert device.store.state() == State()
 
 
-# ---- room on the disk ----------------------------------------------------------------------------
+def test_the_state_is_there_for_the_next_session(root: Path, device: Device) -> None:
+    changed = device.store.change(lambda state: begin_trial(state, Trial("x", "y"), "anna", 0))
+    assert device.store.state() == changed != State()
 
 
-def test_a_disk_that_is_too_full_is_left_alone(
-    device: Store, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in (store, durable):
-        monkeypatch.setattr(module, "free_bytes", lambda _: 1000)
-    message = fails("disk_full", lambda: install(device, FIRST))
-    assert message.startswith("found 1000 bytes free") and message.endswith("expected 267151")
-    assert content(root) == {}
+def test_a_change_that_is_refused_changes_nothing(root: Path, device: Device) -> None:
+    device.install(FIRST)
+    before = (root / "state.json").read_bytes()
+
+    def refuse(state: State) -> State:
+        raise AgentFailure("bad_request", "no")
+
+    fails("bad_request", lambda: device.store.change(refuse))
+    assert (root / "state.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("failing", range(1, 6))
-def test_a_disk_that_fills_up_loses_the_partial_files_only(
-    device: Store, root: Path, monkeypatch: pytest.MonkeyPatch, failing: int
-) -> None:
-    install(device, SECOND)
-    before = content(root)
-    calls = 0
-
-    def fsync(_: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == failing:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", fsync)
-        assert "bytes free" in fails("disk_full", lambda: install(device, FIRST))
-    still = {path: data for path, data in content(root).items() if id_of(FIRST) not in path}
-    assert still == before
-    install(device, FIRST)
-    assert device.current().version == "1"
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB, where root may make one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("only root can mount")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
-def test_a_real_full_disk(tiny_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "free_bytes", lambda _: None)  # What others write meanwhile.
-    device = Store(str(tiny_disk / "device"))
-    install(device, FIRST)
-    free = durable.free_bytes(str(tiny_disk))
-    package = package_of({"model": os.urandom(2 * 2**20)})
-    assert "expected 2097152" in fails("disk_full", lambda: install(device, package))
-    assert durable.free_bytes(str(tiny_disk)) == free
-    assert device.current().version == "1"
+@pytest.mark.parametrize("name", ["state.json", "trust.json"])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"slots": 5, "version": 5}', b"\xff"])
+def test_a_damaged_file_is_said_and_what_to_do_about_it(root: Path, name: str, text: bytes) -> None:
+    device = Device(root)
+    device.install(FIRST)
     device.close()
+    (root / name).write_bytes(text)
+
+    def look() -> None:
+        store_on(root).trust()
+
+    failure = fails("storage", look)
+    assert str(root / name) in failure.message and "damaged" in failure.message
+    assert f"remove {root / name}" in failure.hint
+    assert (root / name).read_bytes() == text, "what a person may still want to look at"
+
+
+@pytest.mark.parametrize("end", ["killed", "closed"])
+def test_a_trial_ends_with_its_session(root: Path, end: str) -> None:
+    device = Device(root)
+    device.install(FIRST)
+    if end == "closed":
+        device.try_out(SECOND)
+        assert device.store.state().trial == on_trial(SECOND)
+        device.close()
+    else:
+        device.close()
+        trial = f"Trial('digits', {id_of(SECOND)!r})"
+        dying_with(
+            root,
+            "store.begin_installing(); "
+            f"store.change(lambda state: begin_trial(state, {trial}, '', 0))",
+        )
+        assert b'"trial":{' in (root / "state.json").read_bytes()
+    after = Device(root)
+    assert after.store.state().trial is None
+    assert after.version == "1"
+    after.close()
+
+
+def test_a_session_that_looks_around_does_not_end_the_trial_of_another(
+    root: Path, device: Device
+) -> None:
+    device.try_out(FIRST)
+    other = store_on(root)
+    assert other.state().trial == on_trial(FIRST)
+    other.close()
+    assert device.store.state().trial == on_trial(FIRST)
+
+
+# ---- what applications find ----------------------------------------------------------------------
+
+
+def test_the_link_leads_to_the_current_package(root: Path, device: Device) -> None:
+    device.install(FIRST)
+    assert device.links() == {"digits": f"../store/{id_of(FIRST)}"}
+    assert (root / "models" / "digits" / "model.bin").read_bytes() == b"first" * 1000
+    device.install(FACES)
+    device.install(SECOND)
+    assert device.links() == {
+        "digits": f"../store/{id_of(SECOND)}",
+        "faces": f"../store/{id_of(FACES)}",
+    }
+
+
+def test_a_package_on_trial_is_not_linked_to(device: Device) -> None:
+    device.try_out(FIRST)
+    assert device.links() == {}
+    device.install(FIRST)
+    device.try_out(SECOND)
+    assert device.links() == {"digits": f"../store/{id_of(FIRST)}"}
+
+
+@pytest.mark.parametrize("spoil", ["absent", "elsewhere", "a file"])
+def test_the_next_session_sets_the_links_right(root: Path, spoil: str) -> None:
+    """As after a power cut between the state and the link."""
+    device = Device(root)
+    device.install(FIRST)
+    device.close()
+    link = root / "models" / "digits"
+    link.unlink()
+    if spoil == "elsewhere":
+        link.symlink_to("../store/" + "0" * 64)
+    elif spoil == "a file":
+        link.write_text("?")
+    after = Device(root)
+    assert after.links() == {"digits": f"../store/{id_of(FIRST)}"}
+    after.close()
+
+
+def test_a_link_that_is_right_is_left_alone(root: Path, device: Device) -> None:
+    device.install(FIRST)
+    before = os.lstat(root / "models" / "digits")
+    store_on(root).close()
+    assert os.lstat(root / "models" / "digits") == before
+
+
+def test_applications_of_others_may_read_an_installed_package(root: Path, device: Device) -> None:
+    """Who may come as far is for the owner of the folder above to say."""
+    device.install(FIRST)
+    folder = root / "store" / id_of(FIRST)
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+
+
+# ---- clean-up ------------------------------------------------------------------------------------
+
+
+def stored(root: Path) -> set[str]:
+    return set(os.listdir(root / "store"))
+
+
+def test_only_current_and_previous_packages_stay(root: Path, device: Device) -> None:
+    for package in (FIRST, FACES, SECOND, THIRD):
+        device.install(package)
+    assert stored(root) == {id_of(SECOND), id_of(THIRD), id_of(FACES)}
+    assert set(device.store.state().signed_by) == stored(root)
+
+
+def test_clean_up_takes_neither_current_nor_previous_nor_what_is_on_trial(
+    root: Path, device: Device
+) -> None:
+    device.install(FIRST)
+    device.install(SECOND)
+    device.try_out(THIRD)
+    (root / "store" / "rubbish").mkdir()
+    (root / "store" / ("0" * 64)).symlink_to(root)
+    device.store.clean_up()
+    assert stored(root) == {id_of(FIRST), id_of(SECOND), id_of(THIRD)}
+
+
+def test_a_package_whose_trial_ended_goes_with_the_next_offer(root: Path) -> None:
+    device = Device(root)
+    device.install(FIRST)
+    device.try_out(SECOND)
+    device.close()
+    after = Device(root)
+    assert id_of(SECOND) in stored(root), "which might be pushed again"
+    after.offer(THIRD)
+    assert stored(root) == {id_of(FIRST)}
+    after.close()
+
+
+# ---- trust ---------------------------------------------------------------------------------------
+
+
+def test_whom_a_device_believes_is_kept(root: Path, device: Device) -> None:
+    kept = device.store.trust()
+    other = store_on(root)
+    assert other.trust() == kept is not None
+    other.close()
+
+
+def test_a_device_that_was_never_enrolled_believes_nobody(root: Path) -> None:
+    opened = store_on(root)
+    assert opened.trust() is None
+    opened.write_trust(KeptTrust(SignedTrust("{}", "signature"), True))
+    assert opened.trust() == KeptTrust(SignedTrust("{}", "signature"), True)
+    opened.close()
 
 
 # ---- links and other traps -----------------------------------------------------------------------
@@ -228,275 +339,138 @@ def untouched(outside: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("untouched")
 class TestLinks:
-    def test_in_the_package_s_place(self, device: Store, root: Path, outside: Path) -> None:
+    def test_in_the_package_s_place(self, device: Device, root: Path, outside: Path) -> None:
+        device.offer(FIRST)  # Which cleans up.
         (root / "store" / id_of(FIRST)).symlink_to(outside)
-        install(device, FIRST)
+        device.install(FIRST)
         assert not (root / "store" / id_of(FIRST)).is_symlink()
 
-    def test_in_the_pointer_s_place(self, device: Store, root: Path, outside: Path) -> None:
-        (root / "store" / "current").symlink_to(outside / "precious")
-        assert "pointer" in fails("storage", device.current)
-        install(device, FIRST)
-        assert device.current().version == "1"
-
-    def test_in_a_file_s_place(self, device: Store, root: Path, outside: Path) -> None:
-        package_id = install(device, FIRST)
+    def test_in_a_file_s_place(self, device: Device, root: Path, outside: Path) -> None:
+        package_id = device.install(FIRST).installed.package_id
         model = root / "store" / package_id / "model.bin"
         moved = model.rename(root / "elsewhere")
         model.symlink_to(moved)
-        fails("storage", lambda: device.verified_path(package_id, "model"))
-        install(device, FIRST)
+        fails("storage", lambda: device.store.packages.verified_path(package_id, "model"))
+        device.install(FIRST)
         assert not model.is_symlink()
 
-    def test_in_the_store_s_place(self, root: Path, outside: Path) -> None:
+    @pytest.mark.parametrize("name", ["store", "models", "incoming", "sessions"])
+    def test_in_a_folder_s_place(self, root: Path, outside: Path, name: str) -> None:
         root.mkdir(mode=0o700)
-        (root / "store").symlink_to(outside)
-        assert "not a folder" in fails("storage", lambda: Store(str(root)))
+        (root / name).symlink_to(outside)
+        assert "not a folder" in fails("storage", lambda: store_on(root)).message
 
-    def test_in_the_lock_s_place(self, root: Path, outside: Path) -> None:
+    @pytest.mark.parametrize("name", ["lock", "installing.lock"])
+    def test_in_a_lock_s_place(self, root: Path, outside: Path, name: str) -> None:
         root.mkdir(mode=0o700)
-        (root / "lock").symlink_to(outside / "precious")
-        fails("storage", lambda: Store(str(root)))
+        (root / name).symlink_to(outside / "precious")
+        fails("storage", lambda: store_on(root))
+
+    @pytest.mark.parametrize("name", ["state.json", "trust.json"])
+    def test_in_the_place_of_what_is_known(self, root: Path, outside: Path, name: str) -> None:
+        device = Device(root)
+        (root / name).unlink(missing_ok=True)
+        (root / name).symlink_to(outside / "precious")
+        device.close()
+        fails("storage", lambda: Device(root).install(FIRST))
+
+    def test_in_the_place_of_an_application_s_link(
+        self, device: Device, root: Path, outside: Path
+    ) -> None:
+        (root / "models" / "digits").symlink_to(outside)
+        device.install(FIRST)
+        assert device.links() == {"digits": f"../store/{id_of(FIRST)}"}
+
+    def test_in_the_agent_s_place(self, device: Device, root: Path, outside: Path) -> None:
+        (root / "agent").symlink_to(outside)
+        fails("storage", lambda: device.store.link_agent("/x/agent.pyz"))
+
+    def test_among_transfers(self, device: Device, root: Path, outside: Path) -> None:
+        (root / "incoming" / "other").symlink_to(outside)
+        device.offer(FIRST)
+        assert "other" not in os.listdir(root / "incoming")
 
     def test_among_dead_sessions(self, root: Path, outside: Path) -> None:
         (root / "sessions").mkdir(parents=True, mode=0o700)
         (root / "sessions" / "dead").symlink_to(outside)
-        Store(str(root)).close()
+        store_on(root).close()
         assert os.listdir(root / "sessions") == []
 
     def test_inside_dead_sessions(self, root: Path, outside: Path) -> None:
         (root / "sessions" / "dead").mkdir(parents=True, mode=0o700)
         (root / "sessions" / "dead" / "lock").symlink_to(outside / "precious")
         (root / "sessions" / "dead" / "more").symlink_to(outside)
-        Store(str(root)).close()
+        store_on(root).close()
         assert os.listdir(root / "sessions") == []
 
 
-def test_a_pipe_in_a_file_s_place_does_not_hold_the_agent(device: Store, root: Path) -> None:
-    package_id = install(device, FIRST)
-    model = root / "store" / package_id / "model.bin"
-    model.unlink()
-    os.mkfifo(model)
-    fails("storage", lambda: device.verified_path(package_id, "model"))
-
-
-CONTEXT, BINARY = b"names model_ctx_qnn.bin" * 9, b"for the NPU" * 999
-
-
-@pytest.fixture
-def pair(device: Store, root: Path) -> tuple[str, Path]:
-    """Id and folder of an installed package whose model has a companion, and a float model."""
-    entries = dict(
-        [
-            file_of("model", CONTEXT, path="model_ctx.onnx"),
-            file_of("companion", BINARY, codec="zlib", path="model_ctx_qnn.bin"),
-            file_of("float", b"float", path="float.onnx"),
-        ]
-    )
-    package_id = install(device, sealed(manifest_of(*entries), entries))
-    return package_id, root / "store" / package_id
-
-
-def test_a_companion_lies_beside_its_model_by_its_name(
-    device: Store, pair: tuple[str, Path]
-) -> None:
-    package_id, folder = pair
-    assert device.verified_path(package_id, "model") == str(folder / "model_ctx.onnx")
-    assert device.verified_path(package_id, "companion") == str(folder / "model_ctx_qnn.bin")
-    assert (folder / "model_ctx_qnn.bin").read_bytes() == BINARY
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", BINARY[:-1], BINARY + b"x", b"F" + BINARY[1:], None],
-    ids=["empty", "cut short", "longer", "changed", "absent"],
-)
-def test_a_model_is_not_loaded_with_a_companion_that_was_tampered_with(
-    device: Store, pair: tuple[str, Path], content: bytes | None
-) -> None:
-    package_id, folder = pair
-    companion = folder / "model_ctx_qnn.bin"
-    if content is None:
-        companion.unlink()
-    else:
-        companion.write_bytes(content)
-    message = fails("storage", lambda: device.verified_path(package_id, "model"))
-    assert "model_ctx_qnn.bin is not as its manifest says" in message
-    assert device.verified_path(package_id, "float"), "which does not need it"
-    fails("not_installed", lambda: device.activate(package_id))
-
-
-def test_a_companion_that_is_a_link_is_not_loaded(
-    device: Store, pair: tuple[str, Path], tmp_path: Path
-) -> None:
-    package_id, folder = pair
-    (tmp_path / "same").write_bytes(BINARY)
-    (folder / "model_ctx_qnn.bin").unlink()
-    (folder / "model_ctx_qnn.bin").symlink_to(tmp_path / "same")
-    fails("storage", lambda: device.verified_path(package_id, "model"))
-
-
-def test_a_model_without_companion_needs_none(device: Store) -> None:
-    package_id = install(device, FIRST)
-    assert device.verified_path(package_id, "model")
-    fails("bad_request", lambda: device.verified_path(package_id, "companion"))
-
-
-def test_engines_lie_beside_the_packages(device: Store, root: Path) -> None:
-    assert device.engines == str(root / "engines")
+def test_engines_lie_beside_the_packages(device: Device, root: Path) -> None:
+    assert device.store.engines == str(root / "engines")
     assert not (root / "engines").exists()
-
-
-@pytest.mark.parametrize("pointer", [b"", b"../../etc", b"0" * 64, b"\xff" * 64])
-def test_a_pointer_to_nowhere_is_said(device: Store, root: Path, pointer: bytes) -> None:
-    (root / "store" / "current").write_bytes(pointer)
-    with pytest.raises(AgentFailure) as caught:
-        device.current()
-    assert caught.value.code in ("storage", "not_installed")
 
 
 def test_a_root_that_others_can_write_is_refused(root: Path) -> None:
     root.mkdir()
     root.chmod(0o777)
-    assert "not yours alone" in fails("storage", lambda: Store(str(root)))
+    assert "not yours alone" in fails("storage", lambda: store_on(root)).message
 
 
 def test_a_root_may_be_a_link_that_its_owner_made(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "data")
-    Store(str(tmp_path / "link")).close()
+    store_on(tmp_path / "link").close()
     assert (tmp_path / "data" / "store").is_dir()
 
 
 @pytest.mark.parametrize("place", ["/dev/null", "/proc/nowhere"])
 def test_an_impossible_root_is_said(place: str) -> None:
-    assert place in fails("storage", lambda: Store(place))
+    assert place in fails("storage", lambda: Store(place)).message
 
 
 # ---- staging -------------------------------------------------------------------------------------
 
 
-def stage(device: Store, name: str, data: bytes, digest: str | None = None) -> str:
+def stage(store: Store, name: str, data: bytes, digest: str | None = None) -> str:
     sha256 = hashlib.sha256(data).hexdigest() if digest is None else digest
-    return device.stage(name, len(data), sha256, io.BytesIO(data).read)
+    return store.stage(name, len(data), sha256, io.BytesIO(data).read)
 
 
 def test_a_staged_file_lasts_as_long_as_the_session(root: Path) -> None:
-    device = Store(str(root))
-    path = stage(device, "float.onnx", b"model")
+    opened = store_on(root)
+    path = stage(opened, "float.onnx", b"model")
     assert Path(path).read_bytes() == b"model"
-    assert Path(stage(device, "float.onnx", b"other")).read_bytes() == b"other"
-    device.close()
+    assert Path(stage(opened, "float.onnx", b"other")).read_bytes() == b"other"
+    opened.close()
     assert not Path(path).exists()
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "", ".x", "a/b", "x\0", "x\n"])
-def test_staged_names_are_plain(device: Store, name: str) -> None:
-    fails("bad_request", lambda: stage(device, name, b"x"))
+def test_staged_names_are_plain(device: Device, name: str) -> None:
+    fails("bad_request", lambda: stage(device.store, name, b"x"))
 
 
-def test_a_staged_file_that_is_not_as_announced_goes(device: Store) -> None:
-    fails("bad_request", lambda: stage(device, "x", b"x", "0" * 64))
-    fails("bad_request", lambda: device.stage("x", 9, "0" * 64, io.BytesIO(b"short").read))
-    assert [name for name in os.listdir(device._session) if name != "lock"] == []
+def test_a_staged_file_that_is_not_as_announced_goes(device: Device) -> None:
+    fails("bad_request", lambda: stage(device.store, "x", b"x", "0" * 64))
+    short = io.BytesIO(b"short").read
+    fails("bad_request", lambda: device.store.stage("x", 9, "0" * 64, short))
+    assert [name for name in os.listdir(device.store._session) if name != "lock"] == []
 
 
 # ---- sessions, living and dead -------------------------------------------------------------------
 
 
 def test_a_living_session_is_left_alone(root: Path) -> None:
-    first = Store(str(root))
+    first = store_on(root)
     path = stage(first, "x", b"x")
-    second = Store(str(root))
+    second = store_on(root)
     assert Path(path).exists()
     first.close()
     second.close()
     assert os.listdir(root / "sessions") == []
 
 
-DIE_AT_STEP = """
-import builtins, io, os, sys
-package, root, step = sys.argv[1], sys.argv[2], int(sys.argv[3])
-from device_agent.archive import PackageReader
-from device_agent.store import Store
-
-taken = 0
-
-def dying(function):
-    def call(*arguments, **options):
-        global taken
-        taken += 1
-        if taken == step:
-            os._exit(9)
-        return function(*arguments, **options)
-    return call
-
-for name in ("open", "mkdir", "fsync", "rename", "chmod", "unlink", "rmdir"):
-    setattr(os, name, dying(getattr(os, name)))
-store = Store(root)
-with io.open(package, "rb") as stream:
-    store.install(PackageReader(stream.read))
-store.close()
-"""
-
-
-def test_death_at_any_step_leaves_the_old_or_the_new_package(tmp_path: Path) -> None:
-    """Each step that changes the disk, until an installation gets through."""
-    new = tmp_path / "new.edgepkg"
-    new.write_bytes(FIRST)
-    versions = []
-    for step in range(1, 200):
-        root = tmp_path / f"device{step}"
-        before = Store(str(root))
-        install(before, SECOND)
-        before.close()
-        died = subprocess.run([sys.executable, "-c", DIE_AT_STEP, new, root, str(step)]).returncode
-        after = Store(str(root))
-        versions.append(after.current().version)
-        assert after.verified_path(after.current().package_id, "model")
-        assert os.listdir(root / "sessions") == [os.path.basename(after._session)]
-        install(after, FIRST)
-        assert after.current().version == "1"
-        after.close()
-        if died == 0:
-            break
-    assert died == 0 and len(versions) > 20
-    assert versions == sorted(versions, reverse=True), "the old one until the new one, once"
-    assert versions[0] == "2" and versions[-1] == "1"
-
-
-def test_everything_is_durable_before_it_is_named(
-    device: Store, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    events: list[str] = []
-    fsync, rename = os.fsync, os.rename
-
-    def note(kind: str, path: str) -> None:
-        name = os.path.relpath(path, root)
-        for hidden, shown in ((id_of(FIRST), "ID"), (os.path.basename(device._session), "S")):
-            name = name.replace(hidden, shown)
-        parts = ["incoming" if part.startswith("incoming-") else part for part in name.split("/")]
-        events.append(f"{kind} {'/'.join(parts)}")
-
-    def noted_fsync(descriptor: int) -> None:
-        note("sync", os.readlink(f"/proc/self/fd/{descriptor}"))
-        fsync(descriptor)
-
-    def noted_rename(source: str, target: str) -> None:
-        rename(source, target)
-        note("name", target)
-
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(os, "rename", noted_rename)
-    install(device, FIRST)
-    assert events == [
-        "sync sessions/S/incoming/model.bin",
-        "sync sessions/S/incoming/golden.bin",
-        "sync sessions/S/incoming/manifest.json",
-        "sync sessions/S/incoming",
-        "name store/ID",
-        "sync store",
-        "sync sessions/S/current",
-        "name store/current",
-        "sync store",
-    ]
+def test_closing_twice_is_fine(root: Path) -> None:
+    opened = Device(root, TRUST)
+    opened.close()
+    opened.close()
+    assert os.listdir(root / "sessions") == []
