@@ -56,6 +56,8 @@ def _package(made: Made, limit_bytes: int) -> Overrun:
         actual_bytes=made.package_bytes,
         network=_network(made),
         float_bytes=sizes.get("float", 0),
+        twin_bytes=sizes.get("twin", 0),
+        fallback=_fallback(made),
         golden_bytes=sizes.get("golden", 0),
         golden_count=made.artifact.golden.count,
         tensors=_constants(made.artifact),
@@ -74,6 +76,8 @@ def _delta(made: Made, limit_bytes: int) -> Overrun | None:
         actual_bytes=made.delta_bytes,
         network=_network(made),
         float_bytes=sizes.get("float", 0),
+        twin_bytes=sizes.get("twin", 0),
+        fallback=_fallback(made),
         golden_bytes=sizes.get("golden", 0),
         golden_count=made.artifact.golden.count,
     )
@@ -87,6 +91,8 @@ def _installed(made: Made, limit_bytes: int) -> Overrun:
         actual_bytes=made.manifest.raw_bytes,
         network=_network(made),
         float_bytes=sizes.get("float", 0),
+        twin_bytes=sizes.get("twin", 0),
+        fallback=_fallback(made),
         golden_bytes=sizes.get("golden", 0),
         golden_count=made.artifact.golden.count,
         tensors=_constants(made.artifact),
@@ -103,6 +109,10 @@ def _peak_ram(made: Made, limit_bytes: int) -> Overrun:
         network=_network(made),
         tensors=tuple(size for size in tensors if size.kind == "constant" or size.at_peak),
     )
+
+
+def _fallback(made: Made) -> str:
+    return "" if made.manifest.fallback is None else made.manifest.fallback.role
 
 
 def _constants(artifact: Artifact) -> tuple[TensorSize, ...]:

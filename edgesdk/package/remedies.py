@@ -52,7 +52,11 @@ def remedies(overrun: Overrun) -> tuple[Remedy, ...]:
 
 
 def _parts(overrun: Overrun) -> dict[str, Part]:
-    files = {"float": Part(overrun.float_bytes), "golden": Part(overrun.golden_bytes)}
+    files = {
+        "float": Part(overrun.float_bytes),
+        "twin": Part(overrun.twin_bytes),
+        "golden": Part(overrun.golden_bytes),
+    }
     return files | {
         f"tensor {index}": Part(math.floor(tensor.size_bytes * overrun.counted), tensor)
         for index, tensor in enumerate(overrun.tensors)
@@ -62,7 +66,7 @@ def _parts(overrun: Overrun) -> dict[str, Part]:
 def _changes(overrun: Overrun, parts: Mapping[str, Part]) -> Iterator[Change]:
     tensors = {key: part.tensor for key, part in parts.items() if part.tensor is not None}
     constants = {key: each for key, each in tensors.items() if each.kind == "constant"}
-    yield from _leave_out_float(overrun)
+    yield from _leave_out(overrun)
     yield from _fewer_golden_vectors(overrun)
     yield from eight_bits(overrun.network, constants)
     yield from lower_precision(overrun.network, parts, tensors)
@@ -71,11 +75,18 @@ def _changes(overrun: Overrun, parts: Mapping[str, Part]) -> Iterator[Change]:
     yield from narrow_layer(overrun, parts, constants)
 
 
-def _leave_out_float(overrun: Overrun) -> Iterator[Change]:
-    how = "leave the float model out (no --include-float, no include_float under [package])"
+def _leave_out(overrun: Overrun) -> Iterator[Change]:
+    """What travels beside the model; where a device falls back to it, that is said."""
+    without = "; devices then have nothing to fall back to"
+    if overrun.twin_bytes:
+        how = "leave the twin out (no --twin)" + without * (overrun.fallback == "twin")
+        gone = {"twin": Fraction(0)}
+        yield Change("leave-out-twin", "twin", how, keeps=gone, estimated=False)
     if overrun.float_bytes:
-        zero = {"float": Fraction(0)}
-        yield Change("leave-out-float", "float", how, keeps=zero, estimated=False)
+        how = "leave the float model out (no --include-float, no include_float under [package])"
+        how += without * (overrun.fallback == "float")
+        gone = {"float": Fraction(0)}
+        yield Change("leave-out-float", "float", how, keeps=gone, estimated=False)
 
 
 def _fewer_golden_vectors(overrun: Overrun) -> Iterator[Change]:

@@ -43,6 +43,8 @@ class Overrun:
         what: the budget.
         actual_bytes: the total.
         float_bytes: of the float model in it.
+        twin_bytes: of another conversion in it, which may run in the model's place.
+        fallback: which of the two a device falls back to; empty where to none.
         golden_bytes: of the golden vectors.
         golden_count: how many those are.
         tensors: constants, and activations that are alive at the peak.
@@ -55,6 +57,8 @@ class Overrun:
     actual_bytes: int
     network: Network
     float_bytes: int = 0
+    twin_bytes: int = 0
+    fallback: str = ""
     golden_bytes: int = 0
     golden_count: int = 1
     tensors: tuple[TensorSize, ...] = ()

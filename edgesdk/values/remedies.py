@@ -11,6 +11,7 @@ BudgetName = Literal["package", "delta", "installed", "peak_ram"]
 
 RemedyName = Literal[
     "leave-out-float",
+    "leave-out-twin",
     "fewer-golden-vectors",
     "eight-bit-table",
     "eight-bit-weights",

@@ -149,7 +149,7 @@ def test_the_rows_that_may_stay_are_the_most_that_may(rows: int, width: int, dat
     assert (rows - kept - 1) * width < over_bytes
 
 
-@given(st.integers(2, 512), st.integers(2, 512), st.floats(0.05, 0.9))
+@given(st.integers(16, 512), st.integers(16, 512), st.floats(0.01, 0.9))
 def test_the_smaller_picture_fits(height: int, width: int, share: float) -> None:
     live = activation("a", "int8", 1, height, width, 16)
     over_bytes = max(1, int(live.size_bytes * share))
@@ -176,6 +176,16 @@ def test_the_float_model_counts_whole_and_is_no_estimate() -> None:
     (remedy,) = remedies(overrun(100, 150, float_bytes=60))
     assert (remedy.what, remedy.saves_bytes, remedy.estimated) == ("leave-out-float", 60, False)
     assert str(remedy).endswith("saves 60 B, enough by itself")
+
+
+def test_a_twin_is_left_out_before_the_float_model() -> None:
+    found = remedies(overrun(100, 250, float_bytes=60, twin_bytes=120, fallback="twin"))
+    assert names(found) == ["leave-out-twin", "leave-out-float"]
+    assert [each.enough_together for each in found] == [False, True]
+    assert found[0].how == (
+        "leave the twin out (no --twin); devices then have nothing to fall back to"
+    )
+    assert "fall back" not in found[1].how
 
 
 def test_one_golden_vector_is_kept() -> None:
