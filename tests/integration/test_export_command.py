@@ -65,4 +65,3 @@ def test_an_output_that_cannot_be_written_leaves_nothing(cli: Cli, tmp_path: Pat
     done = cli("export", package, "--to", "swupdate", "-o", "file/b.swu")
     assert done.code == 3
     assert (tmp_path / "file").read_text() == ""
-

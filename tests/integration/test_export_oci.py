@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.server
 import json
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -182,3 +184,36 @@ def test_a_wrong_password_is_said_at_once_and_not_shown(
     assert time.monotonic() - began < 20
     secret = base64.b64encode(b"user:wrong-canary").decode()
     assert "canary" not in done.out + done.err and secret not in done.out + done.err
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """A registry that wants tokens, and a token service that gives none."""
+
+    def answer(self) -> None:
+        host = self.headers["Host"]
+        self.send_response(401)
+        if self.path.startswith("/v2/"):
+            challenge = f'Bearer realm="http://{host}/token",service="{host}"'
+            self.send_header("WWW-Authenticate", challenge)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_HEAD = do_POST = do_PUT = answer
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_token_that_is_refused_is_said_at_once(cli: Cli, tmp_path: Path) -> None:
+    # oras by itself would try again for two minutes.
+    package = seal(tmp_path / "b.edgepkg").path
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        began = time.monotonic()
+        address = f"127.0.0.1:{server.server_port}"
+        done = cli("export", package, "--to", "oci", "-o", f"oci://{address}/digits")
+        server.shutdown()
+        thread.join()
+    assert done.code == 4 and f"docker login {address}" in done.err
+    assert time.monotonic() - began < 20

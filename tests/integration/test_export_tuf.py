@@ -46,7 +46,7 @@ def url(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "served").mkdir()
     handler = functools.partial(Quiet, directory=tmp_path / "served")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -97,6 +97,13 @@ def statements(content: Content) -> dict[str, str]:
     return {field: value for field, value in said.items() if value}
 
 
+def delta_notes(content: Content) -> tuple[str, ...]:
+    """What to know of a delta where the other system cannot be told which base it needs."""
+    if not content.base:
+        return ()
+    return ("this is a delta: devices without its base refuse it, and want the full package",)
+
+
 def account(content: Content, expressed: Mapping[str, str]) -> tuple[Mapped, ...]:
     """What became of each statement.
 

@@ -17,10 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import edgesdk
-from edgesdk.errors import UsageError
+from edgesdk.errors import PackageError, UsageError
 from edgesdk.files import new_directory
 from edgesdk.package.exporters import require
-from edgesdk.package.exporters.content import Content, account, plain_name, statements
+from edgesdk.package.exporters.content import (
+    Content,
+    account,
+    delta_notes,
+    plain_name,
+    statements,
+)
 from edgesdk.progress import Progress
 from edgesdk.values.export import Exported, Wanted
 
@@ -138,12 +144,24 @@ def export(content: Content, wanted: Wanted, progress: Progress) -> Exported:
         made_with=made_with,
         signed=False,
         mapping=account(content, expressed(content, reference)),
-        notes=() if reference is None else (f"{reference} names it until something else does",),
+        notes=(*_tag_notes(reference), *delta_notes(content)),
     )
 
 
+def _tag_notes(reference: Reference | None) -> tuple[str, ...]:
+    return () if reference is None else (f"{reference} names it until something else does",)
+
+
 def write_layout(folder: Path, content: Content, text: bytes) -> None:
-    """An image layout with this one artifact, under the tag that it would have in a registry."""
+    """An image layout with this one artifact, under the tag that it would have in a registry.
+
+    Raises:
+        PackageError: the folder holds something else, which would be lost.
+    """
+    if folder.exists() and not _may_replace(folder):
+        raise PackageError(
+            f"{folder} is there and holds no OCI image layout", hint="choose another --output"
+        )
     named = {
         **_descriptor(MANIFEST_TYPE, _sha256(text), len(text)),
         "artifactType": ARTIFACT_TYPE,
@@ -162,6 +180,10 @@ def write_layout(folder: Path, content: Content, text: bytes) -> None:
         shutil.copyfile(content.path, blobs / content.sha256)
         (work / "index.json").write_bytes(_json(index))
         (work / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
+
+
+def _may_replace(folder: Path) -> bool:
+    return folder.is_dir() and (not any(folder.iterdir()) or (folder / "oci-layout").is_file())
 
 
 def _push(reference: Reference, content: Content, text: bytes, progress: Progress) -> str:

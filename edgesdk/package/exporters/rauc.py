@@ -14,7 +14,13 @@ from pathlib import Path
 
 from edgesdk.errors import ExportError, UsageError
 from edgesdk.files import move_durable, scratch_beside, sha256_file
-from edgesdk.package.exporters.content import Content, account, devices, plain_name
+from edgesdk.package.exporters.content import (
+    Content,
+    account,
+    delta_notes,
+    devices,
+    plain_name,
+)
 from edgesdk.package.exporters.private_keys import (
     load_certificate,
     load_private_key,
@@ -101,6 +107,7 @@ def export(content: Content, wanted: Wanted, progress: Progress) -> Exported:
         made_with=version,
         signed=True,
         mapping=account(content, expressed(content, wanted)),
+        notes=delta_notes(content),
     )
 
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import (
 import edgesdk
 from edgesdk.errors import ExportError, SigningError, UsageError
 from edgesdk.files import move_durable, scratch_beside, sha256_file
-from edgesdk.package.exporters.content import Content, account, letters_name
+from edgesdk.package.exporters.content import Content, account, delta_notes, letters_name
 from edgesdk.package.exporters.cpio import write_cpio
 from edgesdk.package.exporters.private_keys import (
     load_certificate,
@@ -159,8 +159,12 @@ def export(content: Content, wanted: Wanted, progress: Progress) -> Exported:
         made_with=f"edgesdk {edgesdk.__version__}",
         signed=signature is not None,
         mapping=account(content, expressed(content, wanted)),
-        notes=() if signature else ("an SWUpdate that is built for signed images refuses it",),
+        notes=(*_unsigned_notes(signature), *delta_notes(content)),
     )
+
+
+def _unsigned_notes(signature: bytes | None) -> tuple[str, ...]:
+    return () if signature else ("an SWUpdate that is built for signed images refuses it",)
 
 
 def _write(members: list[tuple[str, bytes | Path]], made: Path) -> None:

@@ -32,7 +32,14 @@ from tuf.api.metadata import (
 from device_agent.archive import is_file_name
 from edgesdk.errors import PackageError, SigningError, UsageError
 from edgesdk.files import new_directory, write_durable
-from edgesdk.package.exporters.content import Content, account, devices, plain_name, statements
+from edgesdk.package.exporters.content import (
+    Content,
+    account,
+    delta_notes,
+    devices,
+    plain_name,
+    statements,
+)
 from edgesdk.package.exporters.private_keys import load_private_key
 from edgesdk.progress import Progress
 from edgesdk.values.export import Exported, Wanted
@@ -93,7 +100,7 @@ def export(content: Content, wanted: Wanted, progress: Progress) -> Exported:
         made_with=f"python-tuf {version('tuf')}",
         signed=True,
         mapping=account(content, expressed(content, paths)),
-        notes=_notes(trusted, keys),
+        notes=(*_notes(trusted, keys), *delta_notes(content)),
     )
 
 

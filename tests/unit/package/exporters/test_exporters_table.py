@@ -11,8 +11,16 @@ import pytest
 
 from device_agent.manifest import Compatibility
 from edgesdk.errors import ExitCode, ToolchainMissing, UsageError
-from edgesdk.package.exporters import EXPORTERS, Exporter, check_wanted, find_exporter, load_export
-from edgesdk.package.exporters.content import account, plain_name, statements
+from edgesdk.package.exporters import (
+    EXPORTERS,
+    Exporter,
+    check_wanted,
+    find_exporter,
+    load_export,
+    swupdate,
+)
+from edgesdk.package.exporters.content import account, delta_notes, plain_name, statements
+from edgesdk.progress import Silent
 from edgesdk.values.export import Format
 from tests.unit.package.exporters.wanting import content, delta_content, wanted
 
@@ -100,6 +108,13 @@ def test_the_account_keeps_what_cannot_be_said(tmp_path: Path) -> None:
     rows = account(content(tmp_path), {"name": "as it is"})
     assert [row.field for row in rows if row.becomes] == ["name"]
     assert len(rows) == len(statements(content(tmp_path)))
+
+
+def test_a_delta_is_remarked_where_nobody_checks_its_base(tmp_path: Path) -> None:
+    assert delta_notes(content(tmp_path)) == ()
+    assert "this is a delta" in delta_notes(delta_content(tmp_path))[0]
+    done = swupdate.export(delta_content(tmp_path), wanted(tmp_path / "x.swu"), Silent())
+    assert any("this is a delta" in note for note in done.notes)
 
 
 def test_odd_versions_become_plain_words(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesdk.errors import UsageError
+from edgesdk.errors import PackageError, UsageError
 from edgesdk.package.exporters import oci
 from edgesdk.package.exporters.oci import Reference
 from edgesdk.progress import Silent
@@ -81,3 +81,15 @@ def test_a_layout_names_blobs_by_their_digests(tmp_path: Path) -> None:
     assert [each["digest"] for each in index["manifests"]] == [f"sha256:{done.sha256}"]
     layer = json.loads((blobs / done.sha256).read_bytes())["layers"][0]["digest"]
     assert (blobs / layer.removeprefix("sha256:")).read_bytes() == of.path.read_bytes()
+
+
+def test_a_layout_takes_the_place_of_a_layout_and_of_nothing_else(tmp_path: Path) -> None:
+    of, layout = content(tmp_path), tmp_path / "layout"
+    layout.mkdir()
+    oci.export(of, wanted(layout), Silent())
+    oci.export(of, wanted(layout), Silent())
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "thesis.txt").write_text("years of work")
+    with pytest.raises(PackageError, match="holds no OCI image layout"):
+        oci.export(of, wanted(tmp_path / "papers"), Silent())
+    assert (tmp_path / "papers" / "thesis.txt").read_text() == "years of work"
