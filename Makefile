@@ -10,7 +10,7 @@ VENDORS := .[onnx,litert,qualcomm,jetson,openvino,virtual,dev]
 # Frameworks that models come from: some GB, in an environment of their own.
 FRAMEWORKS := .[onnx,litert,aimet,keras,torch,torch-litert,virtual,dev]
 
-.PHONY: setup vendors frameworks demo test test-frameworks lint lock clean
+.PHONY: setup vendors frameworks demo test test-frameworks test-slow lint lock clean
 
 setup: .venv/ready
 
@@ -45,6 +45,10 @@ test: vendors
 # Models from TensorFlow and PyTorch, and the toolkits that live in environments of their own.
 test-frameworks: frameworks
 	.venv-frameworks/bin/python -m pytest -p no:anyio -m "network or not network" tests/toolkits
+
+# Power cuts, in an emulated machine that is built on the first run: root, QEMU, some minutes.
+test-slow: vendors
+	$(BIN)/python -m pytest -m slow tests/slow
 
 lint: setup
 	$(BIN)/ruff check .
