@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import edgesdk
 from device_agent import archive
 from device_agent.archive import Head, Payload
 from device_agent.codec import canonical
@@ -305,6 +306,7 @@ def _provenance(artifact: Artifact) -> dict[str, str]:
     plan = artifact.plan
     chosen = {"quantizer": plan.quantizer, "bridge": plan.bridge}
     return {
+        "edgesdk": edgesdk.__version__,
         "plan": artifact.plan_digest,
         "model": plan.model_name,
         "model_sha256": plan.model_sha256,
