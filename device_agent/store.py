@@ -170,11 +170,6 @@ class Store:
             os.close(self._installing_lock)
             self._installing_lock = -1
 
-    @property
-    def is_installing(self) -> bool:
-        """This session is the one that installs."""
-        return self._installing_lock >= 0
-
     # ---- state and trust -----------------------------------------------------------------------
 
     def state(self) -> State:
