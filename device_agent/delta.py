@@ -221,6 +221,8 @@ class _Machine:
     def _byte_tensor(self, left: int) -> arithmetic.ByteTensor:
         flags = self._numbers.next()
         shape = arithmetic.Shape(*(self._numbers.next() for _ in range(3)))
+        if not all(shape):
+            raise BadDelta("found a tensor of %d x %d x %d elements" % shape)
         nibbles = bool(flags & NIBBLES)
         size = _within(-(-shape.count // 2) if nibbles else shape.count, left)
         base = self._base_range(size) if flags & BASED else None

@@ -34,8 +34,8 @@ _STEPS = 2048
 _RATIO_MAX = 128.0
 _WIDE_FRACTION_BITS = 32
 
-ZIGZAG_INVERSE = bytes((value >> 1) ^ (0xFF if value & 1 else 0) for value in range(256))
-"""Symbol to residual, modulo 256: 0, -1, 1, -2, 2 and so on."""
+UNFOLDED = bytes((value + 1 >> 1 if value & 1 else -(value >> 1)) & 0xFF for value in range(256))
+"""Symbol to residual, modulo 256: 0, 1, -1, 2, -2 and so on."""
 
 _LOW_NIBBLES = bytes(value & 0x0F for value in range(256))
 _HIGH_NIBBLES = bytes(value >> 4 for value in range(256))
@@ -271,7 +271,7 @@ def byte_tensor(tensor: ByteTensor, read_base: ReadBase, profiles: Profiles) -> 
             raise BadDelta("a tensor of half bytes is cut in the middle of a byte")
         old = _gathered(_elements(tensor, tile, read_base), tile)
         if tensor.scaling is None:
-            residuals = _residuals(tensor, tile, profiles).translate(ZIGZAG_INVERSE)
+            residuals = _residuals(tensor, tile, profiles).translate(UNFOLDED)
             new = add(old, residuals, 1)
         else:
             new = _rescaled(tensor, tensor.scaling, tile, old, profiles)
@@ -354,7 +354,7 @@ def _rescaled(
         predicted.append(row.translate(known.predicted))
         mirrored.append(row.translate(known.mirrored))
         symbols.append(profiles.read(profile, row.translate(known.buckets), size))
-    residuals = b"".join(symbols).translate(ZIGZAG_INVERSE)
+    residuals = b"".join(symbols).translate(UNFOLDED)
     flipped = int.from_bytes(residuals, "little") ^ int.from_bytes(b"".join(mirrored), "little")
     return add(b"".join(predicted), flipped.to_bytes(len(old), "little"), 1)
 
