@@ -15,12 +15,15 @@ import numpy as np
 from device_agent import delta as agent
 from edgesdk.models.ranges import read_layout
 from edgesdk.package.delta.modelling import model
-from edgesdk.package.delta.planning import Plan, plan_bytes, plan_tensors
+from edgesdk.package.delta.planning import Plan, plan_bytes, plan_tensors, rough_size
 from edgesdk.package.delta.steps import write_patch
 
 __all__ = ["BYTES", "TENSORS", "Delta", "apply_delta", "make_delta"]
 
 BYTES, TENSORS = "bytes-delta", "tensors-delta"
+
+_WORTH_CODING = 1.5
+"""A delta of bytes this much larger than the one of tensors, roughly, cannot be the smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,11 @@ def make_delta(
     """
     old, after = np.frombuffer(base, np.uint8), np.frombuffer(new, np.uint8)
     layouts = read_layout(base, base_described_by), read_layout(new, described_by)
-    options = [_delta(BYTES, plan_bytes(old, after), base, new)]
-    options.append(_delta(TENSORS, plan_tensors(old, after, *layouts), base, new))
-    smallest = min(options, key=lambda delta: len(delta.patch))
+    smallest = _delta(TENSORS, plan_tensors(old, after, *layouts), base, new)
+    plain = plan_bytes(old, after)
+    if rough_size(plain) < _WORTH_CODING * len(smallest.patch):
+        bytewise = _delta(BYTES, plain, base, new)
+        smallest = min(bytewise, smallest, key=lambda delta: len(delta.patch))
     if apply_delta(smallest.patch, base) != new:
         raise AssertionError("the delta just made does not make the new file")
     return smallest

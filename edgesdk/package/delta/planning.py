@@ -7,6 +7,7 @@ the file: tensors from their old selves, the rest by bytes.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -39,13 +40,15 @@ _WIDTHS = _INTEGERS | {
     **{"uint16": 2, "float16": 2, "bfloat16": 2, "uint32": 4, "float32": 4},
     **{"uint64": 8, "float64": 8},
 }
-_PLAIN_MIN = 256
+_UNPAIRED_MIN = 256
+"""Bytes from which on a tensor without an old one has a step of its own."""
+_PLAIN_MIN = 2048
 """Bytes from which on a stretch of differences, or of new bytes, is modelled as a tensor."""
 _PLAIN_ROW = 256
+_PLAIN_GAIN = 0.95
 _COPY_MIN = 32
 """Equal bytes from which on a copy is shorter than differences of 0."""
 _EXACT_PART = 0.5
-_GAIN_MIN = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,13 @@ def plan_bytes(old: Bytes, new: Bytes) -> Plan:
     """A program without tensors."""
     steps = [step for match in match_bytes(old, new) for step in _byte_steps(match, old, new)]
     return Plan((), tuple(_joined(steps)), {})
+
+
+def rough_size(plan: Plan) -> int:
+    """Bytes that the plan's inserted bytes and differences take, one quick coder later."""
+    data = b"".join(step.data for step in plan.main if isinstance(step, Insert))
+    added = b"".join(step.differences for step in plan.main if isinstance(step, Add))
+    return len(zlib.compress(data)) + len(zlib.compress(added))
 
 
 def plan_tensors(old: Bytes, new: Bytes, old_layout: Layout, new_layout: Layout) -> Plan:
@@ -118,11 +128,11 @@ class _Planner:
         main: list[Step] = []
         owners: dict[int, TensorRange] = {}
         for index, (_, _, steps, tensor) in enumerate(pieces):
-            main.extend(_joined(between[index]))
+            main.extend(_modelled(_joined(between[index])))
             if tensor is not None:
                 owners |= dict.fromkeys(range(len(main), len(main) + len(steps)), tensor)
             main.extend(steps)
-        main.extend(_joined(between[-1]))
+        main.extend(_modelled(_joined(between[-1])))
         return Plan(tuple(self._side.steps), tuple(main), owners)
 
     # --- the bytes around the tensors ---
@@ -235,7 +245,7 @@ class _Planner:
         return self._wide(tensor, old)
 
     def _small(self, tensor: TensorRange, old: TensorRange | None) -> list[Step]:
-        if tensor.size < _PLAIN_MIN and old is None:
+        if tensor.size < _UNPAIRED_MIN and old is None:
             return []
         shape = _shape(tensor)
         packed = tensor.dtype in ("int4", "uint4")
@@ -319,7 +329,7 @@ class _Planner:
         width = _WIDTHS[tensor.dtype]
         data = self._bytes(tensor)
         if old is None or old.size != tensor.size:
-            if tensor.size < _PLAIN_MIN:
+            if tensor.size < _UNPAIRED_MIN:
                 return []
             return [_wide(f"{tensor.dtype}, new", None, np.zeros_like(data), data, width)]
         before = self._old[old.start : old.end]
@@ -422,17 +432,17 @@ def _byte_steps(match: Match, old: Bytes, new: Bytes) -> Iterator[Step]:
     """Copies where bytes are equal, differences where they are not."""
     data = new[match.new : match.new + match.size]
     if match.old < 0:
-        yield from _modelled(data, None, 0)
+        yield Insert(data.tobytes())
         return
     before = old[match.old : match.old + match.size]
     position = 0
     for start, end in _equal_runs(before == data):
         if start > position:
-            yield from _modelled(data[position:start], before[position:start], match.old + position)
+            yield Add(match.old + position, (data - before)[position:start].tobytes())
         yield Copy(match.old + start, end - start)
         position = end
     if position < match.size:
-        yield from _modelled(data[position:], before[position:], match.old + position)
+        yield Add(match.old + position, (data - before)[position:].tobytes())
 
 
 def _equal_runs(equal: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -441,9 +451,25 @@ def _equal_runs(equal: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in pairs[pairs[:, 1] - pairs[:, 0] >= _COPY_MIN]]
 
 
-def _modelled(data: Bytes, before: Bytes | None, base: int) -> Iterator[Step]:
-    """New bytes, or differences, as they are; long ones as a tensor that says no more."""
-    yield Insert(data.tobytes()) if before is None else Add(base, (data - before).tobytes())
+def _modelled(steps: Sequence[Step]) -> Iterator[Step]:
+    """Long differences, or new bytes, as tensors of nothing but rows, where that is shorter."""
+    for step in steps:
+        if not isinstance(step, Insert | Add) or step.size < _PLAIN_MIN:
+            yield step
+            continue
+        data = np.frombuffer(step.data if isinstance(step, Insert) else step.differences, np.uint8)
+        size = len(data) // _PLAIN_ROW * _PLAIN_ROW
+        symbols = residuals.fold(data[:size])
+        if symbol_bits(symbols, None) > 8 * _PLAIN_GAIN * len(zlib.compress(data)):
+            yield step
+            continue
+        shape = Shape(1, size // _PLAIN_ROW, _PLAIN_ROW)
+        if isinstance(step, Insert):
+            yield ByteStep(shape, False, True, None, None, symbols, None)
+            yield Insert(step.data[size:])
+        else:
+            yield ByteStep(shape, False, True, step.base, None, symbols, None)
+            yield Add(step.base + size, step.differences[size:])
 
 
 def _joined(steps: Sequence[Step]) -> list[Step]:
