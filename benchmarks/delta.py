@@ -1,0 +1,254 @@
+"""Delta size, as a ratio to the full file, beside the deltas that exist: bsdiff, xdelta3, zstd, detools.
+
+    python benchmarks/delta.py                        # synthetic INT8 weights
+    python benchmarks/delta.py --trained networks/    # what delta_networks.py trained, quantized here
+    python benchmarks/delta.py --pair OLD NEW         # files of yours
+
+All are made in one run from the same two files. Ratios are to the new file packed with xz, and with
+zlib as packages have it. Ours is then applied in a process of its own for each `--python`, which
+says how long that takes and the most memory it held. A tool that is not installed is a line "not
+measured".
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import lzma
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from edgesdk.package.delta import make_delta
+
+ROOT = Path(__file__).parents[1]
+STAGES = (
+    (1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1),
+)  # fmt: skip
+"""Expansion, channels, blocks of MobileNetV2; table 2 of arXiv:1801.04381."""
+APPLY = """
+import io, json, resource, sys, time
+sys.path.insert(0, sys.argv[1])
+from device_agent.delta import apply
+class Out:
+    size = 0
+    def write(self, piece):
+        self.size += len(piece)
+started = time.perf_counter()
+out = Out()
+with open(sys.argv[2], "rb") as patch, open(sys.argv[3], "rb") as base:
+    apply(patch, base, out.write)
+seconds = time.perf_counter() - started
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"seconds": seconds, "peak_bytes": peak, "size": out.size}))
+"""
+
+Weights = list[npt.NDArray[np.float64]]
+Tool = Callable[[Path, Path, Path], Sequence[str]]
+TOOLS: dict[str, Tool] = {
+    "bsdiff": lambda old, new, out: ("bsdiff", str(old), str(new), str(out)),
+    "xdelta3": lambda old, new, out: ("xdelta3", "-9", "-S", "djw", "-f", "-B", "268435456", "-e",
+                                      "-s", str(old), str(new), str(out)),
+    "zstd": lambda old, new, out: ("zstd", "-19", "--ultra", "--long=27", "-q", "-f",
+                                   f"--patch-from={old}", str(new), "-o", str(out)),
+    "detools": lambda old, new, out: ("detools", "create_patch", "-c", "lzma", str(old), str(new),
+                                      str(out)),
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One pair of files.
+
+    Args:
+        xz_bytes, zlib_bytes: the new file, packed.
+        peers: patch sizes; None where the tool is missing or failed.
+    """
+
+    case: str
+    new_bytes: int
+    xz_bytes: int
+    zlib_bytes: int
+    codec: str
+    patch_bytes: int
+    peers: dict[str, int | None]
+    applied: dict[str, dict[str, float]]
+
+
+def measure(case: str, old: bytes, new: bytes, pythons: Sequence[str]) -> Row:
+    """Make all deltas of one pair, and apply ours."""
+    delta = make_delta(old, new)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, name) for name in ("old", "new", "patch")]
+        for path, data in zip(paths, (old, new, delta.patch), strict=True):
+            path.write_bytes(data)
+        return Row(
+            case,
+            len(new),
+            len(lzma.compress(new, preset=9)),
+            len(zlib.compress(new, 9)),
+            delta.codec,
+            len(delta.patch),
+            {name: _peer(tool(*paths[:2], Path(folder, name))) for name, tool in TOOLS.items()},
+            {python: _applied(python, paths[2], paths[0]) for python in pythons},
+        )
+
+
+def _peer(command: Sequence[str]) -> int | None:
+    program = shutil.which(command[0]) or shutil.which(command[0], path=Path(sys.executable).parent)
+    if program is None:
+        return None
+    done = subprocess.run([program, *command[1:]], capture_output=True, check=False)
+    if done.returncode:
+        print(f"{command[0]} failed: {done.stderr.decode().strip()}", file=sys.stderr)
+        return None
+    return Path(command[-1]).stat().st_size
+
+
+def _applied(python: str, patch: Path, base: Path) -> dict[str, float]:
+    """Median time of five, and peak memory."""
+    command = [python, "-I", "-c", APPLY, str(ROOT), str(patch), str(base)]
+    runs = [json.loads(subprocess.check_output(command)) for _ in range(5)]
+    seconds = statistics.median(run["seconds"] for run in runs)
+    return {"seconds": seconds, "peak_bytes": max(run["peak_bytes"] for run in runs)}
+
+
+# --- synthetic weights ---
+
+
+def synthetic() -> Iterator[tuple[str, bytes, bytes]]:
+    """INT8 weights of MobileNetV2's shapes, one scale a channel, and what becomes of them."""
+    random = np.random.default_rng(0)
+    weights = _weights(random)
+    spread = [w.std(axis=1, keepdims=True) for w in weights]
+
+    def noisy(part: float, layers: slice = slice(None)) -> Weights:
+        places = range(len(weights))[layers]
+        return [
+            w + random.normal(size=w.shape) * s * part if place in places else w
+            for place, (w, s) in enumerate(zip(weights, spread, strict=True))
+        ]
+
+    base = _network(weights)
+    other = np.random.default_rng(1)
+    yield "fine-tune, 1 % noise", base, _network(noisy(0.01))
+    yield "fine-tune, 5 % noise", base, _network(noisy(0.05))
+    yield "recalibrated activations", base, _network(weights, seed=1)
+    yield "weight clip moved 3 %", base, _network(weights, clip=0.97)
+    yield "head fine-tuned 5 %", base, _network(noisy(0.05, slice(-1, None)))
+    yield "new head", base, _network([*weights[:-1], _weights(other)[-1]])
+    yield "trained from scratch", base, _network(_weights(other))
+
+
+def _weights(random: np.random.Generator) -> Weights:
+    shapes, channels = [(32, 27)], 32
+    for expand, width, repeats in STAGES:
+        for _ in range(repeats):
+            wide = channels * expand
+            shapes += [(wide, channels)] * (expand > 1) + [(wide, 9), (width, wide)]
+            channels = width
+    shapes += [(1280, 320), (1000, 1280)]
+    spread = [np.exp(random.normal(0, 0.3, (rows, 1))) / columns**0.5 for rows, columns in shapes]
+    return [random.normal(size=s) * each for s, each in zip(shapes, spread, strict=True)]
+
+
+def _network(weights: Weights, clip: float = 1.0, seed: int = 0) -> bytes:
+    """An ONNX file of these weights, quantized, with scales of activations between."""
+    random = np.random.default_rng(seed)
+    nodes, constants = [], []
+    for place, w in enumerate(weights):
+        scale = (np.abs(w).max(axis=1) * clip / 127).astype(np.float32)
+        q = np.clip(np.rint(w / scale[:, None]), -127, 127).astype(np.int8)
+        names = [f"layer{place}/{part}" for part in ("weight", "scale", "zero", "out")]
+        zeros = np.zeros(len(w), np.int8)
+        arrays = (q.reshape(*q.shape, 1, 1), scale, zeros)
+        constants += [numpy_helper.from_array(a, n) for a, n in zip(arrays, names, strict=False)]
+        nodes.append(helper.make_node("DequantizeLinear", names[:3], names[3:], axis=0))
+        scale_of_output = np.float32(random.uniform(0.01, 0.1))
+        zero = np.int8(random.integers(-128, 127))
+        for value, part in ((scale_of_output, "out_scale"), (zero, "out_zero")):
+            constants.append(numpy_helper.from_array(np.asarray(value), f"layer{place}/{part}"))
+    out = helper.make_tensor_value_info("layer0/out", onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "synthetic", [], [out], constants)
+    return helper.make_model(graph).SerializeToString(deterministic=True)
+
+
+# --- trained networks ---
+
+
+def trained(folder: Path) -> Iterator[tuple[str, bytes, bytes]]:
+    """The networks of `delta_networks.py`, each quantized by every toolkit here, against the first."""
+    from delta_quantizers import QUANTIZERS
+
+    names = sorted(path.stem for path in folder.glob("*.onnx") if path.stem != "base")
+    for quantizer, quantize in QUANTIZERS.items():
+        make = functools.partial(quantize, folder)
+        if (base := make("base", "calibration")) is None:
+            print(f"{quantizer}: not measured", file=sys.stderr)
+            continue
+        yield f"{quantizer}: recalibrated", base, make("base", "recalibration")
+        for name in names:
+            yield f"{quantizer}: {name}", base, make(name, "calibration")
+
+
+# --- output ---
+
+
+def show(row: Row) -> None:
+    """One line of the table."""
+    peers = [
+        "not measured" if size is None else f"{size / row.xz_bytes:.3f}"
+        for size in row.peers.values()
+    ]
+    ours = f"{row.patch_bytes / row.xz_bytes:.3f}"
+    to_zlib = f"{row.patch_bytes / row.zlib_bytes:.3f}"
+    best = min((size for size in row.peers.values() if size), default=None)
+    against = "-" if best is None else f"{row.patch_bytes / best:.2f}"
+    applied = [
+        f"{each['seconds']:.2f} s, {each['peak_bytes'] / 2**20:.0f} MiB"
+        for each in row.applied.values()
+    ]
+    cells = [row.case, f"{row.new_bytes:,}", *peers, ours, to_zlib, against, *applied]
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--trained", type=Path, help="folder that delta_networks.py wrote")
+    parser.add_argument("--pair", type=Path, nargs=2, metavar=("OLD", "NEW"))
+    parser.add_argument("--python", action="append", default=[], help="interpreter to apply with")
+    parser.add_argument("--json", type=Path, help="write the raw numbers to this file")
+    arguments = parser.parse_args()
+    pythons = arguments.python or [sys.executable]
+    head = ["case", "bytes", *TOOLS, "ours", "ours to zlib", "to the best other"]
+    print("| " + " | ".join([*head, *(f"applied by {Path(each).name}" for each in pythons)]) + " |")
+    print("|---" * (len(head) + len(pythons)) + "|")
+    if arguments.pair:
+        old, new = arguments.pair
+        cases = iter([(new.name, old.read_bytes(), new.read_bytes())])
+    elif arguments.trained:
+        cases = trained(arguments.trained)
+    else:
+        cases = synthetic()
+    rows = []
+    for case, old_bytes, new_bytes in cases:
+        rows.append(measure(case, old_bytes, new_bytes, pythons))
+        show(rows[-1])
+    if arguments.json:
+        arguments.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
+
+
+if __name__ == "__main__":
+    main()

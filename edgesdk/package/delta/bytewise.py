@@ -1,0 +1,226 @@
+"""What bytes of a new file are those of an old one, shifted: for all that is not a known tensor.
+
+Windows of eight bytes that occur in both are anchors; a run of anchors at one distance grows to
+both sides as long as more bytes agree than do not. What is left over, where so many bytes changed
+that no window survived, is laid against the old file at the distances around it and at the one that
+correlates best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesdk.package.delta.coding import entropy_bits
+
+Bytes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.int64]
+
+_WINDOW = 8
+_HASH_BITS = 22
+_BLOCK = 1 << 20
+_RUN_MIN = 16
+_GROWTH_MAX = 1 << 16
+_LEFT_OVER_MIN = 512
+_GAIN_MIN = 0.9
+_CORRELATED_MAX = 1 << 25
+"""Bytes of the larger file up to which a left-over piece is searched by correlation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Bytes of the new file laid against the old one.
+
+    Args:
+        new: where they begin.
+        old: where what they are laid against begins; -1 where nothing fits.
+    """
+
+    new: int
+    size: int
+    old: int
+
+
+def match_bytes(old: Bytes, new: Bytes) -> list[Match]:
+    """All of the new file, in order: against the old one or against nothing."""
+    anchors = _grown(_anchors(old, new), old, new)
+    matches: list[Match] = []
+    position = 0
+    for anchor in [*anchors, Match(len(new), 0, len(old))]:
+        if anchor.new > position:
+            around = (*matches[-1:], anchor) if anchor.size else matches[-1:]
+            matches.extend(_left_over(Match(position, anchor.new - position, -1), around, old, new))
+        if anchor.size:
+            matches.append(anchor)
+        position = anchor.new + anchor.size
+    return matches
+
+
+def _windows(data: Bytes, start: int, end: int) -> npt.NDArray[np.uint64]:
+    """The eight bytes from each place on, as an integer."""
+    count = max(0, min(end, len(data) - _WINDOW + 1) - start)
+    if not count:
+        return np.zeros(0, np.uint64)
+    view = np.lib.stride_tricks.sliding_window_view(data[start : start + count + 7], _WINDOW)
+    return np.ascontiguousarray(view).view(np.uint64).ravel()
+
+
+def _hashes(windows: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    product = windows * np.uint64(0x9E3779B97F4A7C15)
+    return (product >> np.uint64(64 - _HASH_BITS)).astype(np.int64)
+
+
+def _anchors(old: Bytes, new: Bytes) -> list[Match]:
+    """Runs of windows that lie at one distance in both files, longest first where they overlap."""
+    table = np.full(1 << _HASH_BITS, -1, np.int64)
+    for start in range(0, len(old), _BLOCK):
+        # Written from the last on, so that of equal windows the first stays.
+        start = (len(old) - 1) // _BLOCK * _BLOCK - start
+        found = _windows(old, start, start + _BLOCK)
+        table[_hashes(found)[::-1]] = np.arange(start, start + len(found), dtype=np.int64)[::-1]
+    runs: list[Match] = []
+    same = _same_distance(old, new)
+    for start in range(0, len(new), _BLOCK):
+        windows = _windows(new, start, start + _BLOCK)
+        places = table[_hashes(windows)]
+        here = np.arange(start, start + len(windows), dtype=np.int64)
+        known = places >= 0
+        known[known] = _windows_at(old, places[known]) == windows[known]
+        distances = np.where(known, places - here, np.iinfo(np.int64).min)
+        # Of several places in the old file the one that has not moved is the likeliest.
+        distances = np.where(same[start : start + len(windows)], 0, distances)
+        runs.extend(_runs(distances, start))
+    return _apart(runs)
+
+
+def _same_distance(old: Bytes, new: Bytes) -> npt.NDArray[np.bool_]:
+    """Where the window of the new file stands at the same place of the old one."""
+    count = min(len(old), len(new))
+    equal = np.zeros(len(new) + 1, np.int64)
+    equal[1 : count + 1] = old[:count] == new[:count]
+    totals = np.cumsum(equal)
+    full = np.zeros(len(new), bool)
+    if len(new) >= _WINDOW:
+        full[: len(new) - _WINDOW + 1] = totals[_WINDOW:] - totals[:-_WINDOW] == _WINDOW
+    return full
+
+
+def _windows_at(data: Bytes, places: Places) -> npt.NDArray[np.uint64]:
+    picked = data[places[:, None] + np.arange(_WINDOW)]
+    return np.ascontiguousarray(picked).view(np.uint64).ravel()
+
+
+def _runs(distances: Places, start: int) -> Iterator[Match]:
+    none = np.iinfo(np.int64).min
+    breaks = np.flatnonzero(np.diff(distances)) + 1
+    begins = np.concatenate([[0], breaks])
+    ends = np.concatenate([breaks, [len(distances)]])
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+        size = end - begin + _WINDOW - 1
+        if end > begin and distances[begin] != none and size >= _RUN_MIN:
+            place = start + begin
+            yield Match(place, size, place + int(distances[begin]))
+
+
+def _apart(runs: list[Match]) -> list[Match]:
+    """The runs without what overlaps the one before; those of one distance that touch are one."""
+    kept: list[Match] = []
+    for run in runs:
+        if kept and run.new <= kept[-1].new + kept[-1].size:
+            before = kept[-1]
+            if run.old - run.new == before.old - before.new:
+                kept[-1] = Match(before.new, run.new + run.size - before.new, before.old)
+                continue
+            overlap = before.new + before.size - run.new
+            run = Match(run.new + overlap, run.size - overlap, run.old + overlap)
+            if run.size < _RUN_MIN:
+                continue
+        kept.append(run)
+    return kept
+
+
+def _grown(anchors: list[Match], old: Bytes, new: Bytes) -> list[Match]:
+    """Each anchor grown to both sides, and those of one distance joined over what lies between."""
+    grown: list[Match] = []
+    for index, anchor in enumerate(anchors):
+        floor = grown[-1].new + grown[-1].size if grown else 0
+        ceiling = anchors[index + 1].new if index + 1 < len(anchors) else len(new)
+        back = _growth(old[: anchor.old][::-1], new[floor : anchor.new][::-1])
+        start, end = anchor.new - back, anchor.new + anchor.size
+        distance = anchor.old - anchor.new
+        end += _growth(old[end + distance :], new[end:ceiling])
+        if grown and start == floor and distance == grown[-1].old - grown[-1].new:
+            start = grown[-1].new
+            grown.pop()
+        grown.append(Match(start, end - start, start + distance))
+    return grown
+
+
+def _growth(old: Bytes, new: Bytes) -> int:
+    """How far to go so that what agrees outweighs most what does not."""
+    count = min(len(old), len(new), _GROWTH_MAX)
+    if not count:
+        return 0
+    scores = np.cumsum(np.where(old[:count] == new[:count], 1, -1))
+    best = int(scores.argmax())
+    return best + 1 if scores[best] > 0 else 0
+
+
+def _left_over(
+    piece: Match, around: tuple[Match, ...] | list[Match], old: Bytes, new: Bytes
+) -> Iterator[Match]:
+    """A piece without anchors, laid where the difference to the old file says least."""
+    if piece.size < _LEFT_OVER_MIN or not len(old):
+        yield piece
+        return
+    data = new[piece.new : piece.new + piece.size]
+    near = {match.old - match.new for match in around} | {0, len(old) - len(new)}
+    best = _laid(piece, data, old, near)
+    if best.old < 0:
+        best = _laid(piece, data, old, set(_correlated(old, data, piece.new)))
+    if best.old < 0:
+        yield piece
+        return
+    if best.new > piece.new:
+        yield Match(piece.new, best.new - piece.new, -1)
+    yield best
+    if best.new + best.size < piece.new + piece.size:
+        rest = best.new + best.size
+        yield from _left_over(Match(rest, piece.new + piece.size - rest, -1), [best], old, new)
+
+
+def _laid(piece: Match, data: Bytes, old: Bytes, distances: set[int]) -> Match:
+    """The piece, or most of it, at the distance that leaves the least to say; else at none."""
+    best, fewest = piece, entropy_bits(np.bincount(data, minlength=256)) * _GAIN_MIN
+    for distance in sorted(distances, key=lambda each: (abs(each), each)):
+        start = piece.new + distance
+        begin, end = max(0, -start), min(piece.size, len(old) - start)
+        if end - begin < piece.size // 2:
+            continue
+        difference = data[begin:end] - old[start + begin : start + end]
+        outside = piece.size - (end - begin)
+        bits = entropy_bits(np.bincount(difference, minlength=256)) + 8.0 * outside
+        if bits < fewest:
+            best, fewest = Match(piece.new + begin, end - begin, start + begin), bits
+    return best
+
+
+def _correlated(old: Bytes, data: Bytes, place: int) -> Iterator[int]:
+    """The distance at which signed bytes correlate best with the old file's."""
+    if max(len(old), len(data)) > _CORRELATED_MAX:
+        return
+    size = 1 << (len(old) + len(data) - 1).bit_length()
+    first = np.fft.rfft(_centred(old), size)
+    second = np.fft.rfft(_centred(data), size)
+    scores = np.fft.irfft(first * np.conj(second), size)
+    best = int(scores.argmax())
+    yield (best if best < len(old) else best - size) - place
+
+
+def _centred(data: Bytes) -> npt.NDArray[np.float32]:
+    values = data.view(np.int8).astype(np.float32)
+    centred: npt.NDArray[np.float32] = values - values.mean()
+    return centred
