@@ -215,9 +215,7 @@ class _Lzma:
 _DECODERS = {STORED: _Stored, DEFLATE: _Deflate, LZMA: _Lzma}
 
 
-def open_streams(
-    patch: BinaryIO, offset: int, headers: List[StreamHeader]
-) -> "List[Stream]":
+def open_streams(patch: BinaryIO, offset: int, headers: List[StreamHeader]) -> "List[Stream]":
     """The streams that lie one behind the other from `offset` on; nothing is decoded yet.
 
     Raises:

@@ -15,7 +15,7 @@ from edgesdk.errors import AgentError, PackageError
 from edgesdk.flows.keys import trust_documents
 from edgesdk.flows.signing import ensure_signer
 from edgesdk.keys.chain import Document
-from edgesdk.package.building import full_path
+from edgesdk.package.delta_head import full_path
 from edgesdk.package.reading import read_package
 from edgesdk.progress import Progress
 from edgesdk.values.package import Package

@@ -8,39 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal
 
 import edgesdk
 from device_agent import archive
 from device_agent.archive import Head, Payload
 from device_agent.codec import canonical
 from device_agent.manifest import (
-    CHUNK_BYTES,
-    DELTA_FORMAT,
     FORMAT,
     Compatibility,
-    Delta,
-    DeltaFile,
     Fallback,
     File,
     HealthCheck,
     Limits,
     Manifest,
 )
-from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE
+from device_agent.trust import PACKAGE_NAMESPACE
 from edgesdk.errors import PackageError
 from edgesdk.files import write_durable
 from edgesdk.package.budget import check_budget
-from edgesdk.package.delta import make_delta
+from edgesdk.package.chunks import hashes, pieces
+from edgesdk.package.delta_head import delta_against, full_path
 from edgesdk.package.fallback import fallback_rule, twin_name
-from edgesdk.package.reading import read_contents
+from edgesdk.package.signed import Signer, signed
 from edgesdk.targets.types import Precision
 from edgesdk.units import parse_duration_ns
 from edgesdk.values.artifact import Artifact, Compilation, Role
 from edgesdk.values.package import Budget, Package, Release
+
+FileRole = Role | Literal["twin"]
+"""What a file of a package is for."""
 
 _VERSION_MAX = 64
 _WANTED: tuple[Role, ...] = ("model", "companion", "golden", "float")
@@ -52,13 +52,6 @@ class Twin:
 
     artifact: Artifact
     directory: Path
-
-
-class Signer(Protocol):
-    """What sealing needs of whoever signs; see `edgesdk.keys.signing`."""
-
-    def sign(self, message: bytes, namespace: str) -> bytes:
-        """An armored signature of the message."""
 
 
 def build_package(
@@ -96,7 +89,7 @@ def build_package(
     check_release(release, artifact.plan.model_name)
     left_out = () if release.include_float else ("float",)
     roles = [role for role in _WANTED if artifact.has(role) and role not in left_out]
-    paths: dict[str, str] = {role: artifact.file(role).path for role in roles}
+    paths: dict[FileRole, str] = {role: artifact.file(role).path for role in roles}
     contents = {paths[role]: _read(artifact, directory, role) for role in roles}
     if twin is not None:
         paths["twin"] = twin_name(twin.artifact)
@@ -107,8 +100,8 @@ def build_package(
         artifact, release, tuple(file for file, _ in files), budget, gates, fallback
     )
     stored = {file.path: chunks for file, chunks in files}
-    head = Head(manifest, _signed(signer, canonical(manifest), PACKAGE_NAMESPACE))
-    delta = None if base is None else _delta(head, contents, base, signer)
+    head = Head(manifest, signed(signer, canonical(manifest), PACKAGE_NAMESPACE))
+    delta = None if base is None else delta_against(base, head, contents, signer)
     full_bytes = archive.package_bytes(head)
     smaller = delta is not None and archive.package_bytes(delta[0]) < full_bytes
     delta_bytes = archive.package_bytes(delta[0]) if delta is not None and smaller else None
@@ -126,11 +119,6 @@ def build_package(
         return Package(output, delta[0], delta_bytes, beside)
     except archive.CorruptPackage as error:
         raise PackageError(f"this package cannot be built: {error}") from error
-
-
-def full_path(path: Path) -> Path:
-    """Where the full package lies beside a delta: "x.edgepkg" has "x.full.edgepkg"."""
-    return path.with_name(f"{path.stem}.full{path.suffix}")
 
 
 def package_name(release: Release, model_name: str) -> str:
@@ -177,68 +165,18 @@ def _read(artifact: Artifact, directory: Path, role: Role) -> bytes:
     return raw
 
 
-def _stored(role: str, path: str, contents: Mapping[str, bytes]) -> tuple[File, Sequence[bytes]]:
+def _stored(role: FileRole, path: str, contents: Mapping[str, bytes]) -> tuple[File, Sequence[bytes]]:
     raw = contents[path]
-    chunks = [archive.store_chunk(piece) for piece in _pieces(raw)]
+    chunks = [archive.store_chunk(piece) for piece in pieces(raw)]
     file = File(
         role=role,
         path=path,
         raw_bytes=len(raw),
         sha256=hashlib.sha256(raw).hexdigest(),
         sizes=tuple(map(len, chunks)),
-        chunks=_hashes(chunks),
+        chunks=hashes(chunks),
     )
     return file, chunks
-
-
-def _delta(
-    head: Head, contents: Mapping[str, bytes], base: Package, signer: Signer | None
-) -> tuple[Head, dict[str, Sequence[bytes]]]:
-    """The head of the delta package, and the stored bytes of its patches."""
-    if base.head.delta is not None:
-        raise PackageError(
-            f"{base.path} is a delta itself, and has no whole files to make one against",
-            hint=f"name the full package beside it: {full_path(base.path)}",
-        )
-    old = {file.role: file for file in base.manifest.files}
-    old_contents = read_contents(base.path)
-    hows: list[DeltaFile] = []
-    patches: dict[str, Sequence[bytes]] = {}
-    for file in head.manifest.files:
-        before = old.get(file.role)
-        if before is None:
-            hows.append(DeltaFile(file.path, "full"))
-        elif before.sha256 == file.sha256:
-            hows.append(DeltaFile(file.path, "same", before.sha256, before.raw_bytes))
-        else:
-            how, patch = _patched(file, before, old_contents[before.path], contents[file.path])
-            hows.append(how)
-            patches[file.path] = list(_pieces(patch))
-    delta = Delta(DELTA_FORMAT, head.package_id, base.manifest.package_id, tuple(hows))
-    signatures = _signed(signer, canonical(delta), DELTA_NAMESPACE)
-    return Head(head.manifest, head.signatures, delta, signatures), patches
-
-
-def _patched(file: File, before: File, old: bytes, new: bytes) -> tuple[DeltaFile, bytes]:
-    made = make_delta(old, new)
-    if len(made.patch) >= file.stored_bytes or not made.patch:
-        return DeltaFile(file.path, "full"), b""
-    chunks = _hashes(_pieces(made.patch))
-    size = len(made.patch)
-    how = DeltaFile(file.path, made.codec, before.sha256, before.raw_bytes, size, chunks)
-    return how, made.patch
-
-
-def _signed(signer: Signer | None, message: bytes, namespace: str) -> bytes:
-    return b"" if signer is None else signer.sign(message, namespace)
-
-
-def _pieces(data: bytes) -> Iterable[bytes]:
-    return (data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES))
-
-
-def _hashes(pieces: Iterable[bytes]) -> tuple[str, ...]:
-    return tuple(hashlib.sha256(piece).hexdigest() for piece in pieces)
 
 
 def _write(output: Path, head: Head, stored: Mapping[str, Sequence[bytes]]) -> None:

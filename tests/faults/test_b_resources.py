@@ -16,7 +16,7 @@ from device_agent.manifest import DELTA_FORMAT, Delta, DeltaFile, Limits
 from device_agent.trust import DELTA_NAMESPACE
 from edgesdk import api
 from edgesdk.errors import BudgetExceeded, PackageError
-from edgesdk.package.building import full_path
+from edgesdk.package.delta_head import full_path
 from edgesdk.values.package import Budget, Package
 from tests.faults.bench import Bench
 from tests.faults.matrix import fault
