@@ -99,6 +99,7 @@ class _Cost:
         tensor_bytes: for each tensor with scales, without its name.
         names: how often such a tensor's name is written.
         packed_share: what zlib leaves of all that is no value.
+        table_row_bytes: for each row of a table that is looked up in.
     """
 
     weight_channel_bytes: int
@@ -106,12 +107,13 @@ class _Cost:
     tensor_bytes: int
     names: int
     packed_share: float = 0.3
+    table_row_bytes: int = 0
 
 
 _COSTS = {
     "tflite": _Cost(4, 4, 60, 0),
     "onnx": _Cost(5, 8, 230, 9),
-    "xml": _Cost(4, 0, 1600, 6, packed_share=0.1),
+    "xml": _Cost(4, 0, 1600, 6, packed_share=0.1, table_row_bytes=4),
 }
 """By the suffix of the converted file."""
 
@@ -263,23 +265,26 @@ def _scale_frames_bytes(graph: Graph, chain: Chain) -> int:
 
 
 def _constants(graph: Graph, chain: Chain, given: Mapping[str, str]) -> Iterator[_Stored]:
-    readings = readers(graph)
+    readings, readers_of = readers(graph), constant_readers(graph)
     for index, tensor in enumerate(graph.tensors):
         if not tensor.constant:
             continue
+        is_table = any(reader.use == "table" for reader in readers_of[index])
         precisions = {_precision(operator, chain, given) for operator, _ in readings[index]}
         precision = next((each for each in precisions if each != "float32"), "float32")
         if tensor.dtype not in FLOATS or "float32" in precisions:
             precision = "float32"
         slot = max((slot for _, slot in readings[index]), default=0)
-        yield _stored(tensor, precision, slot, chain)
+        yield _stored(tensor, precision, slot, chain, is_table)
 
 
 def _cost(chain: Chain) -> _Cost:
     return _COSTS.get(chain.toolchain.suffix or chain.toolchain.reads, _COSTS["onnx"])
 
 
-def _stored(tensor: GraphTensor, precision: str, slot: int, chain: Chain) -> _Stored:
+def _stored(
+    tensor: GraphTensor, precision: str, slot: int, chain: Chain, is_table: bool
+) -> _Stored:
     count, shape = math.prod(tensor.shape or ()), tensor.shape or (1,)
     if precision == "float32":
         share = _FLOAT_SHARE if tensor.dtype in FLOATS else 1
@@ -291,12 +296,14 @@ def _stored(tensor: GraphTensor, precision: str, slot: int, chain: Chain) -> _St
         width = 8 if (precision, chain.toolchain.reads) == ("w8a16", "tflite") else 4
         scales_bytes = cost.bias_channel_bytes * count
         return _Stored(width * count, width * count, f"int{8 * width}", scales_bytes)
-    bits, _ = BITS[precision]  # type: ignore[index]
+    bits, activation_bits = BITS[precision]  # type: ignore[index]
+    if is_table and chain.toolchain.reads == "tflite":
+        bits = activation_bits
     entropy_bits = _USUAL_ENTROPY_BITS if tensor.entropy_bits is None else tensor.entropy_bits
     coded_bits = min(bits, _CODING_LOSS * max(0.0, entropy_bits - (8 - bits)))
     channels = shape[-1] if shape[0] == 1 else shape[0]
     scales = channels if len(shape) > 1 else 1
-    scales_bytes = cost.weight_channel_bytes * scales
+    scales_bytes = (cost.table_row_bytes if is_table else cost.weight_channel_bytes) * scales
     return _Stored(bits * count / 8, coded_bits * count / 8, f"int{bits}", scales_bytes)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edgesdk.convert.planning import choose_chain
 from edgesdk.convert.sizing import TOLERANCE, FileSize, Sizes, sizes_converted
@@ -18,6 +19,7 @@ from edgesdk.targets.loading import load_target
 from edgesdk.values.recipe import Recipe
 from tests.cli import DIGITS
 from tests.onnx_networks import Network
+from tests.unit.convert import litert_networks
 
 TARGET = "raspberry-pi-5"
 
@@ -81,3 +83,23 @@ def test_sizes_are_those_of_the_conversion(tmp_path: Path, name: str, precision:
     forecast, truth = told(path, recipe), made(path, tmp_path, recipe)
     for size, found in truth.items():
         assert getattr(forecast, size) == pytest.approx(found, rel=TOLERANCE), size
+
+
+@pytest.mark.parametrize("kind", ["GATHER", "EMBEDDING_LOOKUP"])
+@pytest.mark.parametrize("precision", ["w8a8", "w8a16", "fp16"])
+def test_tables_are_told_as_wide_as_litert_leaves_them(
+    tmp_path: Path, kind: str, precision: Any
+) -> None:
+    net = litert_networks.Network()
+    ids = net.input("ids", (6,), "int32")
+    table = net.constant("table", np.random.default_rng(0).normal(size=(4000, 16)).astype("f4"))
+    inputs = [table, ids] if kind == "GATHER" else [ids, table]
+    options = schema.GatherOptionsT(axis=0) if kind == "GATHER" else None
+    found = net.operator(kind, inputs, "found", (6, 16), options)
+    weights = [net.constant("w", np.ones((24, 16), "f4")), net.constant("b", np.ones(24, "f4"))]
+    layer = schema.FullyConnectedOptionsT()
+    y = net.operator("FULLY_CONNECTED", [found, *weights], "y", (6, 24), layer)
+    path = net.write(tmp_path / "net.tflite", y)
+    forecast = told(path, Recipe(precision=precision))
+    converted = litert_networks.Converted(path, precision=precision, io="float32")
+    assert forecast.model_bytes == pytest.approx(converted.path.stat().st_size, rel=TOLERANCE)

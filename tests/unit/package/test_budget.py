@@ -178,7 +178,7 @@ def test_what_helps_is_told_after_the_largest(tmp_path: Path, artifact: Artifact
     assert error.details == (*error.largest, *(f"to save: {each}" for each in error.remedies))
     assert error.details[-1] == (
         "to save: leave the float model out (no --include-float, no include_float under "
-        "[package]): saves 8.79 KiB, enough by itself"
+        "[package]); devices then have nothing to fall back to: saves 8.79 KiB, enough by itself"
     )
 
 
