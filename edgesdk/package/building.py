@@ -94,7 +94,7 @@ def build_package(
     if twin is not None:
         paths["twin"] = twin_name(twin.artifact)
         contents[paths["twin"]] = _read(twin.artifact, twin.directory, "model")
-    files = [_stored(role, path, contents) for role, path in paths.items()]
+    files = [_stored(role, path, contents[path]) for role, path in paths.items()]
     fallback = fallback_rule(artifact, release, None if twin is None else twin.artifact, gates)
     manifest = _manifest(
         artifact, release, tuple(file for file, _ in files), budget, gates, fallback
@@ -165,8 +165,7 @@ def _read(artifact: Artifact, directory: Path, role: Role) -> bytes:
     return raw
 
 
-def _stored(role: FileRole, path: str, contents: Mapping[str, bytes]) -> tuple[File, Sequence[bytes]]:
-    raw = contents[path]
+def _stored(role: FileRole, path: str, raw: bytes) -> tuple[File, Sequence[bytes]]:
     chunks = [archive.store_chunk(piece) for piece in pieces(raw)]
     file = File(
         role=role,

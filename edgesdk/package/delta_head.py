@@ -46,7 +46,9 @@ def delta_against(
     hows = tuple(how for how, _ in made)
     delta = Delta(DELTA_FORMAT, head.package_id, base.manifest.package_id, hows)
     signatures = signed(signer, canonical(delta), DELTA_NAMESPACE)
-    patches = {how.path: list(pieces(patch)) for how, patch in made if patch}
+    patches: dict[str, Sequence[bytes]] = {
+        how.path: list(pieces(patch)) for how, patch in made if patch
+    }
     return Head(head.manifest, head.signatures, delta, signatures), patches
 
 
