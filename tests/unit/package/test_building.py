@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import edgesdk
 from device_agent import sshsig
 from device_agent.codec import canonical
 from device_agent.manifest import CHUNK_BYTES, HealthCheck, Limits
@@ -83,6 +84,7 @@ def test_the_manifest_says_what_it_was_made_from(tmp_path: Path, artifact: Artif
     assert manifest.limits == Limits(1 << 20, 1 << 19, 1 << 21, 1 << 22)
     assert manifest.gates == {"max_p95_ns": 1e7}
     assert manifest.provenance == {
+        "edgesdk": edgesdk.__version__,
         "plan": artifact.plan_digest,
         "model": "digits",
         "model_sha256": "a" * 64,
