@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.devices import list_devices as list_devices
     from edgesdk.flows.devices import remove_device as remove_device
     from edgesdk.flows.devices import show_device as show_device
+    from edgesdk.flows.diff import diff as diff
     from edgesdk.flows.init import init as init
     from edgesdk.flows.measure import bench as bench
     from edgesdk.flows.measure import evaluate as evaluate
@@ -63,6 +64,7 @@ _HOMES = {
     "show_device": "edgesdk.flows.devices",
     "init": "edgesdk.flows.init",
     "bench": "edgesdk.flows.measure",
+    "diff": "edgesdk.flows.diff",
     "evaluate": "edgesdk.flows.measure",
     "inspect": "edgesdk.flows.package",
     "package": "edgesdk.flows.package",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgesdk import __version__
-from edgesdk.cli import check, commands, devices, output, targets
+from edgesdk.cli import check, commands, devices, diff, output, targets
 from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("check")(check.check)
 app.command()(commands.convert)
 app.command()(commands.package)
 app.command()(commands.inspect)
+app.command("diff")(diff.diff)
 app.command()(commands.push)
 app.command()(commands.bench)
 app.command("eval")(commands.evaluate)

@@ -65,7 +65,12 @@ MAY_IMPORT = {
 
 AGENT_CONTRACT = {"codec", "manifest", "protocol", "archive"}
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""
-AGENT_BEYOND_CONTRACT = {"convert": {"runtimes"}, "devices": {""}}
+AGENT_BEYOND_CONTRACT = {
+    "convert": {"runtimes"},
+    "devices": {""},
+    # A delta is made for the code that applies it, and tried with it.
+    "package": {"delta", "delta_streams", "delta_tensors"},
+}
 
 
 def nodes(tree: ast.AST) -> Iterator[ast.AST]:
