@@ -51,7 +51,7 @@ def apply(patch: BinaryIO, base: BinaryIO, write: Callable[[bytes], object]) -> 
         BadDelta: the patch is malformed, or the base is too short to be the one it was made from.
     """
     machine = _Machine(patch, base)
-    machine.side = b"".join(machine.run(machine.side_bytes))
+    machine.make_side()
     for piece in machine.run(machine.new_bytes):
         write(piece)
 
@@ -134,8 +134,8 @@ class _Machine:
         if header.streams[PROGRAM_STREAM].symbols > PROGRAM_MAX_BYTES:
             raise BadDelta("found a program of more than %d bytes" % PROGRAM_MAX_BYTES)
         self.new_bytes = header.new_bytes
-        self.side_bytes = header.side_bytes
-        self.side = b""
+        self._side_bytes = header.side_bytes
+        self._side = bytearray()
         self._knows_tensors = header.codec == "tensors-delta"
         self._base = base
         self._base_bytes = header.base_bytes
@@ -145,6 +145,11 @@ class _Machine:
         self._profiles = arithmetic.Profiles(self._streams)
         self._tables: List[bytes] = []
         self._position = 0
+
+    def make_side(self) -> None:
+        """Run the first half of the program; its later steps read what earlier ones made."""
+        for piece in self.run(self._side_bytes):
+            self._side += piece
 
     def run(self, size: int) -> Iterator[bytes]:
         """What the program makes up to its next end, which must be `size` bytes."""
@@ -213,7 +218,7 @@ class _Machine:
         return data
 
     def _read_side(self, offset: int, size: int) -> bytes:
-        data = self.side[offset : offset + size]
+        data = bytes(self._side[offset : offset + size])
         if len(data) != size:
             raise BadDelta("found a range outside the side: %d bytes from %d" % (size, offset))
         return data

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.devices import rollback as rollback
     from edgesdk.flows.devices import save_agent as save_agent
     from edgesdk.flows.devices import show_device as show_device
+    from edgesdk.flows.diff import diff as diff
     from edgesdk.flows.export import export as export
     from edgesdk.flows.init import init as init
     from edgesdk.flows.installing import Permissions as Permissions
@@ -96,6 +97,7 @@ _HOMES = {
     "trust_documents": "edgesdk.flows.keys",
     "trust_key": "edgesdk.flows.keys",
     "bench": "edgesdk.flows.measure",
+    "diff": "edgesdk.flows.diff",
     "evaluate": "edgesdk.flows.measure",
     "inspect": "edgesdk.flows.package",
     "package": "edgesdk.flows.package",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgesdk import __version__
-from edgesdk.cli import agent, check, commands, devices, export, keys, output, targets
+from edgesdk.cli import agent, check, commands, devices, diff, export, keys, output, targets
 from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command()(commands.convert)
 app.command()(commands.package)
 app.command()(commands.inspect)
 app.command()(commands.verify)
+app.command("diff")(diff.diff)
 app.command()(commands.push)
 app.command()(commands.rollback)
 app.command("export")(export.export)

@@ -72,7 +72,12 @@ AGENT_CONTRACT = {
     *("archive", "clock", "codec", "ed25519", "manifest", "protocol", "sshsig", "trust"),
 }
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""
-AGENT_BEYOND_CONTRACT = {"convert": {"runtimes"}, "devices": {""}}
+AGENT_BEYOND_CONTRACT = {
+    "convert": {"runtimes"},
+    "devices": {""},
+    # A delta is made for the code that applies it, and tried with it.
+    "package": {"delta", "delta_streams", "delta_tensors"},
+}
 
 
 def nodes(tree: ast.AST) -> Iterator[ast.AST]:

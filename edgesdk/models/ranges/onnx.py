@@ -199,12 +199,18 @@ def _tensor(content: bytes, start: int, end: int) -> _Tensor:
         elif number == _EXTERNAL:
             key, value = _pair(content, begin, stop)
             tensor.external[key] = value
-    if tensor.size and tensor.dtype in ("int8", "uint8"):
-        data = set(content[tensor.start : tensor.start + tensor.size])
-        if len(data) == 1:
-            value = data.pop()
-            tensor.number = value - 256 if tensor.dtype == "int8" and value > 127 else value
+    if tensor.size and tensor.dtype in ("int8", "uint8", "int32"):
+        tensor.number = _same_number(content[tensor.start : tensor.start + tensor.size], tensor.dtype)
     return tensor
+
+
+def _same_number(data: bytes, dtype: str) -> int | None:
+    """The one value of a tensor of zero-points; None where there are several."""
+    width = 4 if dtype == "int32" else 1
+    first = data[:width]
+    if data != first * (len(data) // width):
+        return None
+    return int.from_bytes(first, "little", signed=dtype != "uint8")
 
 
 def _pair(content: bytes, start: int, end: int) -> tuple[str, str]:

@@ -75,4 +75,5 @@ def apply_delta(patch: bytes, base: bytes) -> bytes:
 
 def _delta(codec: str, plan: Plan, base: bytes, new: bytes) -> Delta:
     modelling = model((*plan.side, *plan.main))
-    return Delta(codec, write_patch(codec, (len(new), len(base)), plan.side, plan.main, modelling))
+    patch = write_patch(codec, (len(new), len(base)), plan.side, plan.main, modelling)
+    return Delta(codec, patch.data)

@@ -55,6 +55,31 @@ def model(steps: Sequence[Step]) -> Modelling:
     return Modelling(streams.symbols(), profiles, tables, classes, planes)
 
 
+def symbol_shares(
+    steps: Sequence[Step], modelling: Modelling, stream_bytes: Sequence[int]
+) -> npt.NDArray[np.float64]:
+    """Bytes that each step's symbols take of the streams they are in.
+
+    Args:
+        stream_bytes: what each stream takes in the patch.
+    """
+    lengths = np.zeros((256, 256))
+    for stream, symbols in enumerate(modelling.streams):
+        counts = np.bincount(symbols, minlength=256)
+        # Nothing is free in a stream of one symbol.
+        bits = np.log2(counts.sum() / np.maximum(counts, 1)) + 0.01
+        lengths[stream] = bits * (stream_bytes[stream] / float((counts * bits).sum()))
+    shares = np.zeros(len(steps))
+    for place, step in enumerate(steps):
+        pieces: Iterable[tuple[Bytes, Bytes]] = ()
+        if isinstance(step, ByteStep):
+            pieces = _byte_places(step, modelling.classes[place], modelling.profiles)
+        elif isinstance(step, WideStep):
+            pieces = _wide_places(step, [modelling.tables[t] for t in modelling.planes[place]])
+        shares[place] = sum(float(lengths[places, symbols].sum()) for places, symbols in pieces)
+    return shares
+
+
 class _Streams:
     """Streams as they fill."""
 

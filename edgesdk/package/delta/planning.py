@@ -56,7 +56,7 @@ class Plan:
     """The two halves of a program.
 
     Args:
-        owners: of a step of the main half, by its place there, the tensor that it makes.
+        owners: of a step, by its place in both halves in a row, the tensor that it makes or scales.
     """
 
     side: tuple[Step, ...]
@@ -90,10 +90,13 @@ class _Side:
         self.size = 0
         self.offsets: dict[int, int] = {}
         """Where floats of the new file lie in the side, by where they start in the file."""
+        self.places: dict[int, int] = {}
+        """And which step makes them."""
 
     def add(self, place: Floats, step: Step) -> None:
         """Append what makes these floats."""
         self.offsets[place.start] = self.size
+        self.places[place.start] = len(self.steps)
         self.steps.append(step)
         self.size += step.size
 
@@ -124,11 +127,18 @@ class _Planner:
         """The pieces in order, and between them what the bytes around the tensors say."""
         between = self._between([(start, end) for start, end, _, _ in pieces])
         main: list[Step] = []
-        owners: dict[int, TensorRange] = {}
+        first = len(self._side.steps)
+        owners = {
+            place: tensor
+            for tensor in self._new_layout.tensors
+            for scale in tensor.scales[:1]
+            if (place := self._side.places.get(scale.start)) is not None
+        }
         for index, (_, _, steps, tensor) in enumerate(pieces):
             main.extend(_modelled(_joined(between[index])))
             if tensor is not None:
-                owners |= dict.fromkeys(range(len(main), len(main) + len(steps)), tensor)
+                places = range(first + len(main), first + len(main) + len(steps))
+                owners |= dict.fromkeys(places, tensor)
             main.extend(steps)
         main.extend(_modelled(_joined(between[-1])))
         return Plan(tuple(self._side.steps), tuple(main), owners)

@@ -159,13 +159,26 @@ class Modelling:
     planes: Mapping[int, tuple[int, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A patch, and what its streams take.
+
+    Args:
+        streams: bytes of the program, of inserted bytes, differences and classes, and then of each
+            of the modelling's streams, escapes included.
+    """
+
+    data: bytes
+    streams: tuple[int, ...]
+
+
 def write_patch(
     codec: str,
     sizes: tuple[int, int],
     side: Sequence[Step],
     main: Sequence[Step],
     modelling: Modelling,
-) -> bytes:
+) -> Patch:
     """The patch.
 
     Args:
@@ -185,7 +198,10 @@ def write_patch(
     side_bytes = sum(step.size for step in side)
     header = _numbers((*sizes, side_bytes, len(streams)))
     header += b"".join(_stream_header(each) for each in streams)
-    return MAGIC[codec] + header + b"".join(each.stored for each in streams)
+    sums = [len(each.stored) for each in streams[: len(first)]]
+    sums += [sum(len(each.stored) for each in pair) for pair in coded]
+    data = MAGIC[codec] + header + b"".join(each.stored for each in streams)
+    return Patch(data, tuple(sums))
 
 
 def _places(coded: Sequence[tuple[Coded, ...]]) -> list[int]:
