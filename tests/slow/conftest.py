@@ -16,7 +16,7 @@ _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 @pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def emulated_bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A saved machine, made in some seconds; its software is fetched on the first run."""
     needed = (*debian_guest.TOOLS, *emulator.TOOLS, *TOOLS)
     if missing := [tool for tool in needed if shutil.which(tool) is None]:

@@ -14,29 +14,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_agent.codec import canonical
 from edgesdk.devices.bootstrap import build_agent
 from tests.slow.debian_guest import Guest, archive
 from tests.slow.emulator import Dead, Disk, Failed, Machine, Message
-from tests.unit.device_agent.agent_packages import id_of, package_of
+from tests.unit.device_agent.agent_packages import OWNER, TRUST, id_of, package_of
 
 TOOLS = ("mkfs.ext4", "e2fsck", "cp")
 
-_GUEST = Path(__file__).parent / "guest"
-_DISK_BYTES = 64 * 2**20
-_PACKAGES = 250
-_SIZES = {"model": 48 * 1024, "golden": 3 * 1024}
-_AT_ONCE = 12
-_LOOP_S = 1.2
-"""A loop's packages, and when it is cut at the latest; emulated here, it takes longer than that."""
+ENROL, ROLL_BACK = "enrol", "roll back"
+Action = int | str
+"""What the agent does: one of these, or the installation of the package of that number."""
+History = tuple[Action, ...]
+Unsynced = str | int | None
+Found = dict[str, Any]
+"""What the driver's `look` returns."""
 
 LAZY = {"options": "data=ordered,commit=600,noauto_da_alloc", "writeback": False}
 """Nothing gets to the disk unasked: what is not synced is not there by luck, nor is the content of
 a file that was renamed over another, which ext4 would otherwise write first."""
 USUAL = {"options": "data=ordered", "writeback": True}
 
-Unsynced = str | int | None
-Found = dict[str, Any]
-"""What the driver's `look` returns."""
+_GUEST = Path(__file__).parent / "guest"
+_DISK_BYTES = 64 * 2**20
+_PACKAGES = 250
+_SIZES = {"model": 48 * 1024, "golden": 3 * 1024}
+_AT_ONCE = 12
+_LOOP_S = 1.5
+"""Packages that are installed in a row, and when that is cut at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +66,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """When the power goes in an installation; with no fields, when it has ended.
+    """When the power goes in an action; with no fields, when it has ended.
 
     Args:
-        step: just after this step of the installation, from 0.
-        meanwhile: what the system does by itself before: "nothing", "names" (everything but the
-            content of files) or "everything".
+        step: just after this step of the action, from 0.
+        meanwhile: what the system writes by itself before: "nothing", or "names", which is
+            everything but the content of files.
         request: the request to write or flush in which the disk dies, from 1.
     """
 
@@ -85,14 +90,14 @@ class Outcome:
     """What a power cut led to.
 
     Args:
-        ended: whether the installation had ended before.
-        reported: whether the agent had said "installed".
+        ended: whether the action had ended before.
+        said: whether the agent had said that it was done.
         current: the package that is the current one at the next start; None for none.
         problems: what must not be.
     """
 
     ended: bool
-    reported: bool
+    said: bool
     current: int | None
     problems: tuple[str, ...]
 
@@ -113,38 +118,45 @@ class Bench:
         self._initrd = folder / "initrd"
         self._initrd.write_bytes(guest.root.read_bytes() + _overlay(folder / "overlay"))
         self._numbers = {id_of(content): number for number, content in enumerate(_packages())}
-        self._images: dict[int, Path] = {0: _blank(folder / "0.img")}
-        self._expected: dict[int, Found] = {}
+        self._images: dict[History, Path] = {(): _blank(folder / "blank.img")}
+        self._expected: dict[History, Found] = {}
         started = time.monotonic()
-        with Machine(guest, self._initrd, Disk(self._images[0], 1.0), self._log) as machine:
+        with Machine(guest, self._initrd, Disk(self._images[()], 1.0), self._log) as machine:
             machine.await_ready()
             self.boot_s = time.monotonic() - started
             machine.save(self._state)
 
-    def steps(self, installed: int) -> list[Step]:
-        """What is counted of one more installation.
+    def steps(self, before: History, action: Action) -> list[Step]:
+        """What is counted of an action.
 
         Args:
-            installed: how many packages are on the disk before.
+            before: what was done on that device earlier.
         """
-        with self._copy(installed) as image, self._start(Disk(image, 1.0), LAZY) as machine:
-            return [Step(*step) for step in machine.ask("install", packages=[installed])]
+        with self._copy(before) as image, self._start(Disk(image, 1.0), LAZY) as machine:
+            return [Step(*step) for step in machine.ask("act", actions=[action])]
 
-    def install(self, installed: int, cut: Cut, keep: float, unsynced: Unsynced = None) -> Outcome:
-        """Install one more package, cut the power, and see what the next start finds.
+    def cut(
+        self,
+        before: History,
+        action: Action,
+        cut: Cut,
+        keep: float,
+        unsynced: Unsynced = None,
+    ) -> Outcome:
+        """Cut the power in an action, and see what the next start finds and another attempt does.
 
         Args:
-            installed: how many packages are on the disk before.
+            before: what was done on that device earlier.
             keep: share of the blocks written and not flushed that survive.
             unsynced: which syncs do nothing: those of "files", of "folders", "all", or one step's.
         """
-        with self._copy(installed) as image:
+        with self._copy(before) as image:
             disk = Disk(image, keep, seed=cut.request or cut.step or 0, last=cut.request)
-            heard = self._install(disk, installed, cut, unsynced)
-            reported = any(message["event"] == "installed" for message in heard)
-            current, problems = self._examine(image, installed, reported)
+            heard = self._act(disk, action, cut, unsynced)
+            said = any(message["event"] == "said" for message in heard)
+            current, problems = self._examine(image, before, action, said)
         ended = any("value" in message for message in heard)
-        return Outcome(ended, reported, current, tuple(problems))
+        return Outcome(ended, said, current, tuple(problems))
 
     def rounds(self, count: int, keep: float, seed: int) -> Iterator[tuple[int, int]]:
         """Install package after package on one disk, with the power cut at random moments.
@@ -153,28 +165,27 @@ class Bench:
             found; all of its files were whole.
         """
         moments = random.Random(seed)
-        with self._copy(1) as image:
+        with self._copy((ENROL, 0)) as image:
             found = 0
             for number in range(count):
                 with self._start(Disk(image, keep, seed + number), USUAL) as machine:
-                    wanted = range(found + 1, found + 1 + _AT_ONCE)
-                    machine.send("install", packages=list(wanted))
+                    machine.send("act", actions=list(range(found + 1, found + 1 + _AT_ONCE)))
                     time.sleep(moments.uniform(0, _LOOP_S))
                     machine.cut_power()
-                    reported = _last_reported(machine, found)
+                    said = _last_said(machine, found)
                 with self._start(Disk(image, 1.0), USUAL) as machine:
-                    found = self._numbers[_whole(machine.ask("look"))]
-                yield reported, found
+                    found = self._whole(machine.ask("look"))
+                yield said, found
 
-    def _install(self, disk: Disk, number: int, cut: Cut, unsynced: Unsynced) -> Sequence[Message]:
+    def _act(self, disk: Disk, action: Action, cut: Cut, unsynced: Unsynced) -> Sequence[Message]:
         with self._machine(disk) as machine:
             try:
                 machine.ask("mount", **LAZY)
             except Failed:
                 return ()  # The disk died before.
             machine.send(
-                "install",
-                packages=[number],
+                "act",
+                actions=[action],
                 cut=cut.step,
                 meanwhile=cut.meanwhile,
                 unsynced=unsynced,
@@ -183,43 +194,54 @@ class Bench:
             machine.cut_power()
         return heard
 
-    def _examine(self, image: Path, installed: int, reported: bool) -> tuple[int | None, list[str]]:
+    def _examine(
+        self, image: Path, before: History, action: Action, said: bool
+    ) -> tuple[int | None, list[str]]:
         """What the next start finds, and what comes of another attempt."""
-        current, problems = None, []
+        found, problems = None, []
         with self._start(Disk(image, 1.0), LAZY) as machine:
+            old = self._undisturbed(machine, before)
+            new = self._undisturbed(machine, (*before, action))
             try:
                 found = machine.ask("look")
-                current = self._number(found)
-                problems += _wrong(found, current, installed, reported)
-                machine.ask("install", packages=[installed])
-                if machine.ask("look") != self._undisturbed(machine, installed + 1):
-                    problems.append("another attempt does not lead to what one alone leads to")
+                problems += _wrong(found, old, new, said)
+                if not (action == ROLL_BACK and _same(found, new)):  # Twice is there and back.
+                    machine.ask("act", actions=[action])
+                problems += _differences(machine.ask("look"), new)
+                machine.ask("leave")
             except Failed as failure:
                 problems.append(str(failure).splitlines()[-1])
-            machine.ask("leave")
-        _check_file_system(image)
-        return current, problems
+            else:
+                _check_file_system(image)
+        return self._current(found), problems
 
-    def _number(self, found: Found) -> int | None:
-        return None if found["current"] is None else self._numbers[found["current"]]
+    def _current(self, found: Found | None) -> int | None:
+        return None if found is None else self._numbers.get(found["current"])
 
-    def _undisturbed(self, machine: Machine, packages: int) -> Found:
-        """What is seen after as many installations without a mishap, on a disk in memory."""
-        if packages not in self._expected:
-            self._expected[packages] = machine.ask("undisturbed", packages=list(range(packages)))
-        return self._expected[packages]
+    def _whole(self, found: Found) -> int:
+        """The current package, which the stable path leads to as well, or did just before."""
+        assert not found["failures"]
+        assert found["application"] in (found["current"], found["previous"])
+        return self._numbers[found["current"]]
+
+    def _undisturbed(self, machine: Machine, history: History) -> Found:
+        """What is seen after all that without a mishap, on a disk in memory."""
+        if history not in self._expected:
+            self._expected[history] = machine.ask("undisturbed", actions=list(history))
+        return self._expected[history]
 
     @contextlib.contextmanager
-    def _copy(self, installed: int) -> Iterator[Path]:
-        """A disk of its own, with as many packages."""
-        if installed not in self._images:
-            with self._copy(0) as image:
+    def _copy(self, history: History) -> Iterator[Path]:
+        """A disk of its own, on which all that was done."""
+        if history not in self._images:
+            with self._copy(()) as image:
                 with self._start(Disk(image, 1.0), LAZY) as machine:
-                    machine.ask("install", packages=list(range(installed)))
+                    machine.ask("act", actions=list(history))
                     machine.ask("leave")
-                self._images[installed] = image.rename(self._folder / f"{installed}.img")
+                kept = self._folder / f"{len(self._images)}.img"
+                self._images[history] = image.rename(kept)
         copy = self._folder / "disk.img"
-        subprocess.run(["cp", "--sparse=always", self._images[installed], copy], check=True)
+        subprocess.run(["cp", "--sparse=always", self._images[history], copy], check=True)
         yield copy
         copy.unlink(missing_ok=True)
 
@@ -233,33 +255,44 @@ class Bench:
         return Machine(self._guest, self._initrd, disk, self._log, self._state)
 
 
-def _wrong(found: Found, current: int | None, installed: int, reported: bool) -> list[str]:
+_STANDING = ("current", "previous", "trusts")
+
+
+def _same(found: Found, other: Found) -> bool:
+    """Whether a device is where another is."""
+    return all(found[key] == other[key] for key in _STANDING)
+
+
+def _wrong(found: Found, old: Found, new: Found, said: bool) -> list[str]:
     """What must not be, directly after the power cut."""
-    old, new = installed - 1 if installed else None, installed
-    if current is None and found["failure"].startswith("not_installed") and not installed:
-        problems = []
-    elif found["failure"]:
-        problems = [f"no whole package: {found['failure']}"]
-    else:
-        problems = [] if current in (old, new) else [f"package {current} is the current one"]
-    if reported and current != new:
-        problems.append(f"package {new} was installed, and package {current} is the current one")
+    problems = [f"not whole: {failure}" for failure in found["failures"]]
+    if not (_same(found, old) or _same(found, new)):
+        problems.append("the device is neither where it was nor where it was to get")
+    if said and not _same(found, new):
+        problems.append("what was said to be done is not")
+    allowed = [new] if said else [old, new]
+    if found["application"] not in [each["application"] for each in allowed]:
+        problems.append(f"an application finds {found['application']}")
     return problems
 
 
-def _last_reported(machine: Machine, before: int) -> int:
-    """What the machine said before its end."""
-    reported = before
+def _differences(found: Found, wanted: Found) -> list[str]:
+    """How another attempt ended elsewhere than one without a mishap."""
+    if found == wanted:
+        return []
+    there, expected = map(dict, (found["names"], wanted["names"]))
+    more, less = sorted(set(there) - set(expected)), sorted(set(expected) - set(there))
+    other = sorted(name for name in set(there) & set(expected) if there[name] != expected[name])
+    return [f"after another attempt: left over {more}, missing {less}, different {other}"]
+
+
+def _last_said(machine: Machine, before: int) -> int:
+    """What the machine said to have installed before its end."""
+    last = before
     with contextlib.suppress(Dead):
         for message in machine.listen():
-            reported = message.get("package", reported)
-    return reported
-
-
-def _whole(found: Found) -> str:
-    assert found["failure"] is None, found["failure"]
-    package_id: str = found["current"]
-    return package_id
+            last = message.get("action", last)
+    return last
 
 
 def _check_file_system(image: Path) -> None:
@@ -273,6 +306,7 @@ def _packages() -> tuple[bytes, ...]:
     return tuple(
         package_of(
             {role: content.randbytes(size) for role, size in _SIZES.items()},
+            OWNER,
             version=f"1.{number}",
             sequence=number + 1,
         )
@@ -281,11 +315,14 @@ def _packages() -> tuple[bytes, ...]:
 
 
 def _overlay(folder: Path) -> bytes:
-    """What is ours in the guest: the first program, the driver, the agent, the packages."""
+    """What is ours in the guest: the first program, the driver, the agent, the packages, whom to
+    believe.
+    """
     (folder / "packages").mkdir(parents=True)
     shutil.copy(_GUEST / "init", folder)
     shutil.copy(_GUEST / "driver.py", folder)
     (folder / "agent.pyz").write_bytes(build_agent().zipapp)
+    (folder / "trust.json").write_bytes(canonical(TRUST))
     for number, content in enumerate(_packages()):
         (folder / "packages" / f"{number}.edgepkg").write_bytes(content)
     return archive(folder)

@@ -1,6 +1,6 @@
 """Runs in the emulated machine: does to the device's store what the host asks for, one line each.
 
-All that the suite knows of the store's interface is here. A request is a JSON line, an answer any
+All that the suite knows of the agent's interface is here. A request is a JSON line, an answer any
 number of JSON lines of which the last one's "event" is "done". The machine is saved when this says
 "ready" and started from there each time, so that nothing here may touch the disk before.
 """
@@ -8,7 +8,6 @@ number of JSON lines of which the last one's "event" is "done". The machine is s
 import contextlib
 import hashlib
 import io
-import itertools
 import json
 import os
 import signal
@@ -18,15 +17,30 @@ import sys
 import time
 import traceback
 
-AGENT, PACKAGES, DATA = "/agent.pyz", "/packages", "/data"
+AGENT, PACKAGES, TRUST, DATA = "/agent.pyz", "/packages", "/trust.json", "/data"
 ROOT = DATA + "/edgesdk"
+NAME = "digits"
 PORT = "/dev/vport0p1"
+HOST_TIME_S = 1_800_000_000
+"""The same in every session, so that what the agent writes does not depend on when it ran."""
 
 sys.path.insert(0, AGENT)
 
-from device_agent.archive import PackageReader  # noqa: E402
+from device_agent import runtimes  # noqa: E402
+from device_agent.archive import head_bytes, read_head  # noqa: E402
 from device_agent.failures import AgentFailure  # noqa: E402
+from device_agent.installing import Installer  # noqa: E402
+from device_agent.protocol import (  # noqa: E402
+    ChangeTrust,
+    Offer,
+    RuntimeVersion,
+    SignedTrust,
+)
+from device_agent.stable_path import NoPackage, StablePath  # noqa: E402
 from device_agent.store import Store  # noqa: E402
+
+# No model is run here: the packages ask for no health check, and the runtime is a name.
+runtimes.discover = lambda: (RuntimeVersion("onnxruntime", "onnxruntime", "1.20"),)
 
 STEPS = ("fsync", "fdatasync", "rename", "replace", "link", "symlink", "unlink", "rmdir", "mkdir")
 """What is counted: every call that makes something durable, or that changes a name."""
@@ -56,6 +70,9 @@ def speaker(port):
     return say
 
 
+# ---- the disk ------------------------------------------------------------------------------------
+
+
 def mount(say, options, writeback):
     """Find the disk, which this kernel has not seen before, and mount it.
 
@@ -77,61 +94,96 @@ def leave(say):
     busybox("umount", DATA)
 
 
-def install(say, packages, cut=None, meanwhile="nothing", unsynced=None):
-    """Install packages one after the other, each by a session of its own.
+# ---- what the agent does -------------------------------------------------------------------------
+
+
+def act(say, actions, root=ROOT, **interruption):
+    """Do things one after the other, each in a session of its own, and say each that is done.
 
     Args:
-        packages: their numbers.
-        cut: the step, from 0, after which to wait for the end.
-        meanwhile: what the system does by itself before that: "nothing"; "names", that is
-            everything but the content of files, as when another program syncs a file of its own;
-            "everything".
-        unsynced: which syncs do nothing: "files", "folders", "all", or one step's number.
+        actions: each "enrol", "roll back", or the number of a package to install.
+        interruption: see `Steps`.
 
     Returns: every step, as [call, kind, path below the root].
     """
-    with counted(Steps(say, cut, meanwhile, unsynced)) as steps:
-        for number in packages:
-            with opened() as store:
-                package_id = put(store, number)
-            say({"event": "installed", "package": number, "package_id": package_id})
+    with counted(Steps(say, root, **interruption)) as steps:
+        for action in actions:
+            with opened(root) as store:
+                perform(Installer(store, AGENT, HOST_TIME_S), action)
+                say({"event": "said", "action": action})
     return steps.done
 
 
+def perform(installer, action):
+    if action == "enrol":
+        with open(TRUST, encoding="ascii") as stream:
+            installer.change_trust(ChangeTrust((SignedTrust(stream.read(), ""),)))
+    elif action == "roll back":
+        installer.roll_back(NAME)
+    else:
+        install(installer, f"{PACKAGES}/{action}.edgepkg")
+
+
+def install(installer, path):
+    with open(path, "rb") as stream:
+        head = head_bytes(read_head(stream.read))
+        offered = installer.offer(Offer(len(head)), io.BytesIO(head).read)
+        stream.seek(0 if offered.already else offered.resume_at)
+        installer.install(offered.package_id, stream.read)
+        installer.commit(offered.package_id, lambda progress: None)
+
+
+# ---- what is there -------------------------------------------------------------------------------
+
+
 def look(say, root=ROOT):
-    """What the store says and holds: the current package or why there is none, and every name."""
+    """What an application finds before the agent runs, what the agent says, and every name."""
+    application = found_by_application(root)
     with opened(root) as store:
-        current, failure = verified(store)
-    return {"current": current, "failure": failure, "names": names(root)}
+        said = said_by(store)
+    return {"application": application, **said, "names": names(root)}
 
 
-def verified(store):
-    """The current package's id, each of whose files has been read and is as it should be."""
-    try:
-        package_id = store.current().package_id
-        for file in store.manifest(package_id).files:
-            store.verified_path(package_id, file.role)
-    except AgentFailure as failure:
-        return None, f"{failure.code}: {failure.message}"
-    return package_id, None
-
-
-def undisturbed(say, packages):
-    """What `look` returns after installing packages without any mishap, on a disk in memory."""
-    root = f"/tmp/{len(packages)}-packages"
-    for number in packages:
-        with opened(root) as store:
-            put(store, number)
+def undisturbed(say, actions):
+    """What `look` returns after the same without any mishap, on a disk in memory."""
+    root = "/tmp/store-" + "-".join(map(str, actions))
+    act(say, actions, root)
     return look(say, root)
 
 
-def put(store, number):
-    with open(f"{PACKAGES}/{number}.edgepkg", "rb") as stream:
-        return store.install(PackageReader(stream.read)).package_id
+def found_by_application(root):
+    """Id of the package at the stable path, all of it read; None where there is none."""
+    link = StablePath(NAME, root)
+    if not os.path.lexists(link.path):
+        return None
+    try:
+        package = link.package()
+    except NoPackage as failure:
+        return f"damaged: {failure}"
+    for file in package.manifest.files:
+        found = content(package.path(file))
+        if found != f"{file.raw_bytes} {file.sha256}":
+            return f"damaged: {file.path}: {found}"
+    return package.package_id
+
+
+def said_by(store):
+    """Ids of the current package and of the one to go back to, and why one of them is not whole."""
+    state, failures = store.state(), []
+    slot = state.slot(NAME)
+    current, previous = (None, None) if slot is None else (slot.current, slot.previous or None)
+    for package_id in sorted(state.in_use()):
+        try:
+            for file in store.packages.manifest(package_id).files:
+                store.packages.verified_path(package_id, file.role)
+        except AgentFailure as failure:
+            failures.append(f"{failure.code}: {failure.message}")
+    trusts = store.trust() is not None
+    return {"current": current, "previous": previous, "trusts": trusts, "failures": failures}
 
 
 @contextlib.contextmanager
-def opened(root=ROOT):
+def opened(root):
     store = Store(root)
     try:
         yield store
@@ -140,7 +192,7 @@ def opened(root=ROOT):
 
 
 def names(root):
-    """Every name below the root; a plain file's with its size and hash."""
+    """Every name below the root with what it stands for."""
     found = []
     for folder, folders, files in os.walk(root):
         for name in folders + files:
@@ -150,44 +202,47 @@ def names(root):
 
 
 def content(path):
-    if not stat.S_ISREG(os.lstat(path).st_mode):
-        return None
+    """Of a file size and hash, of a link where it leads, of a folder nothing."""
+    mode = os.lstat(path).st_mode
+    if stat.S_ISLNK(mode):
+        return os.readlink(path)
+    if not stat.S_ISREG(mode):
+        return ""
     with open(path, "rb") as stream:
         data = stream.read()
     return f"{len(data)} {hashlib.sha256(data).hexdigest()}"
 
 
-class Steps:
-    """Counts the steps, and does at one of them what the host wants."""
+# ---- steps ---------------------------------------------------------------------------------------
 
-    def __init__(self, say, cut, meanwhile, unsynced):
+
+class Steps:
+    """Counts the calls that matter and succeed, and does at one of them what the host wants.
+
+    Args:
+        cut: the step, from 0, after which to wait for the end.
+        meanwhile: what the system does by itself before that, see `MEANWHILE`.
+        unsynced: which syncs do nothing: "files", "folders", "all", or one step's number.
+    """
+
+    def __init__(self, say, root, cut=None, meanwhile="nothing", unsynced=None):
         self._say = say
+        self._root = root
         self._cut = cut
         self._meanwhile = meanwhile
         self._unsynced = unsynced
-        self._number = itertools.count()
         self.done = []
 
     def call(self, name, function, arguments, options):
-        number, path = next(self._number), place(arguments, options)
-        kind = "folder" if os.path.isdir(path) or name == "mkdir" else "file"
-        self.done.append([name, kind, os.path.relpath(path, ROOT)])
-        try:
-            if not (name in SYNCS and self._unsynced in ("all", kind + "s", number)):
-                return function(*arguments, **options)
-        finally:
-            if number == self._cut:
-                MEANWHILE[self._meanwhile]()
-                self._say({"event": "cut", "step": self.done[-1]})
-                signal.pause()
-
-
-def sync_names():
-    """Sync a file that is none of the store's, and with it the file system's whole journal."""
-    with open(DATA + "/another-program-s", "w") as stream:
-        stream.write("-")
-        stream.flush()
-        os.fsync(stream.fileno())
+        number, path = len(self.done), place(arguments, options)
+        kind = "folder" if os.path.isdir(path) or name in ("mkdir", "rmdir") else "file"
+        if not (name in SYNCS and self._unsynced in ("all", kind + "s", number)):
+            function(*arguments, **options)
+        self.done.append([name, kind, os.path.relpath(path, self._root)])
+        if number == self._cut:
+            MEANWHILE[self._meanwhile]()
+            self._say({"event": "cut", "step": self.done[-1]})
+            signal.pause()
 
 
 def place(arguments, options):
@@ -220,12 +275,20 @@ def counted(steps):
             setattr(os, name, function)
 
 
+def sync_names(fsync=os.fsync):
+    """Sync a file of another program, and with it the file system's whole journal."""
+    with open(DATA + "/another-program-s", "w") as stream:
+        stream.write("-")
+        stream.flush()
+        fsync(stream.fileno())
+
+
 def busybox(*arguments):
     subprocess.run(["/bin/busybox", *arguments], check=True)
 
 
-MEANWHILE = {"nothing": lambda: None, "names": sync_names, "everything": os.sync}
-REQUESTS = {f.__name__: f for f in (mount, leave, install, look, undisturbed)}
+MEANWHILE = {"nothing": lambda: None, "names": sync_names}
+REQUESTS = {f.__name__: f for f in (mount, leave, act, look, undisturbed)}
 
 if __name__ == "__main__":
     main()
