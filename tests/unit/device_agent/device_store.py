@@ -38,7 +38,7 @@ class Device:
         self.installer = Installer(self.store, PROGRAM)
         if trust is not None and self.store.trust() is None:
             version = SignedTrust(canonical(trust).decode(), "")
-            self.store.write_trust(KeptTrust(version, lab))
+            self.store.write_trust(None, KeptTrust(version, lab))
 
     def offer(self, package: bytes, **options: object) -> Offered:
         """Offer it by its head alone."""

@@ -314,8 +314,11 @@ def test_whom_a_device_believes_is_kept(root: Path, device: Device) -> None:
 def test_a_device_that_was_never_enrolled_believes_nobody(root: Path) -> None:
     opened = store_on(root)
     assert opened.trust() is None
-    opened.write_trust(KeptTrust(SignedTrust("{}", "signature"), True))
-    assert opened.trust() == KeptTrust(SignedTrust("{}", "signature"), True)
+    kept = KeptTrust(SignedTrust("{}", "signature"), True)
+    opened.write_trust(None, kept)
+    assert opened.trust() == kept
+    fails("busy", lambda: opened.write_trust(None, KeptTrust(SignedTrust("{}", ""), True)))
+    assert opened.trust() == kept
     opened.close()
 
 
