@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agent_packages import OWNER, package_of
+from agent_packages import package_of
 from device_store import Device, fails
 from guarded_packages import MODEL_ADDS, X, Y, adding, golden
 
@@ -21,6 +21,7 @@ from device_agent.installing import Installer
 from device_agent.manifest import Compatibility, HealthCheck, Limits
 from device_agent.protocol import Committed, Health, Progress
 from edgesdk.devices.bootstrap import build_agent
+from tests.signers import OWNER
 
 pytest.importorskip("onnxruntime")
 

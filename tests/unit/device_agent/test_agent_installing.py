@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_packages import OWNER, STRANGER, TRUST, id_of, key_called, noise, package_of
+from agent_packages import id_of, noise, package_of
 from device_store import Device, fails, pretend_runtimes
 
 from device_agent import installing
@@ -27,6 +27,8 @@ from device_agent.manifest import Compatibility
 from device_agent.protocol import ChangeTrust, Override, SignedTrust, TrustState
 from device_agent.state import EARLIEST_S
 from device_agent.trust import OVERRIDE_NAMESPACE, TRUST_NAMESPACE, Trust, TrustedKey
+from tests.signers import BELIEVES_OWNER as TRUST
+from tests.signers import OWNER, STRANGER, key_called
 
 FIRST = package_of({"model": b"first" * 1000, "golden": b"vectors"}, OWNER, version="1", sequence=1)
 SECOND = package_of({"model": noise(70_000), "golden": b""}, OWNER, version="2", sequence=2)

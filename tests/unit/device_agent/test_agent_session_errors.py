@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_packages import OWNER, STRANGER, TRUST, head_of_package, noise, package_of
+from agent_packages import head_of_package, noise, package_of
 from device_store import pretend_runtimes
 
 from device_agent.archive import HEAD_MAX_BYTES, head_bytes
@@ -46,6 +46,8 @@ from device_agent.session import Session
 from device_agent.state import EARLIEST_S
 from device_agent.worker import require_version
 from device_agent.workers import describe_death
+from tests.signers import BELIEVES_OWNER as TRUST
+from tests.signers import OWNER, STRANGER
 
 PACKAGE = package_of({"model": noise(100_000), "golden": bytes(200)}, OWNER)
 
