@@ -98,9 +98,10 @@ class Installer:
             AgentFailure: "bad_request", "disk_full", "storage", "delta_failed", "base_missing".
             CorruptPackage: at the first chunk that is not as its head says; no trial began.
         """
-        if self._offered is None or self._offered[0].package_id != package_id:
+        offered = self._offered
+        if offered is None or offered[0].package_id != package_id or not self._store.is_installing:
             raise AgentFailure(ErrorCode.BAD_REQUEST, f"package {package_id} was not offered")
-        head, admitted, resume_at = self._offered
+        head, admitted, resume_at = offered
         already = self._store.packages.is_intact(package_id)
         if not already:
             self._receive(head, read, resume_at)
@@ -219,19 +220,20 @@ class Installer:
 
         Raises:
             AgentFailure: "untrusted": one does not follow; those before it hold from now on.
+                "busy": another session was faster.
         """
         kept = self._store.trust()
         versions = change.versions
         if kept is None and versions:
-            kept = KeptTrust(_first(versions), change.lab)
+            self._store.write_trust(None, KeptTrust(_first(versions), change.lab))
             versions = ()
-            self._store.write_trust(kept)
         for version in versions:
             assert kept is not None
             if version.document == kept.version.document:
                 continue
-            kept = KeptTrust(self._next(kept, version), kept.lab)
-            self._store.write_trust(kept)
+            newer = KeptTrust(self._next(kept, version), kept.lab)
+            self._store.write_trust(kept, newer)
+            kept = newer
         return self.trust()
 
     def challenge(self) -> str:

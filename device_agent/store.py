@@ -44,6 +44,7 @@ from device_agent.durable import (
     replace_file,
     replace_link,
     storage_errors,
+    sync_folder,
     write_file,
 )
 from device_agent.failures import AgentFailure
@@ -197,13 +198,20 @@ class Store:
         """
         return self._read("trust.json", KeptTrust)
 
-    def write_trust(self, trust: KeptTrust) -> None:
-        """Replace it.
+    def write_trust(self, before: Optional[KeptTrust], trust: KeptTrust) -> None:
+        """Replace what was there before.
 
         Raises:
-            AgentFailure: "storage" or "disk_full": nothing has changed.
+            AgentFailure: "busy": something else is there; "storage" or "disk_full". Nothing has
+                changed then.
         """
         with storage_errors(self.root, SPARE_BYTES), self._locked():
+            if self.trust() != before:
+                raise AgentFailure(
+                    ErrorCode.BUSY,
+                    "another session has just changed whom this device believes",
+                    "try again",
+                )
             self._replace("trust.json", canonical(trust))
 
     # ---- packages ------------------------------------------------------------------------------
@@ -308,7 +316,7 @@ class Store:
                 if state.trial is not None:
                     self._change(end_trial)
                 else:
-                    self._link(state)
+                    self._show(self._new_links(state))
             finally:
                 os.close(lock)
 
@@ -319,16 +327,29 @@ class Store:
 
     def _change(self, function: Callable[[State], State]) -> State:
         state = function(self.state())
+        links = self._new_links(state)  # First: where the disk is full, nothing has changed.
         self._replace("state.json", canonical(state))
-        self._link(state)
+        self._show(links)
         return state
 
-    def _link(self, state: State) -> None:
+    def _new_links(self, state: State) -> Tuple[Tuple[str, str], ...]:
+        """The links that are not as the state says, made aside, and the paths they belong to."""
+        made = []
         for slot in state.slots:
             path = os.path.join(self._models, slot.name)
             target = os.path.join(os.pardir, "store", slot.current)
             if not (os.path.islink(path) and os.readlink(path) == target):
-                replace_link(path, target, os.path.join(self._session, "link"))
+                aside = os.path.join(self._session, "link-" + slot.name)
+                remove(aside)
+                os.symlink(target, aside)
+                made.append((aside, path))
+        return tuple(made)
+
+    def _show(self, links: Tuple[Tuple[str, str], ...]) -> None:
+        for aside, path in links:
+            os.rename(aside, path)
+        if links:
+            sync_folder(self._models)
 
     def _read(self, name: str, kind: type) -> Optional[Any]:
         path = os.path.join(self.root, name)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 import platform
 import signal
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -19,17 +16,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_agent import archive, runtimes
+from device_agent import runtimes
 from device_agent.codec import encode_message
-from device_agent.manifest import CHUNK_BYTES, Compatibility, File, Limits, Manifest, Port
+from device_agent.manifest import CHUNK_BYTES, Compatibility, HealthCheck, Limits, Port
 from device_agent.protocol import Bench, Benched, CheckParity, Install, Installed, OpenModel
 from device_agent.runtimes.tensors import quantize
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.bootstrap import build_agent
 from edgesdk.devices.local import LocalTransport
-from edgesdk.errors import AgentError, DeadlineExceeded, PackageError
+from edgesdk.errors import AgentError, DeadlineExceeded, PackageError, Unhealthy
+from edgesdk.keys.signing import Signer
 from edgesdk.progress import Silent
-from tests.pythons import NEW, OLD, version_name
+from edgesdk.values.package import Package
+from tests.pythons import NEW, OLD, version_name, version_of
+from tests.sealed import seal
+from tests.signers import OWNER, STRANGER, TRUST
 
 SILENT = Silent()
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
@@ -129,49 +130,42 @@ def golden_for(runtime: str, model: Path, kernels: Mapping[str, str], target: Pa
     return target
 
 
-def entry_of(role: str, path: Path) -> tuple[File, bytes]:
-    raw = path.read_bytes()
-    stored = zlib.compress(raw)
-    chunks = tuple(
-        hashlib.sha256(stored[start : start + CHUNK_BYTES]).hexdigest()
-        for start in range(0, len(stored), CHUNK_BYTES)
-    )
-    digest = hashlib.sha256(raw).hexdigest()
-    return File(role, role + path.suffix, len(raw), digest, "zlib", len(stored), chunks), stored
-
-
-def write_package(target: Path, files: Mapping[str, Path], **changes: Any) -> Path:
+def write_package(
+    target: Path, files: Mapping[str, Path], signer: Signer | None = OWNER, **changes: Any
+) -> Package:
     """A package of those files by role."""
-    entries = dict(entry_of(role, path) for role, path in files.items())
-    manifest = Manifest(
-        **{
-            "format": "edgepkg/1",
-            "name": "linear",
-            "version": "1",
-            "sequence": 1,
-            "compatibility": Compatibility("here", (platform.machine(),), "onnxruntime", "1.14"),
-            "inputs": (Port("image", (1, 4), "float32"),),
-            "outputs": (Port("logits", (1, 3), "float32"),),
-            "files": tuple(entries),
-            "limits": Limits(None, None),
-            "gates": {},
-            "provenance": {},
-            **changes,
-        }
-    )
-    target.write_bytes(b"".join(archive.write_package(manifest, lambda file: [entries[file]])))
-    return target
+    contents = {role: path.read_bytes() for role, path in files.items()}
+    fields: dict[str, Any] = {
+        "name": "linear",
+        "version": "1",
+        "sequence": 1,
+        "compatibility": Compatibility("here", (platform.machine(),), "onnxruntime", "1.14"),
+        "inputs": (Port("image", (1, 4), "float32"),),
+        "outputs": (Port("logits", (1, 3), "float32"),),
+    }
+    return seal(target, contents, signer=signer, **{**fields, **changes})
+
+
+def install(session: AgentSession, package: Package) -> Installed:
+    """Put a package on trial on a device that believes the owner."""
+    session.change_trust([TRUST], lab=False)
+    return session.install(package, session.offer(package), SILENT)
+
+
+def use(session: AgentSession, package: Package) -> Installed:
+    """Make a package the current one."""
+    return session.commit(install(session, package).package_id, SILENT).installed
 
 
 @pytest.fixture
-def package(tmp_path: Path, linear_model: Path) -> Path:
+def package(tmp_path: Path, linear_model: Path) -> Package:
     """A package of the linear model and its golden vectors."""
     golden = golden_for("onnxruntime", linear_model, {"cpu": ""}, tmp_path / "golden.npz")
     return write_package(tmp_path / "a.edgepkg", {"model": linear_model, "golden": golden})
 
 
 @pytest.fixture
-def any_package(tmp_path: Path) -> Path:
+def any_package(tmp_path: Path) -> Package:
     """A package whose model no runtime takes."""
     model = tmp_path / "model.onnx"
     model.write_bytes(os.urandom(300_000))
@@ -226,10 +220,10 @@ def background() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def benching(
-    session: AgentSession, package: Path, background: ThreadPoolExecutor
+    session: AgentSession, package: Package, background: ThreadPoolExecutor
 ) -> Future[Benched]:
     """A bench that is under way and would take many minutes."""
-    session.open_model(opening(session.install(package, SILENT)), SILENT)
+    session.open_model(opening(use(session, package)), SILENT)
     call = background.submit(session.bench, ENDLESS, SILENT)
     time.sleep(0.5)
     assert not call.done()
@@ -302,12 +296,29 @@ def test_home_is_understood_on_the_device(
 # ---- every Python ---------------------------------------------------------------------------
 
 
+def with_runtime(python: Path, folder: Path) -> Path:
+    """An environment of that Python in which a module calls itself ONNX Runtime."""
+    version = ".".join(map(str, version_of(python)))
+    site = folder / "lib" / f"python{version}" / "site-packages"
+    (site / "onnxruntime").mkdir(parents=True)
+    (site / "onnxruntime" / "__init__.py").write_text("raise ImportError('not really')")
+    (site / "onnxruntime-1.20.dist-info").mkdir()
+    metadata = "Metadata-Version: 2.1\nName: onnxruntime\nVersion: 1.20\n"
+    (site / "onnxruntime-1.20.dist-info" / "METADATA").write_text(metadata)
+    (folder / "pyvenv.cfg").write_text(f"home = {python.parent}\n")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").symlink_to(python)
+    return folder / "bin" / "python"
+
+
 @pytest.mark.skipif(not NEW, reason="no pyenv with other Pythons")
 @pytest.mark.parametrize("python", NEW, ids=version_name)
-def test_every_python_installs(python: Path, start: OpenSession, any_package: Path) -> None:
-    session = start(python=str(python))
+def test_every_python_installs(
+    python: Path, start: OpenSession, any_package: Package, tmp_path: Path
+) -> None:
+    session = start(python=str(with_runtime(python, tmp_path / "environment")))
     assert session.environment.python == version_name(python)
-    installed = session.install(any_package, SILENT)
+    installed = use(session, any_package)
     assert session.current() == replace(installed, already=True)
     with pytest.raises(AgentError) as caught:
         session.open_model(opening(installed), SILENT)
@@ -325,33 +336,37 @@ def test_old_pythons_are_refused(python: Path, start: OpenSession) -> None:
 # ---- installing -----------------------------------------------------------------------------
 
 
-def test_installing(session: AgentSession, any_package: Path, folder: Path) -> None:
-    installed = session.install(any_package, SILENT)
-    manifest = archive.verify(io.BytesIO(any_package.read_bytes()).read)
-    assert installed.package_id == manifest.package_id
-    assert not installed.already
+def test_installing(session: AgentSession, any_package: Package, folder: Path) -> None:
+    installed = install(session, any_package)
+    assert installed.package_id == any_package.manifest.package_id
+    assert (installed.already, installed.state, installed.signed_by) == (False, "trial", "owner")
     assert (installed.name, installed.runtime_min_version) == ("linear", "1.14")
     assert installed.installed_bytes == 300_000
-    assert (folder / "store" / "current").read_text() == manifest.package_id + "\n"
-    assert session.current() == replace(installed, already=True)
+    assert not (folder / "models" / "linear").exists()
+    committed = session.commit(installed.package_id, SILENT)
+    assert committed.installed == replace(installed, state="current")
+    assert (folder / "models" / "linear" / "model.bin").stat().st_size == 300_000
+    assert session.current() == replace(installed, state="current", already=True)
 
 
 def test_installing_again_sends_nothing(
-    session: AgentSession, any_package: Path, folder: Path
+    session: AgentSession, any_package: Package, folder: Path
 ) -> None:
-    first = session.install(any_package, SILENT)
+    first = use(session, any_package)
     before = (folder / "store" / first.package_id).stat()
-    assert session.install(any_package, SILENT) == replace(first, already=True)
+    assert session.offer(any_package).already
+    any_package.path.unlink()  # It is not even looked at.
+    assert install(session, any_package) == replace(first, already=True)
     assert (folder / "store" / first.package_id).stat() == before
 
 
 def test_a_damaged_installation_is_replaced(
-    session: AgentSession, any_package: Path, folder: Path
+    session: AgentSession, any_package: Package, folder: Path
 ) -> None:
-    first = session.install(any_package, SILENT)
-    model = folder / "store" / first.package_id / "model.onnx"
+    first = use(session, any_package)
+    model = folder / "store" / first.package_id / "model.bin"
     model.write_bytes(b"rotten")
-    assert session.install(any_package, SILENT) == first
+    assert install(session, any_package) == first
     assert model.stat().st_size == 300_000
 
 
@@ -361,30 +376,46 @@ def test_nothing_is_installed_on_a_new_device(session: AgentSession) -> None:
     assert caught.value.code == "not_installed"
 
 
-def test_a_package_that_is_not_one_never_reaches_the_device(
-    session: AgentSession, tmp_path: Path
+def test_a_package_file_that_is_gone_is_said(
+    session: AgentSession, any_package: Package, folder: Path
 ) -> None:
-    wrong = tmp_path / "wrong.edgepkg"
-    wrong.write_bytes(b"PK\x03\x04" + bytes(1000))
-    with pytest.raises(PackageError, match="not a sound package"):
-        session.install(wrong, SILENT)
+    any_package.path.unlink()
+    with pytest.raises(PackageError, match="cannot be read: No such file"):
+        install(session, any_package)
 
 
-def spoil(package: Path, position: int) -> None:
-    content = bytearray(package.read_bytes())
+def spoil(package: Package, position: int) -> None:
+    content = bytearray(package.path.read_bytes())
     content[position] ^= 1
-    package.write_bytes(content)
+    package.path.write_bytes(content)
 
 
-def test_a_package_damaged_at_its_end_leaves_nothing(
-    session: AgentSession, any_package: Path, folder: Path
+def test_a_package_damaged_at_its_end_leaves_none_installed(
+    session: AgentSession, any_package: Package, folder: Path
 ) -> None:
     spoil(any_package, -1)
     with pytest.raises(AgentError) as caught:
-        session.install(any_package, SILENT)
+        install(session, any_package)
     assert caught.value.code == "corrupt_package"
     assert os.listdir(folder / "store") == []
     assert [os.listdir(folder / "sessions" / name) for name in leftovers(folder)] == [["lock"]]
+
+
+def test_a_transfer_goes_on_where_it_broke_off(
+    start: OpenSession, any_package: Package, folder: Path
+) -> None:
+    first = start()
+    first.change_trust([TRUST], lab=False)
+    offered = first.offer(any_package)
+    content = any_package.path.read_bytes()
+    line = encode_message(Install(offered.package_id, len(content) - offered.resume_at))
+    first._process.write(line + content[offered.resume_at : 200_000], 5)
+    first._process.close_stdin()
+    wait_until(lambda: not processes(folder, "serve"), GONE_S)
+    second = start()
+    again = second.offer(any_package)
+    assert 200_000 - CHUNK_BYTES < again.resume_at <= 200_000
+    assert not second.install(any_package, again, SILENT).already
 
 
 def test_a_refusal_comes_before_all_is_sent(
@@ -393,7 +424,7 @@ def test_a_refusal_comes_before_all_is_sent(
     model = tmp_path / "model.onnx"
     model.write_bytes(os.urandom(16 * 2**20))
     package = write_package(tmp_path / "large.edgepkg", {"model": model})
-    spoil(package, 100_000)
+    spoil(package, 200_000)
     sent: list[int] = []
     write = session._process.write
 
@@ -403,45 +434,95 @@ def test_a_refusal_comes_before_all_is_sent(
 
     monkeypatch.setattr(session._process, "write", counted)
     with pytest.raises(AgentError) as caught:
-        session.install(package, SILENT)
+        install(session, package)
     assert caught.value.code == "corrupt_package"
-    assert sum(sent) < package.stat().st_size / 4
+    assert sum(sent) < package.path.stat().st_size / 4
 
 
 @pytest.mark.parametrize(
     ("change", "code"),
     [
         ({"compatibility": Compatibility("pi", ("sparc",), "litert", "")}, "incompatible"),
-        ({"limits": Limits(299_999, None)}, "over_budget"),
+        ({"limits": Limits(installed_bytes=299_999)}, "over_budget"),
+        ({"signer": None}, "untrusted"),
+        ({"signer": STRANGER}, "untrusted"),
+        ({"expires": "2020-01-01T00:00:00Z"}, "expired"),
     ],
 )
-def test_packages_that_do_not_suit_are_refused(
+def test_packages_that_do_not_suit_are_refused_before_they_travel(
     session: AgentSession, tmp_path: Path, change: dict[str, Any], code: str
 ) -> None:
+    session.change_trust([TRUST], lab=False)
     model = tmp_path / "model.bin"
     model.write_bytes(os.urandom(300_000))
     package = write_package(tmp_path / "x.edgepkg", {"model": model}, **change)
     with pytest.raises(AgentError) as caught:
-        session.install(package, SILENT)
+        session.offer(package)
     assert caught.value.code == code
 
 
-def test_two_sessions_may_install_at_once(
-    start: OpenSession, any_package: Path, background: ThreadPoolExecutor
+def test_of_two_that_install_at_once_one_wins(start: OpenSession, any_package: Package) -> None:
+    first, second = start(), start()
+    installed = install(first, any_package)
+    with pytest.raises(AgentError, match="another session is installing") as caught:
+        second.offer(any_package)
+    assert (caught.value.code, caught.value.exit_code) == ("busy", 4)
+    first.commit(installed.package_id, SILENT)
+    assert second.offer(any_package).already
+
+
+def test_a_killed_installation_does_not_keep_the_device(
+    start: OpenSession, any_package: Package, folder: Path
 ) -> None:
-    sessions = [start(), start()]
-    calls = [background.submit(one.install, any_package, SILENT) for one in sessions]
-    assert calls[0].result(20).package_id == calls[1].result(20).package_id
-    assert start().install(any_package, SILENT).already
+    first = start()
+    install(first, any_package)
+    (agent,) = processes(folder, "serve")
+    os.kill(agent, signal.SIGKILL)
+    wait_until(lambda: not processes(folder, "serve"), GONE_S)
+    second = start()
+    with pytest.raises(AgentError, match="no package is installed"):
+        second.current()
+    assert second.offer(any_package).already, "it is whole, and was only on trial"
+    assert use(second, any_package).state == "current"
+
+
+def test_an_unhealthy_package_is_an_error_of_its_own(
+    session: AgentSession, any_package: Package, tmp_path: Path
+) -> None:
+    use(session, any_package)
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_bytes(b"nonsense")
+    worse = write_package(
+        *(tmp_path / "worse.edgepkg", {"model": nonsense}), sequence=2, health=HealthCheck()
+    )
+    installed = install(session, worse)
+    with pytest.raises(Unhealthy, match="its model does not run here") as caught:
+        session.commit(installed.package_id, SILENT)
+    assert caught.value.exit_code == 1
+    assert session.current().package_id == any_package.manifest.package_id
+
+
+def test_going_back_and_looking_around(
+    session: AgentSession, any_package: Package, tmp_path: Path
+) -> None:
+    first = use(session, any_package)
+    model = tmp_path / "second"
+    model.write_bytes(b"second")
+    second = use(session, write_package(tmp_path / "b.edgepkg", {"model": model}, sequence=2))
+    inventory = session.inventory()
+    assert [(each.package_id, each.state) for each in inventory.packages] == [
+        *((second.package_id, "current"), (first.package_id, "previous")),
+    ]
+    assert session.roll_back("").package_id == first.package_id == session.current().package_id
 
 
 # ---- running --------------------------------------------------------------------------------
 
 
 def test_the_package_and_the_float_model_side_by_side(
-    session: AgentSession, package: Path, linear_model: Path
+    session: AgentSession, package: Package, linear_model: Path
 ) -> None:
-    installed = session.install(package, SILENT)
+    installed = install(session, package)
     staged = session.stage(linear_model, SILENT)
     opened = session.open_model(opening(installed), SILENT)
     session.open_model(
@@ -474,9 +555,9 @@ def test_the_package_and_the_float_model_side_by_side(
 
 
 def test_without_samples_models_are_timed_with_golden_vectors(
-    session: AgentSession, package: Path, linear_model: Path
+    session: AgentSession, package: Package, linear_model: Path
 ) -> None:
-    installed = session.install(package, SILENT)
+    installed = install(session, package)
     staged = session.stage(linear_model, SILENT)
     session.open_model(opening(installed), SILENT)
     session.open_model(
@@ -508,7 +589,7 @@ def test_litert_gives_the_golden_outputs(session: AgentSession, tmp_path: Path) 
         inputs=here.inputs,
         outputs=here.outputs,
     )
-    installed = session.install(package, SILENT)
+    installed = install(session, package)
     opened = session.open_model(opening(installed), SILENT)
     assert opened.kernel_path == here.kernel_path == "xnnpack"
     assert opened.runtime == here.runtime
@@ -533,7 +614,7 @@ def test_parity_tells_what_differs(
     arrays = {name: -a if name.startswith("expected") else a for name, a in arrays.items()}
     np.savez(golden, allow_pickle=False, **arrays)
     package = write_package(tmp_path / "a.edgepkg", {"model": linear_model, "golden": golden})
-    installed = session.install(package, SILENT)
+    installed = install(session, package)
     session.open_model(opening(installed), SILENT)
     parity = session.check_parity(CheckParity("int8", installed.package_id))
     assert parity.golden_runtime_kernels == tuple(kernels)
@@ -541,8 +622,8 @@ def test_parity_tells_what_differs(
     assert (parity.beyond_one_step > 0, parity.worst_steps > 1) == (values > 0, values > 0)
 
 
-def test_what_a_model_cannot_take_is_said(session: AgentSession, package: Path) -> None:
-    session.open_model(opening(session.install(package, SILENT)), SILENT)
+def test_what_a_model_cannot_take_is_said(session: AgentSession, package: Package) -> None:
+    session.open_model(opening(install(session, package)), SILENT)
     wrong = [{"image": np.zeros((1, 5), np.float32)}]
     with pytest.raises(AgentError, match="found 20 bytes of samples, expected 16"):
         session.predict(("int8",), wrong, 1, 0, SILENT)
@@ -566,10 +647,10 @@ def test_what_a_model_cannot_take_is_said(session: AgentSession, package: Path) 
     ids=str,
 )
 def test_models_that_cannot_be_opened(
-    session: AgentSession, any_package: Path, change: dict[str, Any], code: str
+    session: AgentSession, any_package: Package, change: dict[str, Any], code: str
 ) -> None:
     pytest.importorskip("onnxruntime")
-    installed = session.install(any_package, SILENT)
+    installed = use(session, any_package)
     with pytest.raises(AgentError) as caught:
         session.open_model(opening(installed, **change), SILENT)
     assert caught.value.code == code
@@ -578,16 +659,16 @@ def test_models_that_cannot_be_opened(
     assert session.current().package_id == installed.package_id
 
 
-def test_no_blocks_are_no_bench(session: AgentSession, package: Path) -> None:
-    session.open_model(opening(session.install(package, SILENT)), SILENT)
+def test_no_blocks_are_no_bench(session: AgentSession, package: Package) -> None:
+    session.open_model(opening(install(session, package)), SILENT)
     with pytest.raises(AgentError, match="found 0 blocks"):
         session.bench(replace(QUICK, blocks=0), SILENT)
 
 
 def test_parity_needs_the_models_own_package(
-    session: AgentSession, package: Path, linear_model: Path
+    session: AgentSession, package: Package, linear_model: Path
 ) -> None:
-    installed = session.install(package, SILENT)
+    installed = install(session, package)
     staged = session.stage(linear_model, SILENT)
     session.open_model(opening(installed, package_id=None, role=None, staged=staged), SILENT)
     with pytest.raises(AgentError, match="was not opened from package"):
@@ -605,12 +686,12 @@ def refuse_as_busy(session: AgentSession) -> None:
     assert "try again when it has ended" in caught.value.hint
 
 
-def test_two_sessions_do_not_measure_at_once(start: OpenSession, package: Path) -> None:
+def test_two_sessions_do_not_measure_at_once(start: OpenSession, package: Package) -> None:
     first, second = start(), start()
-    installed = first.install(package, SILENT)
+    installed = use(first, package)
     first.open_model(opening(installed), SILENT)
     refuse_as_busy(second)
-    assert second.install(package, SILENT).already, "all else goes on"
+    assert second.offer(package).already, "all else goes on"
     first.open_model(opening(installed, key="again"), SILENT)
     first.close()
     second.open_model(opening(installed), SILENT)
@@ -660,18 +741,6 @@ def test_when_the_host_is_gone_nothing_stays(
     assert leftovers(folder) == []
     with pytest.raises(AgentError):
         benching.result(20)
-
-
-def test_a_host_that_is_gone_in_the_middle_of_a_package(
-    session: AgentSession, any_package: Path, folder: Path
-) -> None:
-    session.install(any_package, SILENT)
-    content = any_package.read_bytes()
-    line = encode_message(Install(len(content)))
-    session._process.write(line + content[: len(content) // 2], 5)
-    session._process.close_stdin()
-    wait_until(lambda: not processes(folder, "serve"), GONE_S)
-    assert leftovers(folder) == []
 
 
 def test_nonsense_is_answered_before_the_agent_ends(session: AgentSession) -> None:

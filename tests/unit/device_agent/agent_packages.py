@@ -8,9 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from device_agent import archive, sshsig
+from device_agent import archive
 from device_agent.archive import Head, PackageReader
 from device_agent.codec import canonical
 from device_agent.manifest import (
@@ -25,23 +23,11 @@ from device_agent.manifest import (
     Manifest,
     Port,
 )
-from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE, Trust, TrustedKey
+from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE
 from edgesdk.keys.signing import FileSigner
 
 Stored = Mapping[str, Sequence[bytes]]
 """The stored chunks of files, by their paths."""
-
-
-def key_called(name: str) -> FileSigner:
-    """The key of that name, the same at every run."""
-    private = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
-    blob = sshsig.plain_key(private.public_key().public_bytes_raw())
-    return FileSigner(sshsig.key_text(blob), private)
-
-
-OWNER, STRANGER = key_called("owner"), key_called("stranger")
-TRUST = Trust(1, 1, (TrustedKey("owner", OWNER.public_key),))
-"""Believes the owner."""
 
 
 def noise(size: int, seed: int = 0) -> bytes:

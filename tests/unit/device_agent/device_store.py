@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from agent_packages import TRUST, head_of_package
+from agent_packages import head_of_package
 
 from device_agent import installing, runtimes
 from device_agent.archive import head_bytes
@@ -19,6 +19,7 @@ from device_agent.installing import Installer
 from device_agent.protocol import Committed, Installed, Offer, Offered, RuntimeVersion, SignedTrust
 from device_agent.store import KeptTrust, Store
 from device_agent.trust import Trust
+from tests.signers import BELIEVES_OWNER as TRUST
 
 PROGRAM = "no program"
 ANY_RUNTIME = RuntimeVersion("onnxruntime", "onnxruntime", "1.20")
@@ -38,7 +39,7 @@ class Device:
         self.installer = Installer(self.store, PROGRAM)
         if trust is not None and self.store.trust() is None:
             version = SignedTrust(canonical(trust).decode(), "")
-            self.store.write_trust(KeptTrust(version, lab))
+            self.store.write_trust(None, KeptTrust(version, lab))
 
     def offer(self, package: bytes, **options: object) -> Offered:
         """Offer it by its head alone."""

@@ -6,15 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from agent_packages import (
-    OWNER,
-    STRANGER,
-    TRUST,
-    delta_of,
-    head_of_package,
-    key_called,
-    package_of,
-)
+from agent_packages import delta_of, head_of_package, package_of
 
 from device_agent.admission import Admitted, Circumstances, admit, check_device
 from device_agent.archive import Head, package_bytes
@@ -32,6 +24,8 @@ from device_agent.trust import (
     TrustedKey,
 )
 from edgesdk.keys.signing import FileSigner
+from tests.signers import BELIEVES_OWNER as TRUST
+from tests.signers import OWNER, STRANGER, key_called
 
 NOW = Clock(1_800_000_000, 1_799_000_000)
 """In January 2027, and believed."""

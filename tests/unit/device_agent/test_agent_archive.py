@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from agent_packages import (
-    OWNER,
-    TRUST,
     delta_of,
     file_of,
     head_of,
@@ -34,6 +32,8 @@ from device_agent.clock import Clock
 from device_agent.codec import canonical
 from device_agent.manifest import CHUNK_BYTES, Compatibility
 from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE, Untrusted, require_signed
+from tests.signers import BELIEVES_OWNER as TRUST
+from tests.signers import OWNER
 
 SMALL = package_of({"model": b"weights" * 9, "golden": b"vectors" * 30})
 SIGNED = package_of({"model": b"weights" * 9, "golden": b"vectors" * 30}, OWNER)

@@ -59,14 +59,14 @@ def test_messages_come_one_by_one(wire: Wire) -> None:
 
 
 def test_a_message_may_come_in_pieces(wire: Wire) -> None:
-    line = encode_message(Install(5))
+    line = encode_message(Install("0" * 64, 5))
     threading.Thread(target=lambda: [wire.say(bytes([byte])) for byte in line]).start()
-    assert wire.channel.receive() == Install(5)
+    assert wire.channel.receive() == Install("0" * 64, 5)
 
 
 def test_a_payload_is_not_taken_for_messages(wire: Wire) -> None:
-    wire.say(encode_message(Install(5)) + b"a\nb\nc" + encode_message(Current()))
-    assert wire.channel.receive() == Install(5)
+    wire.say(encode_message(Install("0" * 64, 5)) + b"a\nb\nc" + encode_message(Current()))
+    assert wire.channel.receive() == Install("0" * 64, 5)
     payload = wire.channel.payload(5)
     assert payload.read(2) == b"a\n"
     assert payload.read_all() == b"b\nc"
@@ -75,8 +75,8 @@ def test_a_payload_is_not_taken_for_messages(wire: Wire) -> None:
 
 
 def test_what_is_left_of_a_payload_can_be_skipped(wire: Wire) -> None:
-    wire.say(encode_message(Install(5)) + b"a\nb\nc" + encode_message(Current()))
-    assert wire.channel.receive() == Install(5)
+    wire.say(encode_message(Install("0" * 64, 5)) + b"a\nb\nc" + encode_message(Current()))
+    assert wire.channel.receive() == Install("0" * 64, 5)
     wire.channel.payload(5).skip()
     assert wire.channel.receive() == Current()
 

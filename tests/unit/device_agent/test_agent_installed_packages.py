@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_packages import OWNER, file_of, head_of, id_of, manifest_of, noise, package_of, sealed
+from agent_packages import file_of, head_of, id_of, manifest_of, noise, package_of, sealed
 from device_store import Device, fails, pretend_runtimes
 
 from device_agent.packages import Packages
+from tests.signers import OWNER
 
 CONTEXT, BINARY = b"names model_ctx_qnn.bin" * 9, noise(999)
 FIRST = package_of({"model": b"first" * 1000}, OWNER, sequence=1)

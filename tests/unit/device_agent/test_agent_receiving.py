@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from agent_packages import (
-    OWNER,
     delta_of,
     file_of,
     head_of,
@@ -28,6 +27,7 @@ from device_agent import durable, patching, store
 from device_agent.archive import CorruptPackage, chunk_offset, payloads
 from device_agent.manifest import CHUNK_BYTES
 from device_agent.receiving import Transfer
+from tests.signers import OWNER
 
 LARGE = {"model": noise(3 * CHUNK_BYTES + 17), "golden": bytes(2 * CHUNK_BYTES), "float": b"f"}
 PACKAGE = package_of(LARGE, OWNER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import threading
@@ -9,22 +10,46 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from agent_packages import head_of_package, noise, package_of
+from device_store import pretend_runtimes
 
-from device_agent.codec import decode_message, encode_message
+from device_agent.archive import HEAD_MAX_BYTES, head_bytes
+from device_agent.clock import format_utc
+from device_agent.codec import canonical, decode_message, encode_message
 from device_agent.failures import AgentFailure
 from device_agent.protocol import (
     MESSAGES,
+    Challenge,
+    ChangeTrust,
+    Commit,
+    Committed,
     Current,
     Failure,
+    GetChallenge,
+    GetTrust,
     Goodbye,
     Hello,
+    Install,
+    Installed,
+    Inventory,
+    ListInstalled,
+    Offer,
+    Offered,
     Predict,
+    Rollback,
     RuntimeVersion,
+    SignedTrust,
+    TrustState,
     Welcome,
 )
 from device_agent.session import Session
+from device_agent.state import EARLIEST_S
 from device_agent.worker import require_version
 from device_agent.workers import describe_death
+from tests.signers import BELIEVES_OWNER as TRUST
+from tests.signers import OWNER, STRANGER
+
+PACKAGE = package_of({"model": noise(100_000), "golden": bytes(200)}, OWNER)
 
 
 class Host:
@@ -121,6 +146,151 @@ def test_a_defect_is_sent_with_its_traceback(host: Host, monkeypatch: pytest.Mon
     assert "ZeroDivisionError" in failure.message and "session.py" in failure.message
     host.wait()
     assert isinstance(host.error, ZeroDivisionError), "and the agent ends with an error"
+
+
+# ---- packages ------------------------------------------------------------------------------------
+
+
+def offer(host: Host, package: bytes, **options: object) -> object:
+    head = head_bytes(head_of_package(package))
+    return host.ask(Offer(len(head), **options), head)  # type: ignore[arg-type]
+
+
+def refused(answer: object, code: str) -> Failure:
+    assert isinstance(answer, Failure) and answer.code == code, answer
+    return answer
+
+
+@pytest.fixture
+def enrolled(host: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """A session with a device that believes the owner."""
+    pretend_runtimes(monkeypatch)
+    host.ask(ChangeTrust((SignedTrust(canonical(TRUST).decode(), ""),)))
+    return host
+
+
+def test_a_package_goes_its_whole_way_over_the_wire(enrolled: Host) -> None:
+    offered = offer(enrolled, PACKAGE)
+    assert isinstance(offered, Offered) and not offered.already
+    rest = PACKAGE[offered.resume_at :]
+    installed = enrolled.ask(Install(offered.package_id, len(rest)), rest)
+    assert isinstance(installed, Installed) and installed.state == "trial"
+    committed = enrolled.ask(Commit(offered.package_id))
+    assert isinstance(committed, Committed)
+    assert committed.installed == dataclasses.replace(installed, state="current")
+    current = enrolled.ask(Current())
+    assert current == dataclasses.replace(installed, state="current", already=True)
+    assert enrolled.ask(ListInstalled()) == Inventory((current,), "digits")  # type: ignore[arg-type]
+    refused(enrolled.ask(Rollback()), "no_previous")
+
+
+def test_a_package_that_is_there_needs_no_payload(enrolled: Host) -> None:
+    offered = offer(enrolled, PACKAGE)
+    assert isinstance(offered, Offered)
+    rest = PACKAGE[offered.resume_at :]
+    enrolled.ask(Install(offered.package_id, len(rest)), rest)
+    again = offer(enrolled, PACKAGE)
+    assert again == dataclasses.replace(offered, already=True, resume_at=0)
+    installed = enrolled.ask(Install(offered.package_id, 0))
+    assert isinstance(installed, Installed) and installed.already
+
+
+@pytest.mark.parametrize("size", [-1, 0, HEAD_MAX_BYTES + 1, 2**40])
+def test_a_head_of_any_size_is_not_read(host: Host, size: int) -> None:
+    failure = refused(host.ask(Offer(size)), "bad_request")
+    assert failure.message == f"found a head of {size} bytes, expected 1 to {HEAD_MAX_BYTES}"
+
+
+def test_what_is_no_head_is_swallowed_whole(host: Host) -> None:
+    refused(host.ask(Offer(2000), bytes(2000)), "corrupt_package")
+    refused(host.ask(Current()), "not_installed")
+
+
+def test_what_is_behind_the_head_is_refused_and_swallowed(enrolled: Host) -> None:
+    """Only the head is offered; a whole package in its place is read as far as its head."""
+    answer = enrolled.ask(Offer(len(PACKAGE)), PACKAGE)
+    assert isinstance(answer, Offered)
+    refused(enrolled.ask(Current()), "not_installed")
+
+
+def test_a_corrupt_chunk_is_said_and_the_rest_swallowed(enrolled: Host) -> None:
+    offered = offer(enrolled, PACKAGE)
+    assert isinstance(offered, Offered)
+    rest = bytes(len(PACKAGE) - offered.resume_at)
+    failure = refused(enrolled.ask(Install(offered.package_id, len(rest)), rest), "corrupt_package")
+    assert failure.hint == "build it again"
+    refused(enrolled.ask(Current()), "not_installed")
+
+
+@pytest.mark.parametrize(
+    "request_", [Install("0" * 64, 0), Commit("0" * 64), Commit("../../etc")], ids=str
+)
+def test_nothing_is_installed_or_committed_out_of_turn(enrolled: Host, request_: object) -> None:
+    refused(enrolled.ask(request_), "bad_request")
+
+
+def test_refusals_come_with_their_codes(enrolled: Host) -> None:
+    strange = package_of({"model": b"x"}, STRANGER)
+    refused(offer(enrolled, strange), "untrusted")
+    refused(offer(enrolled, package_of({"model": b"x"}), allow_unsigned=True), "untrusted")
+    late = package_of({"model": b"x"}, OWNER, expires="2020-01-01T00:00:00Z")
+    refused(offer(enrolled, late), "expired")
+
+
+def test_a_session_that_ends_ends_its_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Session, "_host_is_gone", lambda _: None)
+    pretend_runtimes(monkeypatch)
+    first = Host(tmp_path)
+    first.ask(ChangeTrust((SignedTrust(canonical(TRUST).decode(), ""),)))
+    offered = offer(first, PACKAGE)
+    assert isinstance(offered, Offered)
+    rest = PACKAGE[offered.resume_at :]
+    first.ask(Install(offered.package_id, len(rest)), rest)
+    first.close()
+    second = Host(tmp_path)
+    refused(second.ask(Current()), "not_installed")
+    again = offer(second, PACKAGE)
+    assert isinstance(again, Offered) and again.already, "but nothing need travel again"
+    second.close()
+
+
+def test_one_session_installs_at_a_time(enrolled: Host, tmp_path: Path) -> None:
+    other = Host(tmp_path)
+    offer(enrolled, PACKAGE)
+    refused(offer(other, PACKAGE), "busy")
+    enrolled.say(encode_message(Goodbye()))
+    enrolled.wait()
+    assert isinstance(offer(other, PACKAGE), Offered)
+    other.close()
+
+
+def test_whom_a_device_believes_is_asked_and_changed(host: Host) -> None:
+    assert host.ask(GetTrust()) == TrustState("", False)
+    document = canonical(TRUST).decode()
+    changed = host.ask(ChangeTrust((SignedTrust(document, ""),), lab=True))
+    assert changed == TrustState(document, True) == host.ask(GetTrust())
+    refused(host.ask(ChangeTrust((SignedTrust("{}", ""),))), "untrusted")
+
+
+def test_a_challenge_is_a_number_for_once(host: Host) -> None:
+    first, second = host.ask(GetChallenge()), host.ask(GetChallenge())
+    assert isinstance(first, Challenge) and isinstance(second, Challenge)
+    assert len(bytes.fromhex(first.nonce)) == 16
+    assert first != second
+
+
+def test_the_host_s_clock_counts(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_runtimes(monkeypatch)
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    host.ask(Hello(1, 1, "x", EARLIEST_S + 10**7))
+    host.ask(ChangeTrust((SignedTrust(canonical(TRUST).decode(), ""),)))
+    expires = format_utc(EARLIEST_S + 10**6)
+    refused(offer(host, package_of({"model": b"x"}, OWNER, expires=expires)), "expired")
+
+
+# ---- workers -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_packages import OWNER, TRUST, head_of_package, id_of, package_of
+from agent_packages import head_of_package, id_of, package_of
 from device_store import Device, fails, pretend_runtimes
 
 from device_agent.failures import AgentFailure
 from device_agent.protocol import SignedTrust
 from device_agent.state import State, Trial, begin_trial
 from device_agent.store import KeptTrust, Store
+from tests.signers import BELIEVES_OWNER as TRUST
+from tests.signers import OWNER
 
 FIRST = package_of({"model": b"first" * 1000}, OWNER, version="1", sequence=1)
 SECOND = package_of({"model": b"second" * 1000}, OWNER, version="2", sequence=2)
@@ -314,8 +316,11 @@ def test_whom_a_device_believes_is_kept(root: Path, device: Device) -> None:
 def test_a_device_that_was_never_enrolled_believes_nobody(root: Path) -> None:
     opened = store_on(root)
     assert opened.trust() is None
-    opened.write_trust(KeptTrust(SignedTrust("{}", "signature"), True))
-    assert opened.trust() == KeptTrust(SignedTrust("{}", "signature"), True)
+    kept = KeptTrust(SignedTrust("{}", "signature"), True)
+    opened.write_trust(None, kept)
+    assert opened.trust() == kept
+    fails("busy", lambda: opened.write_trust(None, KeptTrust(SignedTrust("{}", ""), True)))
+    assert opened.trust() == kept
     opened.close()
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from device_agent import sshsig
 from device_agent.manifest import Band, InputStatistics, Port
 from edgesdk.convert.conversion import ARTIFACT_FILE
 from edgesdk.files import sha256_file
-from edgesdk.keys.signing import FileSigner
 from edgesdk.models.types import TensorSpec
 from edgesdk.serial import write_json
 from edgesdk.targets.types import Accelerator, Runtime, Scheme, TensorScheme
@@ -24,12 +21,6 @@ from edgesdk.values.artifact import (
     TensorSize,
 )
 from edgesdk.values.plan import ConversionPlan
-
-PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(32))
-OWNER = FileSigner(
-    sshsig.key_text(sshsig.plain_key(PRIVATE.public_key().public_bytes_raw())), PRIVATE
-)
-"""Signs the same at every run."""
 
 CONTENTS = {
     "model": np.random.default_rng(0).bytes(3000),  # does not compress

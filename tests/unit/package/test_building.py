@@ -25,7 +25,8 @@ from edgesdk.package.reading import read_package
 from edgesdk.values.artifact import Artifact, Compilation
 from edgesdk.values.package import Budget, Package, Release
 from tests.pythons import NEW, version_name
-from tests.unit.package.artifacts import CONTENTS, OWNER, make_artifact
+from tests.signers import OWNER
+from tests.unit.package.artifacts import CONTENTS, make_artifact
 
 ROOT = Path(__file__).parents[3]
 GATES = {"max_p95_ns": 1e7}

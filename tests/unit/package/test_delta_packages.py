@@ -18,7 +18,8 @@ from edgesdk.package.building import build_package, full_path
 from edgesdk.package.reading import read_contents, read_package
 from edgesdk.values.artifact import Artifact
 from edgesdk.values.package import Budget, Package, Release
-from tests.unit.package.artifacts import OWNER, make_artifact
+from tests.signers import OWNER
+from tests.unit.package.artifacts import make_artifact
 
 
 @pytest.fixture
