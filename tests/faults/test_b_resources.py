@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.archive import Head, payloads
+from device_agent.archive import payloads
 from device_agent.codec import canonical
 from device_agent.manifest import DELTA_FORMAT, Delta, DeltaFile, Limits
 from device_agent.trust import DELTA_NAMESPACE
@@ -21,7 +21,7 @@ from edgesdk.values.package import Budget, Package
 from tests.faults.bench import Bench
 from tests.faults.matrix import fault
 from tests.faults.releases import Releases, hashes
-from tests.faults.test_a_interruption import RECEIVED, STATE
+from tests.faults.test_a_interruption import RECEIVED
 
 Mount = Callable[..., Path]
 
