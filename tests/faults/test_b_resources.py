@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,9 @@ Mount = Callable[..., Path]
 DISK_BYTES = 4 * 2**20
 SPARE_BYTES = 256 * 1024
 """What the agent keeps free: it refuses what would leave less."""
+
+PATCH = random.Random(16).randbytes(3000)
+"""One that nobody can read."""
 
 FALLS_BACK = "the full package is sent in its place and is committed; the user is told"
 
@@ -226,11 +230,15 @@ def patched(releases: Releases, base: Package, new: Package) -> Package:
     hows, patches = [], {}
     for file in new.manifest.files:
         before = old_files[file.role]
-        patch = os.urandom(3000)
-        patches[file.path] = [patch]
+        patches[file.path] = [PATCH]
         hows.append(
             DeltaFile(
-                file.path, "bytes-delta", before.sha256, before.raw_bytes, 3000, hashes([patch])
+                file.path,
+                "bytes-delta",
+                before.sha256,
+                before.raw_bytes,
+                len(PATCH),
+                hashes([PATCH]),
             )
         )
     delta = Delta(DELTA_FORMAT, new.manifest.package_id, base.manifest.package_id, tuple(hows))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from edgesdk.values.package import Package
 from tests.faults.bench import DEVICE, Bench
 from tests.faults.matrix import fault
 from tests.faults.releases import Releases, stored_chunks
-from tests.faults.test_b_resources import patched
+from tests.faults.test_b_resources import PATCH, patched
 
 ORDER_OF_25519 = 2**252 + 27742317777372353535851937790883648493
 SOONER_OR_LATER = "2099-01-01T00:00:00Z"
@@ -56,7 +56,8 @@ def test_unsigned(old: Bench, releases: Releases) -> None:
 
 
 @fault(34, "signed by a key that the device was never told of")
-def test_an_unknown_key(old: Bench, releases: Releases, tmp_path: Path) -> None:
+def test_an_unknown_key(old_virtual: Bench, releases: Releases, tmp_path: Path) -> None:
+    old = old_virtual
     stranger = releases.stranger(tmp_path / "stranger")
     manifest = releases(2).manifest
     signature = stranger.sign(canonical(manifest), PACKAGE_NAMESPACE)
@@ -70,7 +71,8 @@ def test_an_unknown_key(old: Bench, releases: Releases, tmp_path: Path) -> None:
     "signed by a key that was revoked since",
     "refused; what another trusted key signed is taken",
 )
-def test_a_revoked_key(old: Bench, releases: Releases) -> None:
+def test_a_revoked_key(old_virtual: Bench, releases: Releases) -> None:
+    old = old_virtual
     api.new_key("second")
     api.revoke_key("maker")
     is_refused(old, releases(2), "untrusted", "maker", "revoked")
@@ -81,7 +83,8 @@ def test_a_revoked_key(old: Bench, releases: Releases) -> None:
 
 
 @fault(34, "signed by a key whose time is over")
-def test_an_expired_key(old: Bench, releases: Releases) -> None:
+def test_an_expired_key(old_virtual: Bench, releases: Releases) -> None:
+    old = old_virtual
     end = format_utc(int(time.time()) + 4)
     api.new_key("brief", expires=end)
     brief = open_signer(old.cli.home / "keys" / "brief")
@@ -94,7 +97,8 @@ def test_an_expired_key(old: Bench, releases: Releases) -> None:
 
 
 @fault(34, "signed for another purpose, and another manifest's signature")
-def test_a_signature_of_something_else(old: Bench, releases: Releases) -> None:
+def test_a_signature_of_something_else(old_virtual: Bench, releases: Releases) -> None:
+    old = old_virtual
     message = canonical(releases(2).manifest)
     for namespace in (DELTA_NAMESPACE, OVERRIDE_NAMESPACE, "file", "git"):
         signature = releases.signer.sign(message, namespace)
@@ -108,16 +112,18 @@ def test_a_signature_of_something_else(old: Bench, releases: Releases) -> None:
 
 @fault(
     35,
-    "S beyond the group's order, small-order points, other sizes, other spellings, 9 signatures, one of two broken",
+    "S beyond the group's order, small-order points, other sizes and spellings, too many",
 )
 def test_malformed_signatures(old: Bench, releases: Releases) -> None:
     new = releases(2)
     sound = new.head.signatures
     spoilt = malformed(sound)
     assert len(spoilt) > 25
-    for what, signatures in spoilt.items():
-        error = old.refuses(resigned(releases, new, signatures))
-        assert error.code == "untrusted", (what, error)
+    with old.session() as agent:
+        for what, signatures in spoilt.items():
+            package = replace(new, head=Head(new.manifest, signatures))
+            error = old.fails(lambda package=package: agent.offer(package), AgentError)
+            assert error.code == "untrusted", (what, error)
     old.is_as_before("1.0")
     old.takes(new)
 
@@ -129,7 +135,7 @@ def malformed(sound: bytes) -> dict[str, bytes]:
     point, scalar = proof[:32], int.from_bytes(proof[32:], "little")
 
     def with_proof(proof: bytes) -> bytes:
-        return written(dataclasses.replace(said, signature=sshsig.plain_signature(proof)))
+        return written(replace(said, signature=sshsig.plain_signature(proof)))
 
     zero, one = bytes(32), (1).to_bytes(32, "little")
     order_8 = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")
@@ -153,12 +159,12 @@ def malformed(sound: bytes) -> dict[str, bytes]:
         found[f"R {what}"] = with_proof(r + proof[32:])
         found[f"R {what}, S = 0"] = with_proof(r + zero)
         key = sshsig._string(b"ssh-ed25519") + sshsig._string(r)
-        found[f"key {what}"] = written(dataclasses.replace(said, public_key=key))
+        found[f"key {what}"] = written(replace(said, public_key=key))
     for size in (0, 1, 63, 65, 128):
         found[f"{size} bytes"] = with_proof((proof * 2)[:size])
     found["all zero"] = with_proof(bytes(64))
-    found["rsa"] = written(dataclasses.replace(said, public_key=sshsig._string(b"ssh-rsa")))
-    found["another hash"] = written(dataclasses.replace(said, hash_algorithm="md5"))
+    found["rsa"] = written(replace(said, public_key=sshsig._string(b"ssh-rsa")))
+    found["another hash"] = written(replace(said, hash_algorithm="md5"))
     found["Windows lines"] = sound.replace(b"\n", b"\r\n")
     found["one line"] = sound.replace(b"\n", b"", 3)
     found["not base64"] = sound.replace(b"A", b"*", 1)
@@ -191,7 +197,8 @@ def test_a_downgrade(old: Bench, releases: Releases) -> None:
 @fault(
     36, "a signed permission is used again: in the same session, in another, for another package"
 )
-def test_a_permission_is_used_again(old: Bench, releases: Releases) -> None:
+def test_a_permission_is_used_again(old_virtual: Bench, releases: Releases) -> None:
+    old = old_virtual
     old.push(releases(3))
 
     def permission(nonce: str, package: Package) -> str:
@@ -216,7 +223,8 @@ def test_a_permission_is_used_again(old: Bench, releases: Releases) -> None:
 
 
 @fault(36, "a rollback to what the current package forbids to go back to")
-def test_a_rollback_below_the_floor(old: Bench, releases: Releases) -> None:
+def test_a_rollback_below_the_floor(old_virtual: Bench, releases: Releases) -> None:
+    old = old_virtual
     old.push(releases(3, min_sequence=3))
     error = old.fails(lambda: api.rollback(DEVICE), AgentError)
     assert error.code == "downgrade"
@@ -224,7 +232,8 @@ def test_a_rollback_below_the_floor(old: Bench, releases: Releases) -> None:
 
 
 @fault(37, "a package is pushed, and verified on the workstation, after its expiry")
-def test_an_expired_manifest(old: Bench, releases: Releases) -> None:
+def test_an_expired_manifest(old_virtual: Bench, releases: Releases) -> None:
+    old = old_virtual
     stale = releases(2, expires=LONG_AGO)
     is_refused(old, stale, "expired", LONG_AGO)
     assert old.fails(lambda: api.verify(stale.path), NotTrusted).code == "expired"
@@ -235,11 +244,11 @@ def test_an_expired_manifest(old: Bench, releases: Releases) -> None:
 @fault(
     38, "one package's manifest and signature with another's files, as far as the host lets them"
 )
-def test_another_payload(old: Bench, releases: Releases) -> None:
+def test_another_payload(old_virtual: Bench, releases: Releases) -> None:
+    old = old_virtual
     new = releases(2)
     stored = stored_chunks(new)
-    first, second = sorted(stored)[:2]
-    for name in (first, second):
+    for name in (file.path for file in new.manifest.files):
         chunks = stored[name]
         other = [bytes(reversed(chunks[0])), *chunks[1:]]
         mixed = releases.written(new.head, {**stored, name: other})
@@ -255,10 +264,10 @@ def test_another_payload(old: Bench, releases: Releases) -> None:
 def test_another_delta(old_virtual: Bench, releases: Releases) -> None:
     one = patched(releases, releases(1), releases(2))
     two = patched(releases, releases(1), releases(3))
-    head = dataclasses.replace(one.head, delta_signatures=two.head.delta_signatures)
-    patches = {file.path: [bytes(3000)] for file in one.manifest.files}
+    head = replace(one.head, delta_signatures=two.head.delta_signatures)
+    patches = {file.path: [PATCH] for file in one.manifest.files}
     is_refused(old_virtual, releases.written(head, patches), "untrusted", "does not match")
-    unsigned = dataclasses.replace(one.head, delta_signatures=b"")
+    unsigned = replace(one.head, delta_signatures=b"")
     is_refused(old_virtual, releases.written(unsigned, patches), "untrusted", "no signature")
     old_virtual.is_as_before("1.0")
     old_virtual.takes(releases(2))
@@ -268,7 +277,8 @@ def test_another_delta(old_virtual: Bench, releases: Releases) -> None:
 
 
 @fault(39, "made for another board, architecture, runtime, and a later version of the runtime")
-def test_another_device(old: Bench, releases: Releases) -> None:
+def test_another_device(old_virtual: Bench, releases: Releases) -> None:
+    old = old_virtual
     new = releases(2)
     wanted = new.manifest.compatibility
     for code, words, changes in (
@@ -277,7 +287,7 @@ def test_another_device(old: Bench, releases: Releases) -> None:
         ("no_runtime", "expected tensorrt", {"runtime": "tensorrt"}),
         ("no_runtime", "expected onnxruntime 99.0 or newer", {"runtime_min_version": "99.0"}),
     ):
-        compatibility = dataclasses.replace(wanted, **changes)  # type: ignore[arg-type]
+        compatibility = replace(wanted, **changes)  # type: ignore[arg-type]
         package = releases.changed(new, compatibility=compatibility)
         is_refused(old, package, code, words)
     old.is_as_before("1.0")
@@ -291,7 +301,8 @@ def test_another_device(old: Bench, releases: Releases) -> None:
     "clock; a lower sequence is refused",
 )
 @pytest.mark.parametrize("year", [1970, 2100])
-def test_a_wrong_clock(old: Bench, releases: Releases, year: int) -> None:
+def test_a_wrong_clock(old_virtual: Bench, releases: Releases, year: int) -> None:
+    old = old_virtual
     old.order("clock", "begin", argument=parse_utc(f"{year}-01-01T00:00:00Z") + 60)
     lasting = releases(3, expires=SOONER_OR_LATER)
     with old.session() as agent:

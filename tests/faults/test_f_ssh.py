@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,8 +90,8 @@ def test_an_unknown_host_key(bench: Bench) -> None:
 
 @fault(
     42,
-    "as names of devices, packages, keys, files, interpreters, users and hosts, by API and by command",
-    "each is refused by a typed error or taken for what it is; nothing of it is run; a push succeeds",
+    "as names of devices, packages, keys, files, interpreters, users, hosts; API and commands",
+    "each a typed error, or taken for what it is; nothing of it is run; a push succeeds",
 )
 def test_hostile_names(old_virtual: Bench, releases: Releases) -> None:
     bench, address = old_virtual, str(old_virtual.device.address)
@@ -355,8 +355,11 @@ def test_a_noisy_profile(bench: Bench, releases: Releases, tmp_path: Path, cli: 
             "Welcome to the board!",
             "\x1b[1mupdates\x1b[0m available",
             "edgesdk-0123456789abcdef",
+            "edgesdk-0 HAVE",
+            '{"type":"Welcome","body":{}}',
+            "x" * 100_000,
+            "",
         ]
-        + ["edgesdk-0 HAVE", '{"type":"Welcome","body":{}}', "x" * 100_000, ""]
     )
     if bench.device.virtual:
         with VirtualDevice(tmp_path / "noisy", greeting=noise.encode()) as device:
@@ -376,7 +379,8 @@ def test_a_noisy_profile(bench: Bench, releases: Releases, tmp_path: Path, cli: 
 def test_noexec(bench: Bench, releases: Releases, tmp_path: Path) -> None:
     if not str(tmp_path).startswith("/tmp/"):
         pytest.skip("the tests' own files do not lie in /tmp")
-    script = f"mount --bind /tmp /tmp && mount -o remount,bind,noexec /tmp && exec {bench.interpreter.path}"
+    remount = "mount --bind /tmp /tmp && mount -o remount,bind,noexec /tmp"
+    script = f"{remount} && exec {bench.interpreter.path}"
     wrapper = Path(tempfile.mkdtemp(prefix="edgesdk-", dir="/var/tmp")) / "python"
     wrapper.write_text(f'#!/bin/sh\nexec unshare -m sh -c \'{script} "$@"\' sh "$@"\n')
     wrapper.chmod(0o755)
