@@ -54,6 +54,7 @@ class Bench:
 
     def has(self, seed: Path) -> None:
         """Let the device be one that was pushed to before: a copy of its store."""
+        shutil.rmtree(self.store, ignore_errors=True)  # A mounted disk is only emptied.
         shutil.copytree(seed, self.store, symlinks=True, dirs_exist_ok=True)
 
     # ---- what the workstation does -------------------------------------------------------------
@@ -72,7 +73,7 @@ class Bench:
             action()
         except kind as error:
             assert error.exit_code != ExitCode.PASSED
-            assert not getattr(error, "code", "") == "internal", error
+            assert getattr(error, "code", "") != "internal", error
             return error
         raise AssertionError(f"expected {kind.__name__}, and it succeeded")
 
@@ -118,7 +119,7 @@ class Bench:
             if entry.name.isdecimal():
                 with contextlib.suppress(OSError):
                     argv = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-                    if str(self.interpreter.path) in argv[0]:
+                    if len(argv) > 2 and str(self.store) in argv[1]:
                         found[int(entry.name)] = " ".join(argv[1:3])
         return found
 
@@ -186,13 +187,13 @@ class Bench:
         return frozenset(name for name in os.listdir(self.home) if name != ".edgesdk")
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], bool], what: str, longest_s: float = SOON_S) -> None:
     """Wait for it.
 
     Raises:
         AssertionError: it does not come.
     """
-    deadline = time.monotonic() + SOON_S
+    deadline = time.monotonic() + longest_s
     while not condition():
         assert time.monotonic() < deadline, f"waited for {what}"
         time.sleep(0.02)

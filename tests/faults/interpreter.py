@@ -7,13 +7,17 @@ workers too, so that each of them is one that obeys.
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+import stat
 import sys
 import sysconfig
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 _SABOTEUR = Path(__file__).with_name("saboteur.py")
 
@@ -46,15 +50,18 @@ class Interpreter:
 
     Args:
         folder: where it is made.
+        readable: it has to be one that every user can read, which the tests' own may not be.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, readable: bool = False) -> None:
         self.path = folder / "bin" / "python3"
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         self._site = folder / "lib" / f"python{version}" / "site-packages"
         self._site.mkdir(parents=True)
         self.path.parent.mkdir()
         real = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+        if readable and not _is_readable(real):
+            real = _system_python(version)
         self.path.symlink_to(real)
         home = f"home = {real.parent}\ninclude-system-site-packages = false\n"
         (folder / "pyvenv.cfg").write_text(home)
@@ -62,6 +69,12 @@ class Interpreter:
         (self._site / "a.pth").write_text("\n".join(sorted(runtimes)) + "\n")
         (self._site / "b.pth").write_text("import saboteur\n")
         shutil.copy(_SABOTEUR, self._site)
+
+    def behind(self, command: Path) -> Interpreter:
+        """The same, started by another command; what it becomes is the same again."""
+        wrapped = copy.copy(self)
+        wrapped.path = command
+        return wrapped
 
     def order(self, *orders: Order) -> None:
         """Let these happen, in place of what was ordered before."""
@@ -72,3 +85,14 @@ class Interpreter:
         """What happened since: role, call and path of each."""
         log = self._site / "done.log"
         return tuple(log.read_text().splitlines()) if log.exists() else ()
+
+
+def _is_readable(path: Path) -> bool:
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in [path, *path.parents])
+
+
+def _system_python(version: str) -> Path:
+    path = Path(f"/usr/bin/python{version}")
+    if not path.exists():
+        pytest.skip(f"no other user can run this Python, and there is no {path}")
+    return path

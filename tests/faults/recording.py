@@ -211,8 +211,8 @@ Run on:
 _FOOT = """\
 ## What is not covered
 
-- **Real boards.** No flash, no SD card, no brown-out, no bootloader. The power cuts (rows 10 and 11)
-  are of an emulated machine with a disk that forgets what was not flushed.
+- **Real boards.** No flash, no SD card, no brown-out, no bootloader. The power cuts (rows 10 and
+  11) are of an emulated machine with a disk that forgets what was not flushed.
 - **The device's clock** (row 40) is set for the agent's process, not for the machine.
 - **Files changed by the device's own user.** Everything installed is verified each time before it
   is loaded; the runtimes then open it by its path. Who can write to the store, which only its owner

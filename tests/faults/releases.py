@@ -51,7 +51,7 @@ class Releases:
         """Whom every device under test believes."""
         return open_signer(self.home / "keys" / "maker")
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019 (lives as long as the session)
+    @functools.cache  # noqa: B019 (lives as long as the session)
     def __call__(
         self, sequence: int = 1, *, golden: bool = False, signed: bool = True, **release: Any
     ) -> Package:
@@ -74,7 +74,7 @@ class Releases:
         self,
         output: Path,
         budget: Budget,
-        release: Release = Release(),
+        release: Release | None = None,
         *,
         golden: bool = False,
         signer: Signer | None = None,
@@ -83,7 +83,15 @@ class Releases:
         artifact = read_artifact(self._artifact)
         kept = tuple(file for file in artifact.files if golden or file.role != "golden")
         artifact = dataclasses.replace(artifact, files=kept)
-        return build_package(artifact, self._artifact, output, release, budget, {}, signer=signer)
+        return build_package(
+            artifact, self._artifact, output, release or Release(), budget, {}, signer=signer
+        )
+
+    def stranger(self, home: Path) -> Signer:
+        """A signer whom no device believes."""
+        with _home(home):
+            api.new_key("stranger")
+        return open_signer(home / "keys" / "stranger")
 
     def path(self, stem: str) -> Path:
         """A new file name."""
@@ -130,7 +138,9 @@ def stored_chunks(package: Package) -> dict[str, list[bytes]]:
 
 def tiny(releases: Releases, **fields: Any) -> bytes:
     """The bytes of a signed package of some KiB, whose model is no model."""
-    file = file_of("model", np.random.default_rng(7).bytes(600))
+    noise = np.random.default_rng(7)
+    files = [file_of("model", noise.bytes(600)), file_of("golden", noise.bytes(200), "golden.npz")]
+    stored = {file.path: chunks for file, chunks in files}
     manifest = Manifest(
         **{
             "format": archive.FORMAT,
@@ -140,7 +150,7 @@ def tiny(releases: Releases, **fields: Any) -> bytes:
             "compatibility": Compatibility(this_machine(), (), "onnxruntime", "1.14"),
             "inputs": (Port("x", (1, 4), "float32"),),
             "outputs": (Port("y", (1, 2), "float32"),),
-            "files": (file[0],),
+            "files": tuple(file for file, _ in files),
             "limits": Limits(),
             "gates": {},
             "provenance": {},
@@ -148,7 +158,7 @@ def tiny(releases: Releases, **fields: Any) -> bytes:
         }
     )
     head = Head(manifest, releases.sign(manifest))
-    return b"".join(archive.write_package(head, lambda _: file[1]))
+    return b"".join(archive.write_package(head, lambda payload: stored[payload.file.path]))
 
 
 def file_of(role: str, raw: bytes, path: str = "model.onnx") -> tuple[File, list[bytes]]:

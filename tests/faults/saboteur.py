@@ -10,7 +10,6 @@ number; "before" or "after" the call. `os.fdopen(...).write` is called "append";
 process, whose path is its command; "begin" is the start of the process itself.
 """
 
-import builtins
 import errno
 import json
 import os
@@ -127,7 +126,7 @@ def _path(name, arguments, options):
 
 def _path_of(fd):
     try:
-        return os.readlink("/proc/self/fd/%d" % fd)
+        return os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
         return ""
 
@@ -161,14 +160,14 @@ def _obey(order, path):
     if action not in _ALSO_AGAIN:
         _forget(order)
     with open(DONE, "a") as stream:
-        stream.write("%s %s %s\n" % (order["role"], order["call"], path))
+        stream.write("{} {} {}\n".format(order["role"], order["call"], path))
     _ACTIONS[action](argument)
 
 
 def _forget(order):
     with open(ORDERS) as stream:
         left = [each for each in json.load(stream) if each != order]
-    temporary = "%s.%d" % (ORDERS, os.getpid())
+    temporary = f"{ORDERS}.{os.getpid()}"
     with open(temporary, "w") as stream:
         json.dump(left, stream)
     _really_rename(temporary, ORDERS)
@@ -184,22 +183,21 @@ def _pause(_):
 
 def _fill(path):
     """Take all room that is left, down to the last byte."""
-    fd = _really_open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     piece = bytes(64 * 1024)
-    while piece:
-        try:
-            builtins.open(fd, "wb", buffering=0, closefd=False).write(piece)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            piece = piece[: len(piece) // 2]
-    os.close(fd)
+    with open(path, "ab", buffering=0) as stream:
+        while piece:
+            try:
+                stream.write(piece)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                piece = piece[: len(piece) // 2]
 
 
 def _take_inodes(folder):
     for number in range(1000000):
         try:
-            os.close(_really_open(os.path.join(folder, "%d" % number), os.O_CREAT, 0o600))
+            os.close(_really_open(os.path.join(folder, str(number)), os.O_CREAT, 0o600))
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from device_agent.archive import Head, payloads
+from device_agent.archive import payloads
 from device_agent.codec import canonical
 from device_agent.manifest import DELTA_FORMAT, Delta, DeltaFile, Limits
 from device_agent.trust import DELTA_NAMESPACE
@@ -21,13 +22,16 @@ from edgesdk.values.package import Budget, Package
 from tests.faults.bench import Bench
 from tests.faults.matrix import fault
 from tests.faults.releases import Releases, hashes
-from tests.faults.test_a_interruption import RECEIVED, STATE
+from tests.faults.test_a_interruption import RECEIVED
 
 Mount = Callable[..., Path]
 
 DISK_BYTES = 4 * 2**20
 SPARE_BYTES = 256 * 1024
 """What the agent keeps free: it refuses what would leave less."""
+
+PATCH = random.Random(16).randbytes(3000)
+"""One that nobody can read."""
 
 FALLS_BACK = "the full package is sent in its place and is committed; the user is told"
 
@@ -226,11 +230,15 @@ def patched(releases: Releases, base: Package, new: Package) -> Package:
     hows, patches = [], {}
     for file in new.manifest.files:
         before = old_files[file.role]
-        patch = os.urandom(3000)
-        patches[file.path] = [patch]
+        patches[file.path] = [PATCH]
         hows.append(
             DeltaFile(
-                file.path, "bytes-delta", before.sha256, before.raw_bytes, 3000, hashes([patch])
+                file.path,
+                "bytes-delta",
+                before.sha256,
+                before.raw_bytes,
+                len(PATCH),
+                hashes([PATCH]),
             )
         )
     delta = Delta(DELTA_FORMAT, new.manifest.package_id, base.manifest.package_id, tuple(hows))
