@@ -90,7 +90,7 @@ class Installer:
         return Offered(package_id, already, resume_at, admitted.signed_by, admitted.expiry)
 
     def install(self, package_id: str, read: Read) -> Installed:
-        """Receive what was offered, and put it on trial.
+        """Receive what was offered, and put it on trial. An offer holds once.
 
         A package that is current already stays so, and needs no trial.
 
@@ -98,9 +98,13 @@ class Installer:
             AgentFailure: "bad_request", "disk_full", "storage", "delta_failed", "base_missing".
             CorruptPackage: at the first chunk that is not as its head says; no trial began.
         """
-        if self._offered is None or self._offered[0].package_id != package_id:
-            raise AgentFailure(ErrorCode.BAD_REQUEST, f"package {package_id} was not offered")
-        head, admitted, resume_at = self._offered
+        offered, self._offered = self._offered, None
+        # What it was judged by may have changed since another session could install.
+        if not self._store.is_installing or offered is None or offered[0].package_id != package_id:
+            raise AgentFailure(
+                ErrorCode.BAD_REQUEST, f"package {package_id} was not offered", "offer it first"
+            )
+        head, admitted, resume_at = offered
         already = self._store.packages.is_intact(package_id)
         if not already:
             self._receive(head, read, resume_at)

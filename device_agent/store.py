@@ -140,15 +140,21 @@ class Store:
     def begin_installing(self) -> None:
         """Keep other sessions from installing until `end_installing`, or until this process dies.
 
-        Twice is fine.
+        The trial of a session that died is over. Twice is fine.
 
         Raises:
             AgentFailure: "busy": another session installs; "storage".
         """
         if self._installing_lock < 0:
             # Under the other lock, which a session that only looks around holds as well.
-            with storage_errors(self.root), self._locked():
-                self._installing_lock = self._try_installing()
+            with storage_errors(self.root, SPARE_BYTES), self._locked():
+                lock = self._try_installing()
+                try:
+                    self._settle()
+                except BaseException:
+                    os.close(lock)
+                    raise
+                self._installing_lock = lock
 
     @property
     def is_installing(self) -> bool:
@@ -297,20 +303,24 @@ class Store:
     # ---- within --------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        """End a trial whose session died, and set the links right, unless a session installs."""
+        """Settle what a session that died left, unless another one installs."""
         with self._locked():
             try:
                 lock = self._try_installing()
             except AgentFailure:
                 return
             try:
-                state = self.state()
-                if state.trial is not None:
-                    self._change(end_trial)
-                else:
-                    self._link(state)
+                self._settle()
             finally:
                 os.close(lock)
+
+    def _settle(self) -> None:
+        """End a trial whose session died, and set the links right; under both locks."""
+        state = self.state()
+        if state.trial is not None:
+            self._change(end_trial)
+        else:
+            self._link(state)
 
     def _try_installing(self) -> int:
         return _hold(
