@@ -292,8 +292,8 @@ class Installer:
         try:
             next_trust(
                 _parsed(kept.version),
-                version.document.encode("utf-8"),
-                version.signatures.encode("utf-8"),
+                version.document.encode("utf-8", "replace"),
+                version.signatures.encode("utf-8", "replace"),
                 self._clock(),
             )
         except Untrusted as error:
@@ -313,7 +313,7 @@ def _first(versions: Tuple[SignedTrust, ...]) -> SignedTrust:
 
 def _parsed(version: SignedTrust) -> Trust:
     try:
-        return read_trust(version.document.encode("utf-8"))
+        return read_trust(version.document.encode("utf-8", "replace"))
     except Untrusted as error:
         raise AgentFailure(ErrorCode.UNTRUSTED, str(error), error.hint) from error
 

@@ -55,6 +55,13 @@ from device_agent.state import State, end_trial, forget
 SPARE_BYTES = 256 * 1024
 """Kept free beyond the files themselves: folders, the manifest, the state."""
 
+_WITHOUT = {
+    "state.json": "move it away on the device and push every package again: the device then knows "
+    "neither which packages are current, nor which sequences it has had",
+    "trust.json": "move it away on the device: the next push tells it anew whom to believe",
+}
+"""What to do about a file that is damaged, and what that costs."""
+
 _PIECE_BYTES = 64 * 1024
 _STATE_MAX_BYTES = 4 * 1024 * 1024
 
@@ -347,11 +354,7 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, Malformed) as error:
-            raise AgentFailure(
-                ErrorCode.STORAGE,
-                f"{path} is damaged on the device: {error}",
-                f"remove {path} there; the next push makes it anew",
-            ) from error
+            raise damaged(path, str(error), _WITHOUT[name]) from error
 
     def _replace(self, name: str, content: bytes) -> None:
         replace_file(os.path.join(self.root, name), content, os.path.join(self._session, name))
