@@ -6,6 +6,7 @@ been verified, and nothing is used before it has been tried.
 
 from __future__ import annotations
 
+import functools
 import platform
 import secrets
 import time
@@ -224,18 +225,10 @@ class Installer:
         Raises:
             AgentFailure: "untrusted": one does not follow; those before it hold from now on.
         """
-        kept = self._store.trust()
-        versions = change.versions
-        if kept is None and versions:
-            kept = KeptTrust(_first(versions), change.lab)
-            versions = ()
-            self._store.write_trust(kept)
-        for version in versions:
-            assert kept is not None
-            if version.document == kept.version.document:
-                continue
-            kept = KeptTrust(self._next(kept, version), kept.lab)
-            self._store.write_trust(kept)
+        # A new device starts with the last one, which need only hold by itself.
+        is_new = self._store.trust() is None
+        for version in change.versions[-1:] if is_new else change.versions:
+            self._store.change_trust(functools.partial(self._followed, version, change.lab))
         return self.trust()
 
     def challenge(self) -> str:
@@ -288,7 +281,17 @@ class Installer:
             nonce=self._nonce,
         )
 
-    def _next(self, kept: KeptTrust, version: SignedTrust) -> SignedTrust:
+    def _followed(self, version: SignedTrust, lab: bool, kept: Optional[KeptTrust]) -> KeptTrust:
+        """What takes the place of the trust that is there; on a new device, its first.
+
+        Raises:
+            AgentFailure: "untrusted".
+        """
+        if kept is None:
+            _parsed(version)
+            return KeptTrust(version, lab)
+        if version.document == kept.version.document:
+            return kept
         try:
             next_trust(
                 _parsed(kept.version),
@@ -298,17 +301,7 @@ class Installer:
             )
         except Untrusted as error:
             raise AgentFailure(ErrorCode.UNTRUSTED, str(error), error.hint) from error
-        return version
-
-
-def _first(versions: Tuple[SignedTrust, ...]) -> SignedTrust:
-    """The version that a device starts with: the last, which need only hold by itself.
-
-    Raises:
-        AgentFailure: "untrusted": it does not.
-    """
-    _parsed(versions[-1])
-    return versions[-1]
+        return KeptTrust(version, kept.lab)
 
 
 def _parsed(version: SignedTrust) -> Trust:

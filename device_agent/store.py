@@ -210,14 +210,14 @@ class Store:
         """
         return self._read("trust.json", KeptTrust)
 
-    def write_trust(self, trust: KeptTrust) -> None:
-        """Replace it.
+    def change_trust(self, function: Callable[[Optional[KeptTrust]], KeptTrust]) -> None:
+        """Replace it by what the function makes of it; no other session changes it meanwhile.
 
         Raises:
-            AgentFailure: "storage" or "disk_full": nothing has changed.
+            AgentFailure: "storage" or "disk_full": nothing has changed; or the function's own.
         """
         with storage_errors(self.root, SPARE_BYTES), self._locked():
-            self._replace("trust.json", canonical(trust))
+            self._replace("trust.json", canonical(function(self.trust())))
 
     # ---- packages ------------------------------------------------------------------------------
 

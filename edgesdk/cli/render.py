@@ -194,7 +194,8 @@ def installed(console: Console, receipt: Installed) -> None:
     """The package that a device uses now."""
     size = format_bytes(receipt.installed_bytes)
     _line(console, f"{receipt.name} {receipt.version} is the current package ({size})")
-    _line(console, f"  id {receipt.package_id}")
+    _line(console, f"  id       {receipt.package_id}")
+    _line(console, f"  signed   {_signer(receipt)}")
 
 
 def committed(console: Console, done: Committed) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from agent_packages import OWNER, TRUST, head_of_package, id_of, noise, package_of
+from agent_packages import OWNER, STRANGER, TRUST, head_of_package, id_of, noise, package_of
 
 from device_agent import archive, receiving
 from device_agent.archive import CorruptPackage
@@ -23,7 +23,8 @@ from device_agent.protocol import (
     RuntimeVersion,
     SignedTrust,
 )
-from device_agent.store import Store
+from device_agent.store import KeptTrust, Store
+from device_agent.trust import Trust, TrustedKey
 
 HERE = Compatibility("here", (), "onnxruntime", "")
 LARGE = {"model": noise(5 * archive.CHUNK_BYTES + 100), "golden": b"vectors"}
@@ -176,3 +177,25 @@ def test_an_empty_file_is_made_wherever_the_transfer_broke_off(
         host.install(package, host.offer(package), payload.start + payload.stored_bytes)
     host.install(package, host.offer(package))
     assert host.store.packages.is_intact(id_of(package))
+
+
+def test_of_two_first_enrolments_at_once_one_holds(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = canonical(Trust(1, 1, (TrustedKey("stranger", STRANGER.public_key),))).decode()
+    store = Store(str(root))
+    as_it_was = store.trust
+
+    def look() -> KeptTrust | None:
+        """By the time that it has looked, somebody else has been there."""
+        monkeypatch.setattr(store, "trust", as_it_was)
+        Host(root).store.close()
+        return None
+
+    monkeypatch.setattr(store, "trust", look)
+    late = ChangeTrust((SignedTrust(theirs, ""),), lab=True)
+    fails("untrusted", lambda: Installer(store, "no program").change_trust(late))
+    kept = store.trust()
+    assert kept is not None and not kept.lab
+    assert kept.version.document == canonical(TRUST).decode()
+    store.close()
