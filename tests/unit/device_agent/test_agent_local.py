@@ -10,6 +10,7 @@ from agent_packages import OWNER, TRUST, package_of
 from device_agent import local
 from device_agent.codec import canonical
 from device_agent.manifest import Compatibility
+from device_agent.protocol import RuntimeVersion
 
 HERE = Compatibility("here", (), "onnxruntime", "")
 
@@ -78,3 +79,28 @@ def test_damage_to_what_it_keeps_is_said_with_what_to_do(
     assert f"storage: {root / name} is damaged on the device" in said
     assert advice in said and "push the package again" not in said
     assert (root / name).read_bytes() == damage
+
+
+def test_a_device_that_nobody_enrolled_is_no_lab(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unsigned = package(tmp_path, package_of({"model": b"x"}, compatibility=HERE))
+    assert run(root, "install-local", "--allow-unsigned", unsigned) == 1
+    assert "not enrolled as a lab device" in capsys.readouterr().err
+
+
+def test_a_lab_device_takes_an_unsigned_package_when_told_to(
+    root: Path,
+    first: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = (RuntimeVersion("onnxruntime", "onnxruntime", "1.20"),)
+    monkeypatch.setattr("device_agent.runtimes.discover", lambda: found)
+    assert run(root, "trust-local", "--lab", first) == 0
+    unsigned = package(tmp_path, package_of({"model": b"x"}, compatibility=HERE))
+    assert run(root, "install-local", unsigned) == 1
+    assert "--allow-unsigned" in capsys.readouterr().err
+    assert run(root, "install-local", "--allow-unsigned", unsigned) == 0
+    assert '"signed_by": ""' in capsys.readouterr().out
