@@ -154,7 +154,7 @@ def _signer(head: Head, offer: Offer, device: Circumstances) -> str:
 
 
 def _refuse_unsigned(offer: Offer, device: Circumstances) -> None:
-    if device.trust is not None and not device.lab:
+    if not device.lab:
         raise AgentFailure(
             ErrorCode.UNTRUSTED,
             "found a package without a signature, and this device is not enrolled as a lab device",

@@ -26,6 +26,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Callable, Iterable, Iterator, List, Optional, Tuple, Type, TypeVar
 
+from device_agent.clock import parse_utc
 from device_agent.codec import Malformed, canonical, from_dict, parse_json
 from device_agent.manifest import (
     CHUNK_BYTES,
@@ -38,6 +39,7 @@ from device_agent.manifest import (
     DeltaFile,
     Fallback,
     File,
+    HealthCheck,
     Manifest,
 )
 
@@ -47,6 +49,8 @@ SIGNATURES_MAX_BYTES = 16 * 1024
 HEAD_MAX_BYTES = 2 * (MANIFEST_MAX_BYTES + SIGNATURES_MAX_BYTES + 2 * BLOCK_BYTES)
 STORED_MAX_BYTES = 8**11 - 1
 """Largest size that the eleven octal digits of a header can say."""
+COMMAND_MAX_S = 24 * 3600.0
+"""Longest that a health check's command may be given."""
 
 ROLES = ("model", "companion", "float", "twin", "golden")
 DELTA_CODECS = ("same", "full", "bytes-delta", "tensors-delta")
@@ -232,7 +236,8 @@ def check_manifest(manifest: Manifest) -> None:
 
     Raises:
         CorruptPackage: an unknown format, an unsafe or repeated name, a role too many or too few,
-            sizes or chunk counts that contradict each other, a fallback that cannot be obeyed.
+            sizes or chunk counts that contradict each other, a date that is none, a health check or
+            a fallback that cannot be obeyed.
     """
     if manifest.format != FORMAT:
         raise CorruptPackage(f"found format {manifest.format!r}, expected {FORMAT!r}")
@@ -253,8 +258,29 @@ def check_manifest(manifest: Manifest) -> None:
         raise CorruptPackage(f"found file names {names}, expected each once, no {MANIFEST_NAME}")
     for file in manifest.files:
         _check_file(file)
+    if manifest.expires is not None:
+        _check_date(manifest.expires)
+    if manifest.health is not None:
+        _check_health(manifest.health)
     if manifest.fallback is not None:
         _check_fallback(manifest.fallback, manifest)
+
+
+def _check_date(expires: str) -> None:
+    try:
+        parse_utc(expires)
+    except ValueError as error:
+        raise CorruptPackage(f"expiry: {error}") from error
+
+
+def _check_health(health: HealthCheck) -> None:
+    if not 0 < health.command_seconds <= COMMAND_MAX_S:
+        raise CorruptPackage(
+            f"found a command that may take {health.command_seconds:g} s, expected more than 0 and "
+            f"at most {COMMAND_MAX_S:g}"
+        )
+    if health.max_parity_mismatch_percent is not None:
+        _check_percent("parity mismatch", health.max_parity_mismatch_percent)
 
 
 def _check_fallback(fallback: Fallback, manifest: Manifest) -> None:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import typing
 from typing import Any, Dict, Mapping, Tuple, Type, TypeVar, Union
 
 T = TypeVar("T")
+
+_MOST_DIGITS = 1000
 
 
 class Malformed(ValueError):
@@ -41,10 +44,16 @@ def parse_json(text: bytes) -> Any:
     """The plain data of JSON bytes.
 
     Raises:
-        Malformed: they are not JSON, are nested too deeply, or hold NaN or an infinity.
+        Malformed: they are not JSON, are nested too deeply, or hold NaN, an infinity, or an integer
+            of more than 1,000 digits.
     """
     try:
-        return json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(
+            text.decode("utf-8"),
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_bounded,
+        )
     except (ValueError, RecursionError) as error:
         raise Malformed("not JSON: %s" % error) from error
 
@@ -160,3 +169,17 @@ def _expect(kind: Any, value: Any, path: str) -> Any:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError("found %s, expected a number" % name)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError("found %s, expected a finite number" % digits[:40])
+    return value
+
+
+def _bounded(digits: str) -> int:
+    # Older Pythons take minutes for the millions of digits that a manifest has room for.
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError("found an integer of %d digits" % len(digits))
+    return int(digits)

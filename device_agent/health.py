@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
+import time
 from array import array
-from typing import List, Optional, Tuple
+from typing import IO, List, Optional, Tuple
 
 from device_agent.failures import AgentFailure
 from device_agent.manifest import HealthCheck
@@ -24,6 +26,9 @@ _WARM_UP_S = 1.0
 _TIMED_S = 1.0
 _TIMED_RUNS = 5
 _LAST_WORDS = 200
+_KEPT_BYTES = 4 * _LAST_WORDS
+"""A character is four bytes at most."""
+_PIECE_BYTES = 64 * 1024
 
 
 class HealthChecker:
@@ -150,7 +155,8 @@ def run_command(
     """Run the user's own check; its exit status and the last of what it said.
 
     It finds the package's folder as its working directory and in EDGESDK_PACKAGE, the model's path
-    in EDGESDK_MODEL. A negative status is the signal that ended it. All its children end with it.
+    in EDGESDK_MODEL. A negative status is the signal that ended it. Its children end with it, but
+    for those that made a session of their own; while one of these holds its output, it is not done.
 
     Raises:
         AgentFailure: "unhealthy": it cannot be started, or takes too long.
@@ -168,17 +174,43 @@ def run_command(
         )
     except OSError as error:
         raise unhealthy(f"its command {argv[0]!r} cannot be started: {error.strerror}") from error
+    except ValueError as error:  # A word that no program can be given.
+        raise unhealthy(f"its command {argv[0]!r} cannot be started: {error}") from error
+    assert child.stdout is not None
+    end = time.monotonic() + longest_s
     try:
-        said, _ = child.communicate(timeout=longest_s)
+        said = _last_words(child.stdout, end)
+        child.wait(max(0.0, end - time.monotonic()))
     except subprocess.TimeoutExpired as error:
         raise unhealthy(f"its command was not done after {longest_s:g} s") from error
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-        assert child.stdout is not None
         child.stdout.close()
     return child.returncode, said.decode("utf-8", "replace").strip()[-_LAST_WORDS:]
+
+
+def _last_words(stream: IO[bytes], end: float) -> bytes:
+    """The end of what a command says until it is done; all of it could fill the memory.
+
+    Args:
+        end: until when, by the monotonic clock.
+
+    Raises:
+        TimeoutExpired: it is not done by then.
+    """
+    said = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            left = end - time.monotonic()
+            if left <= 0 or not selector.select(left):
+                raise subprocess.TimeoutExpired("the command", left)
+            piece = os.read(stream.fileno(), _PIECE_BYTES)
+            if not piece:
+                return said
+            said = (said + piece)[-_KEPT_BYTES:]
 
 
 def unhealthy(why: str) -> AgentFailure:

@@ -6,6 +6,7 @@ been verified, and nothing is used before it has been tried.
 
 from __future__ import annotations
 
+import functools
 import platform
 import secrets
 import time
@@ -90,7 +91,7 @@ class Installer:
         return Offered(package_id, already, resume_at, admitted.signed_by, admitted.expiry)
 
     def install(self, package_id: str, read: Read) -> Installed:
-        """Receive what was offered, and put it on trial.
+        """Receive what was offered, and put it on trial. An offer holds once.
 
         A package that is current already stays so, and needs no trial.
 
@@ -98,9 +99,12 @@ class Installer:
             AgentFailure: "bad_request", "disk_full", "storage", "delta_failed", "base_missing".
             CorruptPackage: at the first chunk that is not as its head says; no trial began.
         """
-        offered = self._offered
-        if offered is None or offered[0].package_id != package_id or not self._store.is_installing:
-            raise AgentFailure(ErrorCode.BAD_REQUEST, f"package {package_id} was not offered")
+        offered, self._offered = self._offered, None
+        # What it was judged by may have changed since another session could install.
+        if not self._store.is_installing or offered is None or offered[0].package_id != package_id:
+            raise AgentFailure(
+                ErrorCode.BAD_REQUEST, f"package {package_id} was not offered", "offer it first"
+            )
         head, admitted, resume_at = offered
         already = self._store.packages.is_intact(package_id)
         if not already:
@@ -220,20 +224,11 @@ class Installer:
 
         Raises:
             AgentFailure: "untrusted": one does not follow; those before it hold from now on.
-                "busy": another session was faster.
         """
-        kept = self._store.trust()
-        versions = change.versions
-        if kept is None and versions:
-            self._store.write_trust(None, KeptTrust(_first(versions), change.lab))
-            versions = ()
-        for version in versions:
-            assert kept is not None
-            if version.document == kept.version.document:
-                continue
-            newer = KeptTrust(self._next(kept, version), kept.lab)
-            self._store.write_trust(kept, newer)
-            kept = newer
+        # A new device starts with the last one, which need only hold by itself.
+        is_new = self._store.trust() is None
+        for version in change.versions[-1:] if is_new else change.versions:
+            self._store.change_trust(functools.partial(self._followed, version, change.lab))
         return self.trust()
 
     def challenge(self) -> str:
@@ -286,32 +281,32 @@ class Installer:
             nonce=self._nonce,
         )
 
-    def _next(self, kept: KeptTrust, version: SignedTrust) -> SignedTrust:
+    def _followed(self, version: SignedTrust, lab: bool, kept: Optional[KeptTrust]) -> KeptTrust:
+        """What takes the place of the trust that is there; on a new device, its first.
+
+        Raises:
+            AgentFailure: "untrusted".
+        """
+        if kept is None:
+            _parsed(version)
+            return KeptTrust(version, lab)
+        if version.document == kept.version.document:
+            return kept
         try:
             next_trust(
                 _parsed(kept.version),
-                version.document.encode("utf-8"),
-                version.signatures.encode("utf-8"),
+                version.document.encode("utf-8", "replace"),
+                version.signatures.encode("utf-8", "replace"),
                 self._clock(),
             )
         except Untrusted as error:
             raise AgentFailure(ErrorCode.UNTRUSTED, str(error), error.hint) from error
-        return version
-
-
-def _first(versions: Tuple[SignedTrust, ...]) -> SignedTrust:
-    """The version that a device starts with: the last, which need only hold by itself.
-
-    Raises:
-        AgentFailure: "untrusted": it does not.
-    """
-    _parsed(versions[-1])
-    return versions[-1]
+        return KeptTrust(version, kept.lab)
 
 
 def _parsed(version: SignedTrust) -> Trust:
     try:
-        return read_trust(version.document.encode("utf-8"))
+        return read_trust(version.document.encode("utf-8", "replace"))
     except Untrusted as error:
         raise AgentFailure(ErrorCode.UNTRUSTED, str(error), error.hint) from error
 

@@ -39,7 +39,7 @@ def main(argv: Sequence[str], program: str) -> int:
     except CorruptPackage as error:
         return _fail(ErrorCode.CORRUPT_PACKAGE, str(error))
     except AgentFailure as failure:
-        return _fail(failure.code, failure.message)
+        return _fail(failure.code, failure.message, failure.hint)
     except OSError as error:
         return _fail(ErrorCode.STORAGE, str(error))
     sys.stdout.write(json.dumps(to_dict(done), indent=1) + "\n")
@@ -66,15 +66,22 @@ def _installed(installer: Installer, _: argparse.Namespace) -> Any:
 
 
 def _trust(installer: Installer, arguments: argparse.Namespace) -> Any:
-    with open(arguments.file, encoding="utf-8") as stream:
-        document = stream.read()
-    signatures = ""
     beside = os.path.splitext(arguments.file)[0] + ".sig"
-    if os.path.exists(beside):
-        with open(beside, encoding="ascii") as stream:
-            signatures = stream.read()
-    version = SignedTrust(document, signatures)
+    signatures = _text(beside) if os.path.exists(beside) else ""
+    version = SignedTrust(_text(arguments.file), signatures)
     return installer.change_trust(ChangeTrust((version,), arguments.lab))
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except UnicodeDecodeError as error:
+        raise AgentFailure(
+            ErrorCode.UNTRUSTED,
+            f"{path} is no part of a trust: it is not text",
+            "copy it again from the workstation's trust/ folder",
+        ) from error
 
 
 _COMMANDS: Dict[str, Callable[[Installer, argparse.Namespace], Any]] = {
@@ -85,8 +92,10 @@ _COMMANDS: Dict[str, Callable[[Installer, argparse.Namespace], Any]] = {
 }
 
 
-def _fail(code: str, message: str) -> int:
+def _fail(code: str, message: str, hint: str = "") -> int:
     sys.stderr.write("%s: %s\n" % (code, message))
+    if hint:
+        sys.stderr.write("next: %s\n" % hint)
     return 1
 
 

@@ -153,11 +153,9 @@ class Packages:
         return parse_manifest(text)
 
 
-def damaged(what: str, why: str) -> AgentFailure:
+def damaged(what: str, why: str, hint: str = "push the package again") -> AgentFailure:
     """The failure for something in the store that is not as it should be."""
-    return AgentFailure(
-        ErrorCode.STORAGE, f"{what} is damaged on the device: {why}", "push the package again"
-    )
+    return AgentFailure(ErrorCode.STORAGE, f"{what} is damaged on the device: {why}", hint)
 
 
 def _is_as_said(folder: str, file: File) -> bool:

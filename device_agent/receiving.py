@@ -79,6 +79,7 @@ class Transfer:
         everything = payloads(self._head)
         for payload in everything:
             done = self._chunks_done(payload)
+            # An empty file has no chunk that could be missing, and has to be made all the same.
             if done < len(payload.sizes) or not os.path.lexists(self._path(payload)):
                 return chunk_offset(payload, done)
         if not everything:
@@ -100,9 +101,16 @@ class Transfer:
         """Write what comes, from `resume_at` on.
 
         Raises:
+            AgentFailure: "storage": what lies here is not any more what `offset` was told by.
             CorruptPackage: at the first chunk that is not as it should be; those before it stay.
             OSError: the disk does not take it.
         """
+        if offset != self.resume_at():
+            raise AgentFailure(
+                ErrorCode.STORAGE,
+                f"what had come of the package changed in {self._folder}",
+                "push the package again",
+            )
         for number, (payload, chunks) in enumerate(resumed(read, self._head, offset)):
             # What lies behind the first gap comes whole, even where some of it is here.
             done = self._chunks_done(payload) if number == 0 else 0

@@ -34,7 +34,8 @@ def receive(size):
 
 def keep(path, content):
     folder = os.path.dirname(path)
-    os.makedirs(folder, 0o700, exist_ok=True)
+    for each in (os.path.dirname(folder), folder):  # The mode is of the last one only.
+        os.makedirs(each, 0o700, exist_ok=True)
     if os.path.islink(folder):  # Who put it there may want us to write elsewhere.
         raise OSError(folder + " is a link")
     temporary = "%s.%d" % (path, os.getpid())

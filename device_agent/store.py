@@ -48,13 +48,20 @@ from device_agent.durable import (
     write_file,
 )
 from device_agent.failures import AgentFailure
-from device_agent.packages import Packages
+from device_agent.packages import Packages, damaged
 from device_agent.protocol import ErrorCode, SignedTrust
 from device_agent.receiving import Transfer
 from device_agent.state import State, end_trial, forget
 
 SPARE_BYTES = 256 * 1024
 """Kept free beyond the files themselves: folders, the manifest, the state."""
+
+_WITHOUT = {
+    "state.json": "move it away on the device and push every package again: the device then knows "
+    "neither which packages are current, nor which sequences it has had",
+    "trust.json": "move it away on the device: the next push tells it anew whom to believe",
+}
+"""What to do about a file that is damaged, and what that costs."""
 
 _PIECE_BYTES = 64 * 1024
 _STATE_MAX_BYTES = 4 * 1024 * 1024
@@ -141,15 +148,21 @@ class Store:
     def begin_installing(self) -> None:
         """Keep other sessions from installing until `end_installing`, or until this process dies.
 
-        Twice is fine.
+        The trial of a session that died is over. Twice is fine.
 
         Raises:
             AgentFailure: "busy": another session installs; "storage".
         """
         if self._installing_lock < 0:
             # Under the other lock, which a session that only looks around holds as well.
-            with storage_errors(self.root), self._locked():
-                self._installing_lock = self._try_installing()
+            with storage_errors(self.root, SPARE_BYTES), self._locked():
+                lock = self._try_installing()
+                try:
+                    self._settle()
+                except BaseException:
+                    os.close(lock)
+                    raise
+                self._installing_lock = lock
 
     @property
     def is_installing(self) -> bool:
@@ -198,21 +211,14 @@ class Store:
         """
         return self._read("trust.json", KeptTrust)
 
-    def write_trust(self, before: Optional[KeptTrust], trust: KeptTrust) -> None:
-        """Replace what was there before.
+    def change_trust(self, function: Callable[[Optional[KeptTrust]], KeptTrust]) -> None:
+        """Replace it by what the function makes of it; no other session changes it meanwhile.
 
         Raises:
-            AgentFailure: "busy": something else is there; "storage" or "disk_full". Nothing has
-                changed then.
+            AgentFailure: "storage" or "disk_full": nothing has changed; or the function's own.
         """
         with storage_errors(self.root, SPARE_BYTES), self._locked():
-            if self.trust() != before:
-                raise AgentFailure(
-                    ErrorCode.BUSY,
-                    "another session has just changed whom this device believes",
-                    "try again",
-                )
-            self._replace("trust.json", canonical(trust))
+            self._replace("trust.json", canonical(function(self.trust())))
 
     # ---- packages ------------------------------------------------------------------------------
 
@@ -305,20 +311,24 @@ class Store:
     # ---- within --------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        """End a trial whose session died, and set the links right, unless a session installs."""
+        """Settle what a session that died left, unless another one installs."""
         with self._locked():
             try:
                 lock = self._try_installing()
             except AgentFailure:
                 return
             try:
-                state = self.state()
-                if state.trial is not None:
-                    self._change(end_trial)
-                else:
-                    self._show(self._new_links(state))
+                self._settle()
             finally:
                 os.close(lock)
+
+    def _settle(self) -> None:
+        """End a trial whose session died, and set the links right; under both locks."""
+        state = self.state()
+        if state.trial is not None:
+            self._change(end_trial)
+        else:
+            self._show(self._new_links(state))
 
     def _try_installing(self) -> int:
         return _hold(
@@ -358,11 +368,7 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, Malformed) as error:
-            raise AgentFailure(
-                ErrorCode.STORAGE,
-                f"{path} is damaged on the device: {error}",
-                f"remove {path} there; the next push makes it anew",
-            ) from error
+            raise damaged(path, str(error), _WITHOUT[name]) from error
 
     def _replace(self, name: str, content: bytes) -> None:
         replace_file(os.path.join(self.root, name), content, os.path.join(self._session, name))

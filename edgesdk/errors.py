@@ -130,6 +130,10 @@ class NotTrusted(SigningError):
         super().__init__(message, hint=hint)
         self.code = code
 
+    def facts(self) -> Mapping[str, object]:
+        """The code."""
+        return {"code": self.code}
+
 
 class ExportError(EdgeSDKError):
     """A tool that makes another system's file ran and did not deliver."""
@@ -215,6 +219,10 @@ class AgentError(DeviceError):
     ) -> None:
         super().__init__(message, hint=hint, details=details)
         self.code = code
+
+    def facts(self) -> Mapping[str, object]:
+        """The code, where there is one."""
+        return {"code": self.code} if self.code else {}
 
 
 class Unhealthy(AgentError):

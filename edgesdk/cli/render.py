@@ -157,9 +157,11 @@ def _package_facts(console: Console, sealed: Package) -> None:
 
 
 def verified(console: Console, done: Verification) -> None:
-    """A package that can be believed, and why."""
+    """A package that can be believed, and why; or that is whole, where nobody signed it."""
     manifest = done.package.manifest
-    _line(console, f"{done.package.path}: {manifest.name} {manifest.version} can be believed")
+    signed = bool(done.package.head.signatures)
+    verdict = "can be believed" if signed else "is whole, and NOT SIGNED by anybody"
+    _line(console, f"{done.package.path}: {manifest.name} {manifest.version} {verdict}")
     for check in done.checks:
         _line(console, f"  {check.what:<16} {check.found}")
     _line(console, f"  {'id':<16} {manifest.package_id}")
@@ -192,7 +194,8 @@ def installed(console: Console, receipt: Installed) -> None:
     """The package that a device uses now."""
     size = format_bytes(receipt.installed_bytes)
     _line(console, f"{receipt.name} {receipt.version} is the current package ({size})")
-    _line(console, f"  id {receipt.package_id}")
+    _line(console, f"  id       {receipt.package_id}")
+    _line(console, f"  signed   {_signer(receipt)}")
 
 
 def committed(console: Console, done: Committed) -> None:

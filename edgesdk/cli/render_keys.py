@@ -32,7 +32,7 @@ def ring(console: Console, shown: KeyRing) -> None:
         _line(console, "no keys yet: edgesdk key new")
         return
     for key in shown.keys:
-        until = f" until {key.expires}" if key.expires else ""
+        until = f" until {key.expires}" if key.expires and key.state != "revoked" else ""
         chosen = "; signs where no other key is named" if key.default else ""
         _line(console, f"{key.name}: {key.state}{until}; {_PLACES[key.place]}{chosen}")
         _line(console, f"  {key.fingerprint}")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.clock import UNKNOWN
 from device_agent.codec import canonical
 from device_agent.protocol import ErrorCode, Installed, Override, SignedTrust
 from device_agent.trust import OVERRIDE_NAMESPACE, Trust, Untrusted, read_trust
@@ -59,12 +60,12 @@ def install(
     """
     enrol_trust(agent, device, say)
     try:
-        return _install(agent, package, progress, permissions)
+        return _install(agent, package, progress, permissions, say)
     except AgentError as error:
         if package.head.delta is None or error.code not in _NEEDS_FULL:
             raise
         say(f"{error.message}; sending the full package instead")
-        return _install(agent, _full(package, error), progress, permissions)
+        return _install(agent, _full(package, error), progress, permissions, say)
 
 
 def enrol_trust(agent: AgentSession, device: Device, say: Say) -> None:
@@ -110,7 +111,7 @@ def _signed(document: Document) -> SignedTrust:
 
 
 def _install(
-    agent: AgentSession, package: Package, progress: Progress, permissions: Permissions
+    agent: AgentSession, package: Package, progress: Progress, permissions: Permissions, say: Say
 ) -> Installed:
     override = ""
     if permissions.downgrade:
@@ -118,6 +119,11 @@ def _install(
         signer = ensure_signer(lambda _: None, permissions.key)
         override = signer.sign(wanted, OVERRIDE_NAMESPACE).decode()
     offered = agent.offer(package, allow_unsigned=permissions.unsigned, override=override)
+    if offered.expiry == UNKNOWN:
+        say(
+            f"whether the package has expired ({package.manifest.expires}) is unknown: the device's "
+            "clock cannot be right"
+        )
     return agent.install(package, offered, progress)
 
 

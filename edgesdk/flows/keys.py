@@ -43,7 +43,7 @@ def new_key(
 
     Raises:
         UsageError: the name is taken; another version of the trust lacks signatures.
-        SigningError: the existing key cannot be used.
+        SigningError: the existing key cannot be used, or was revoked.
     """
     until = parse_expiry(expires)
     with _locked():
@@ -53,6 +53,7 @@ def new_key(
         if existing is None:
             key = store.create(keys_folder(), name)
         else:
+            _refuse_revoked(current, open_signer(Path(existing)).public_key)
             key = store.adopt(keys_folder(), name, Path(existing))
         made = "made" if existing is None else "took in"
         added = TrustedKey(name, key.public_key, until)
@@ -263,17 +264,22 @@ def _key_to_trust(
     current: Trust | None, key: str, name: str | None, expires: str | None
 ) -> TrustedKey:
     public_key, called = _public_key(current, key)
+    _refuse_revoked(current, public_key)
+    known = ring.find_public_key(current, public_key)
+    if expires is None:
+        until = known.expires if known else None
+    else:
+        until = None if expires == NEVER else parse_expiry(expires)
+    return TrustedKey(name or (known.name if known else called), public_key, until)
+
+
+def _refuse_revoked(current: Trust | None, public_key: str) -> None:
     known = ring.find_public_key(current, public_key)
     if known is not None and known.revoked:
         raise SigningError(
             f"{known.name} ({known.fingerprint}) was revoked, which is for good",
             hint="make a new key instead",
         )
-    if expires is None:
-        until = known.expires if known else None
-    else:
-        until = None if expires == NEVER else parse_expiry(expires)
-    return TrustedKey(name or (known.name if known else called), public_key, until)
 
 
 def _public_key(current: Trust | None, key: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from device_agent.clock import parse_utc
 from device_agent.codec import canonical
 from device_agent.manifest import Manifest
-from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE
+from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE, Reason
 from edgesdk.errors import NotTrusted
 from edgesdk.flows.keys import workstation_clock
 from edgesdk.flows.signing import require_trusted
@@ -39,7 +39,13 @@ def verify(package: Path | str, *, allow_unsigned: bool = False) -> Verification
 
 def _signatures(package: Package, allow_unsigned: bool) -> tuple[Check, ...]:
     head = package.head
-    if not head.signatures and allow_unsigned:
+    if not head.signatures:
+        if not allow_unsigned:
+            raise NotTrusted(
+                "found a package without a signature",
+                code=Reason.UNSIGNED,
+                hint="have it built with a key, or look at it all the same: --allow-unsigned",
+            )
         return (Check("signature", "none: it is unsigned, which was allowed"),)
     key = require_trusted(canonical(head.manifest), head.signatures, PACKAGE_NAMESPACE)
     found = [Check("signature", f"by {key.name} ({key.fingerprint}), who is trusted here")]

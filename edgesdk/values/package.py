@@ -96,7 +96,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """A package that can be believed, and why."""
+    """What was checked of a package, all of which holds."""
 
     package: Package
     checks: tuple[Check, ...]

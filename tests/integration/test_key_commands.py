@@ -16,6 +16,7 @@ import pytest
 from device_agent import sshsig
 from device_agent.trust import TRUST_NAMESPACE
 from tests.cli import ROOT, Cli, Done
+from tests.sealed import seal
 from tests.unit.device_agent.signatures import ANNA, Key
 from tests.unit.package.artifacts import make_artifact
 
@@ -239,3 +240,14 @@ def test_a_signer_does_not_show_its_key(tmp_path: Path) -> None:
     signature = signer.sign(b"m", TRUST_NAMESPACE)
     assert sshsig.verify(signature, b"m", TRUST_NAMESPACE) == CANARY.blob
     assert_silent(signature.decode())
+
+
+def test_why_a_package_is_not_believed_is_a_code_for_programs(run: Cli, tmp_path: Path) -> None:
+    succeeded(run("key", "new"))
+    seal(tmp_path / "unsigned.edgepkg")
+    done = run("verify", "unsigned.edgepkg", "--json")
+    assert done.code == 3
+    assert done.json["error"]["code"] == "unsigned"
+    assert "--allow-unsigned" in done.json["error"]["hint"]
+    allowed = succeeded(run("verify", "unsigned.edgepkg", "--allow-unsigned"))
+    assert "NOT SIGNED by anybody" in allowed.out and "believed" not in allowed.out

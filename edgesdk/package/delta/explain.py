@@ -49,9 +49,7 @@ def explain(
     ]
     rest = len(patch.data) - sum(change.cost_bytes for change in changes)
     changes.append(TensorChange("", "", "", (), None, None, rest, "bytes"))
-    smallest = make_delta(
-        base, new, base_described_by=base_described_by, described_by=described_by
-    )
+    smallest = make_delta(base, new, base_described_by=base_described_by, described_by=described_by)
     ordered = sorted(changes, key=lambda change: (-change.cost_bytes, change.name))
     full = len(zlib.compress(new, 9))
     return Explanation(smallest.codec, len(smallest.patch), full, tuple(ordered))
@@ -63,7 +61,9 @@ def _costs(plan: Plan, modelling: Modelling, patch: Patch) -> list[float]:
     program, inserted, added, classes, *streams = patch.streams
     costs = np.full(len(steps), program / max(len(steps), 1))
     costs += symbol_shares(steps, modelling, streams)
-    costs += _shares([len(step.data) if isinstance(step, Insert) else 0 for step in steps], inserted)
+    costs += _shares(
+        [len(step.data) if isinstance(step, Insert) else 0 for step in steps], inserted
+    )
     costs += _shares([_differing(step) for step in steps], added)
     said = [modelling.classes.get(place, b"") for place in range(len(steps))]
     costs += _shares([len(each) if len(each) > 1 else 0 for each in said], classes)

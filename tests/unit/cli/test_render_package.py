@@ -163,3 +163,18 @@ def test_a_verification_lists_its_checks() -> None:
         "  expiry           none",
         f"  id               {example_package().manifest.package_id}",
     ]
+
+
+def test_what_nobody_signed_is_not_said_to_be_believed() -> None:
+    sealed = example_package()
+    unsigned = replace(sealed, head=replace(sealed.head, signatures=b""))
+    text = said(render.verified, Verification(unsigned, ()))
+    assert text.splitlines()[0] == (
+        "resnet8.edgepkg: resnet8 0.1.0 is whole, and NOT SIGNED by anybody"
+    )
+
+
+@pytest.mark.parametrize(("by", "expected"), [("anna", "by anna"), ("", "NOT SIGNED")])
+def test_a_rollback_says_who_signed_what_it_went_back_to(by: str, expected: str) -> None:
+    text = said(render.installed, replace(INSTALLED, signed_by=by))
+    assert text.splitlines()[-1] == f"  signed   {expected}"

@@ -39,7 +39,7 @@ class Device:
         self.installer = Installer(self.store, PROGRAM)
         if trust is not None and self.store.trust() is None:
             version = SignedTrust(canonical(trust).decode(), "")
-            self.store.write_trust(None, KeptTrust(version, lab))
+            self.store.change_trust(lambda _: KeptTrust(version, lab))
 
     def offer(self, package: bytes, **options: object) -> Offered:
         """Offer it by its head alone."""

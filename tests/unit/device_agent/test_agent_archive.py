@@ -30,7 +30,7 @@ from device_agent import archive
 from device_agent.archive import CorruptPackage, PackageReader, Payload
 from device_agent.clock import Clock
 from device_agent.codec import canonical
-from device_agent.manifest import CHUNK_BYTES, Compatibility
+from device_agent.manifest import CHUNK_BYTES, Compatibility, HealthCheck
 from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE, Untrusted, require_signed
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER
@@ -629,3 +629,23 @@ def test_the_writer_refuses_what_no_reader_takes() -> None:
 def test_the_id_is_the_hash_of_the_manifest() -> None:
     other = package_of({"model": b"a"}, compatibility=Compatibility("x", (), "litert", ""))
     assert verify(other).package_id == hashlib.sha256(canonical(verify(other))).hexdigest()
+
+
+@pytest.mark.parametrize("expires", ["", "tomorrow", "2027-06-30", "2027-02-30T00:00:00Z"])
+def test_a_date_that_is_none_is_refused(expires: str) -> None:
+    with pytest.raises(CorruptPackage, match="expiry"):
+        archive.check_manifest(manifest_of(file_of("model", b"x")[0], expires=expires))
+
+
+@pytest.mark.parametrize(
+    ("health", "message"),
+    [
+        (HealthCheck(command=("true",), command_seconds=0.0), "may take 0 s"),
+        (HealthCheck(command=("true",), command_seconds=-1.0), "may take -1 s"),
+        (HealthCheck(command=("true",), command_seconds=1e300), r"may take 1e\+300 s"),
+        (HealthCheck(max_parity_mismatch_percent=101.0), "101.0 percent"),
+    ],
+)
+def test_health_checks_that_cannot_be_obeyed_are_refused(health: HealthCheck, message: str) -> None:
+    with pytest.raises(CorruptPackage, match=message):
+        archive.check_manifest(manifest_of(file_of("model", b"x")[0], health=health))

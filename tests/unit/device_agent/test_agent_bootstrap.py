@@ -78,3 +78,10 @@ def test_a_link_in_the_agents_place_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "agent" / f"{AGENT.sha256}.pyz").symlink_to(tmp_path / "precious")
     assert start(tmp_path, AGENT.zipapp) == b"\nMARK NEED\n\nMARK\n"
     assert (tmp_path / "precious").read_bytes() == b"gold"
+
+
+def test_nobody_else_can_look_into_the_agents_folder(tmp_path: Path) -> None:
+    root = tmp_path / "device"
+    assert start(root, AGENT.zipapp) == b"\nMARK NEED\n\nMARK\n"
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (root, root / "agent")}
+    assert modes == {"device": 0o700, "agent": 0o700}

@@ -148,3 +148,15 @@ def test_what_is_no_message(line: bytes) -> None:
 
 def test_a_port_keeps_its_defaults() -> None:
     assert from_dict(Port, {"name": "x", "shape": [1], "dtype": "int8"}) == Port("x", (1,), "int8")
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
+def test_numbers_that_are_not_finite_are_no_json(number: str) -> None:
+    with pytest.raises(Malformed, match="not JSON: found"):
+        parse_json(b'{"a": [%s]}' % number.encode())
+
+
+def test_integers_of_many_digits_are_not_even_converted() -> None:
+    assert parse_json(b"9" * 1000) == 10**1000 - 1
+    with pytest.raises(Malformed, match="found an integer of 4000000 digits"):
+        parse_json(b"9" * 4_000_000)

@@ -166,6 +166,16 @@ def test_a_revoked_key_is_not_trusted_again() -> None:
         api.trust_key("spare")
 
 
+def test_a_revoked_key_is_not_taken_in_under_another_name(home: Path) -> None:
+    api.new_key("default")
+    api.new_key("spare")
+    api.revoke_key("spare")
+    with pytest.raises(SigningError, match="was revoked, which is for good"):
+        api.new_key("again", existing=home / "keys" / "spare")
+    assert not (home / "keys" / "again.pub").exists()
+    api.new_key("again")
+
+
 def test_the_last_key_is_not_revoked() -> None:
     api.new_key("default")
     with pytest.raises(SigningError, match="would leave 0 keys, and 1 must sign") as caught:

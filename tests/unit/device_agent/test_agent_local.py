@@ -1,0 +1,106 @@
+"""The agent without a host: what it answers whoever types its commands on the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from agent_packages import OWNER, TRUST, package_of
+
+from device_agent import local
+from device_agent.codec import canonical
+from device_agent.manifest import Compatibility
+from device_agent.protocol import RuntimeVersion
+
+HERE = Compatibility("here", (), "onnxruntime", "")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "device"
+
+
+def run(root: Path, *argv: str | Path) -> int:
+    return local.main([*map(str, argv), "--root", str(root)], "no program")
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    path = tmp_path / "1.json"
+    path.write_bytes(canonical(TRUST))
+    return path
+
+
+def package(folder: Path, content: bytes) -> Path:
+    path = folder / "a.edgepkg"
+    path.write_bytes(content)
+    return path
+
+
+def test_a_refusal_says_what_to_do(
+    root: Path, first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(root, "trust-local", first) == 0
+    unsigned = package(tmp_path, package_of({"model": b"x"}, compatibility=HERE))
+    assert run(root, "install-local", unsigned) == 1
+    said = capsys.readouterr().err
+    assert "untrusted: found a package without a signature" in said
+    assert "next: sign it" in said
+
+
+@pytest.mark.parametrize("name", ["1.json", "1.sig"])
+def test_a_trust_that_is_no_text_is_no_crash(
+    root: Path, first: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first.with_name(name).write_bytes(b"\xff")
+    assert run(root, "trust-local", first) == 1
+    assert f"{name} is no part of a trust: it is not text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("state.json", "push every package again"), ("trust.json", "whom to believe")],
+)
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"lab":fal', bytes(9)])
+def test_damage_to_what_it_keeps_is_said_with_what_to_do(
+    root: Path,
+    first: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    advice: str,
+    damage: bytes,
+) -> None:
+    assert run(root, "trust-local", first) == 0
+    (root / name).write_bytes(damage)
+    signed = package(tmp_path, package_of({"model": b"x"}, OWNER, compatibility=HERE))
+    assert run(root, "install-local", signed) == 1
+    said = capsys.readouterr().err
+    assert f"storage: {root / name} is damaged on the device" in said
+    assert advice in said and "push the package again" not in said
+    assert (root / name).read_bytes() == damage
+
+
+def test_a_device_that_nobody_enrolled_is_no_lab(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unsigned = package(tmp_path, package_of({"model": b"x"}, compatibility=HERE))
+    assert run(root, "install-local", "--allow-unsigned", unsigned) == 1
+    assert "not enrolled as a lab device" in capsys.readouterr().err
+
+
+def test_a_lab_device_takes_an_unsigned_package_when_told_to(
+    root: Path,
+    first: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = (RuntimeVersion("onnxruntime", "onnxruntime", "1.20"),)
+    monkeypatch.setattr("device_agent.runtimes.discover", lambda: found)
+    assert run(root, "trust-local", "--lab", first) == 0
+    unsigned = package(tmp_path, package_of({"model": b"x"}, compatibility=HERE))
+    assert run(root, "install-local", unsigned) == 1
+    assert "--allow-unsigned" in capsys.readouterr().err
+    assert run(root, "install-local", "--allow-unsigned", unsigned) == 0
+    assert '"signed_by": ""' in capsys.readouterr().out
