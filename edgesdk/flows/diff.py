@@ -6,10 +6,11 @@ from pathlib import Path
 
 from edgesdk.convert.conversion import read_artifact
 from edgesdk.errors import ModelError
-from edgesdk.package.contents import PACKAGE_SUFFIX, read_raw
 from edgesdk.package.delta.explain import explain
+from edgesdk.package.reading import PACKAGE_SUFFIX, read_contents, read_package
 from edgesdk.values.difference import Difference, Explanation
 
+_LOADED = ("model", "companion")
 _WEIGHTS = {".xml": ".bin"}
 """Model files whose weights lie beside them."""
 
@@ -40,17 +41,18 @@ def _files(path: Path) -> dict[str, bytes]:
     """What a device loads, by role: the model, and its companion where it has one."""
     if path.is_dir():
         artifact = read_artifact(path)
-        roles = ("model", "companion")
-        found = {file.role: path / file.path for file in artifact.files if file.role in roles}
+        found = {file.role: path / file.path for file in artifact.files if file.role in _LOADED}
         return {str(role): place.read_bytes() for role, place in found.items()}
     if not path.is_file():
         raise ModelError(
             f"found nothing at {path}, expected an .edgepkg, an artifact directory or a model file"
         )
     if path.suffix == PACKAGE_SUFFIX:
-        return read_raw(path, ("model", "companion"))
-    files = {"model": path.read_bytes()}
+        contents = read_contents(path)
+        files = {role: read_package(path).manifest.file(role) for role in _LOADED}
+        return {role: contents[file.path] for role, file in files.items() if file is not None}
+    given = {"model": path.read_bytes()}
     weights = path.with_suffix(_WEIGHTS.get(path.suffix, path.suffix))
     if weights != path and weights.is_file():
-        files["companion"] = weights.read_bytes()
-    return files
+        given["companion"] = weights.read_bytes()
+    return given

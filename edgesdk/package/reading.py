@@ -12,6 +12,8 @@ from device_agent.archive import PackageReader
 from edgesdk.errors import PackageError
 from edgesdk.values.package import Package
 
+PACKAGE_SUFFIX = ".edgepkg"
+
 
 def read_package(path: Path) -> Package:
     """Read a package and check every byte of it against its manifest.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from agent_packages import OWNER, STRANGER, TRUST, head_of_package, id_of, noise, package_of
+from agent_packages import head_of_package, id_of, noise, package_of
 
 from device_agent import archive, receiving
 from device_agent.archive import CorruptPackage
@@ -25,6 +25,8 @@ from device_agent.protocol import (
 )
 from device_agent.store import KeptTrust, Store
 from device_agent.trust import Trust, TrustedKey
+from tests.signers import BELIEVES_OWNER as TRUST
+from tests.signers import OWNER, STRANGER
 
 HERE = Compatibility("here", (), "onnxruntime", "")
 LARGE = {"model": noise(5 * archive.CHUNK_BYTES + 100), "golden": b"vectors"}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from agent_packages import OWNER, TRUST, package_of
+from agent_packages import package_of
 
 from device_agent import local
 from device_agent.codec import canonical
 from device_agent.manifest import Compatibility
 from device_agent.protocol import RuntimeVersion
+from tests.signers import BELIEVES_OWNER as TRUST
+from tests.signers import OWNER
 
 HERE = Compatibility("here", (), "onnxruntime", "")
 
