@@ -121,8 +121,8 @@ def _install(
     offered = agent.offer(package, allow_unsigned=permissions.unsigned, override=override)
     if offered.expiry == UNKNOWN:
         say(
-            f"whether the package has expired ({package.manifest.expires}) is unknown: the device's "
-            "clock cannot be right"
+            f"whether the package has expired ({package.manifest.expires}) is unknown: the "
+            "device's clock cannot be right"
         )
     return agent.install(package, offered, progress)
 

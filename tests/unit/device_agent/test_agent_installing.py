@@ -424,7 +424,8 @@ def test_a_version_that_another_session_has_overtaken_does_not_come_back(
     other = Device(root)
     other.installer.change_trust(ChangeTrust((TWO, THREE), False))
     fails("untrusted", lambda: device.installer.change_trust(ChangeTrust((TWO,), False)))
-    assert device.store.trust() == KeptTrust(THREE, False)
+    kept = device.store.trust()
+    assert kept is not None and kept.version == THREE
     other.close()
 
 
