@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -113,25 +112,20 @@ class Bench:
         return bool(self.interpreter.done())
 
     def processes(self) -> dict[int, str]:
-        """The agent's processes on the device, with their commands."""
+        """The agent's processes on the device, with their roles."""
         found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal():
                 with contextlib.suppress(OSError):
                     argv = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-                    if len(argv) > 2 and str(self.store) in argv[1]:
-                        found[int(entry.name)] = " ".join(argv[1:3])
+                    ours = [at for at, word in enumerate(argv) if self._is_agent(word)]
+                    if ours and len(argv) > ours[0] + 1:
+                        found[int(entry.name)] = argv[ours[0] + 1]
         return found
 
     def await_silence(self) -> None:
         """Wait until no process of the agent is left."""
         until(lambda: not self.processes(), f"the agent's end; left: {self.processes()}")
-
-    def kill(self, role: str) -> None:
-        """SIGKILL for every process of the agent with that role."""
-        for pid, command in self.processes().items():
-            if command.endswith(role):
-                os.kill(pid, signal.SIGKILL)
 
     # ---- what must hold ------------------------------------------------------------------------
 
@@ -182,6 +176,9 @@ class Bench:
         self.is_as_before(before)
         self.takes(package)
         return error
+
+    def _is_agent(self, word: str) -> bool:
+        return word.startswith(str(self.store)) and word.endswith(".pyz")
 
     def _outside(self) -> frozenset[str]:
         return frozenset(name for name in os.listdir(self.home) if name != ".edgesdk")

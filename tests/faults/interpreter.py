@@ -19,6 +19,9 @@ from typing import Any
 
 import pytest
 
+from tests.faults import aarch64
+from tests.faults.aarch64 import Emulated
+
 _SABOTEUR = Path(__file__).with_name("saboteur.py")
 
 
@@ -51,24 +54,35 @@ class Interpreter:
     Args:
         folder: where it is made.
         readable: it has to be one that every user can read, which the tests' own may not be.
+        emulated: it is for another processor.
     """
 
-    def __init__(self, folder: Path, *, readable: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, readable: bool = False, emulated: Emulated | None = None
+    ) -> None:
         self.path = folder / "bin" / "python3"
+        self.is_emulated = emulated is not None
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        runtimes = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+        real = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+        if emulated is not None:
+            real, version, runtimes = emulated.program, aarch64.VERSION, {str(emulated.site)}
+        elif readable and not _is_readable(real):
+            real = _system_python(version)
         self._site = folder / "lib" / f"python{version}" / "site-packages"
         self._site.mkdir(parents=True)
         self.path.parent.mkdir()
-        real = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-        if readable and not _is_readable(real):
-            real = _system_python(version)
         self.path.symlink_to(real)
         home = f"home = {real.parent}\ninclude-system-site-packages = false\n"
         (folder / "pyvenv.cfg").write_text(home)
-        runtimes = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
         (self._site / "a.pth").write_text("\n".join(sorted(runtimes)) + "\n")
         (self._site / "b.pth").write_text("import saboteur\n")
         shutil.copy(_SABOTEUR, self._site)
+        if emulated is not None:
+            command = folder / "python-emulated"
+            command.write_text(emulated.command(self.path))
+            command.chmod(0o755)
+            self.path = command
 
     def behind(self, command: Path) -> Interpreter:
         """The same, started by another command; what it becomes is the same again."""

@@ -27,7 +27,7 @@ DOCUMENT = ROOT / "docs" / "reliability.md"
 OUTCOMES = Path(__file__).with_name("outcomes.json")
 
 DEVICES = {
-    "virtual_bench": "virtual",
+    "native_bench": "virtual",
     "openssh_bench": "OpenSSH",
     "aarch64_bench": "aarch64",
 }
@@ -121,8 +121,9 @@ def _ended(report: pytest.TestReport) -> tuple[str, str] | None:
 
 def _where(item: pytest.Item) -> str:
     assert isinstance(item, pytest.Function)
-    kind = getattr(item, "callspec", None) and item.callspec.params.get("bench")
-    names = [f"{kind}_bench"] if kind else item.fixturenames
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    kinds = [kind for name, kind in parameters.items() if name in ("bench", "virtual_bench")]
+    names = [f"{kind}_bench" for kind in kinds] or item.fixturenames
     return next((DEVICES[name] for name in names if name in DEVICES), HERE)
 
 
@@ -197,13 +198,16 @@ _HEAD = """\
 
 What an update survives, as found by tests that really do it. This page is written by them:
 
-    python -m pytest tests/faults tests/slow -m "not network" --write-reliability
+    python -m pytest tests/faults tests/slow -m "not aarch64" --write-reliability
+    python -m pytest tests/faults -m aarch64 --write-reliability
 
-"As usual" is: {as_before}. Devices are the virtual one (an SSH server in Python), OpenSSH's own
-server on the same machine, and where it says so an arm64 Debian under emulation; packages are
-signed ones of the example network. The agent is the one that ships: where it dies "at a point",
-the device's Python counts the system calls of the agent and kills it with SIGKILL at the one that
-was named.
+"As usual" is: {as_before}.
+
+Devices are the virtual one (an SSH server in Python), OpenSSH's own server on the same machine, and
+"aarch64": the virtual one, whose agent and runtime are those of an arm64 Debian and run under
+qemu-user. Packages are signed ones of the example network. The agent is the one that ships: where
+it dies at a point, the device's Python counts the calls that the agent makes of the system, and
+kills it with SIGKILL at the one that was named. "Cases" are the parameters of a test.
 
 Run on:
 """

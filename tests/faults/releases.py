@@ -20,31 +20,39 @@ from device_agent.codec import canonical
 from device_agent.manifest import Compatibility, File, Limits, Manifest, Port
 from device_agent.trust import PACKAGE_NAMESPACE
 from edgesdk import api
+from edgesdk.calibration.types import Method
 from edgesdk.convert.conversion import read_artifact
 from edgesdk.keys.signing import Signer, open_signer
 from edgesdk.package.building import build_package
 from edgesdk.package.reading import read_contents, read_package
 from edgesdk.values.package import Budget, Package, Release
+from edgesdk.values.recipe import Recipe
 from tests.cli import CALIBRATION, DIGITS, this_machine
 
 NAME = "digits"
+MORE_TO_SEND: Mapping[str, Any] = {"include_float": True, "fallback": ()}
+"""The float model, which nothing runs: so that there are several files of several chunks."""
 
 
 class Releases:
     """Versions of one network, and the workstation's keys that sign them.
 
     Args:
-        folder: for the artifact, the packages and the keys.
+        folder: for the artifacts, the packages and the keys.
+        target: id of the target that they are for.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, target: str) -> None:
+        self.target = target
         self._folder = folder
         self._count = 0
         self.home = folder / "home"
         self._artifact = folder / "artifact"
+        self._retrained = folder / "retrained"
         with _home(self.home):
             api.new_key("maker")
-            api.convert(DIGITS / "digits.onnx", this_machine(), CALIBRATION, self._artifact)
+            self._convert(self._artifact, "minmax")
+            self._convert(self._retrained, "percentile")
 
     @functools.cached_property
     def signer(self) -> Signer:
@@ -61,7 +69,7 @@ class Releases:
             golden: with the vectors that its health check runs; that takes two seconds more.
             release: fields of `Release`.
         """
-        fields = {"include_float": True, "version": f"{sequence}.0", **release}
+        fields = {**MORE_TO_SEND, "version": f"{sequence}.0", **release}
         return self.build(
             self.path(f"{sequence}"),
             Budget(),
@@ -78,14 +86,44 @@ class Releases:
         *,
         golden: bool = False,
         signer: Signer | None = None,
+        base: Package | None = None,
+        retrained: bool = False,
     ) -> Package:
         """A package as `edgesdk package` builds it."""
-        artifact = read_artifact(self._artifact)
+        folder = self._retrained if retrained else self._artifact
+        artifact = read_artifact(folder)
         kept = tuple(file for file in artifact.files if golden or file.role != "golden")
         artifact = dataclasses.replace(artifact, files=kept)
         return build_package(
-            artifact, self._artifact, output, release or Release(), budget, {}, signer=signer
+            artifact, folder, output, release or Release(), budget, {}, signer=signer
         )
+
+    @functools.cached_property
+    def retrained(self) -> Package:
+        """A package 1.0 with another model, which no device has."""
+        release = Release(name=NAME, version="1.0", **MORE_TO_SEND)
+        path = self.path("retrained")
+        return self.build(path, Budget(), release, signer=self.signer, retrained=True)
+
+    def delta(self, sequence: int, *, base: Package | None = None) -> Package:
+        """A package as a delta, against 1.0 unless told; the full one lies beside it."""
+        version = f"{sequence}.0"
+        release = Release(name=NAME, sequence=sequence, version=version, **MORE_TO_SEND)
+        made = self.build(
+            self.path("delta"),
+            Budget(),
+            release,
+            signer=self.signer,
+            base=base or self(1),
+            retrained=base is None,
+        )
+        assert made.head.delta is not None
+        assert {file.codec for file in made.head.delta.files} - {"full", "same"}
+        return made
+
+    def _convert(self, artifact: Path, method: Method) -> None:
+        recipe = Recipe(range_method=method)
+        api.convert(DIGITS / "digits.onnx", self.target, CALIBRATION, artifact, recipe=recipe)
 
     def stranger(self, home: Path) -> Signer:
         """A signer whom no device believes."""

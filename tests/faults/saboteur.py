@@ -34,9 +34,10 @@ _really_rename = os.rename
 def role():
     with open("/proc/self/cmdline", "rb") as stream:
         argv = stream.read().split(b"\0")
-    if b"-c" in argv[1:3]:
+    if b"-c" in argv:
         return "start"
-    return next((name for name in _ROLES if len(argv) > 2 and argv[2] == name.encode()), "")
+    behind = [argv[at + 1] for at, word in enumerate(argv[:-1]) if word.endswith(b".pyz")]
+    return next((name for name in _ROLES if behind[:1] == [name.encode()]), "")
 
 
 def arm():

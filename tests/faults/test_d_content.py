@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from device_agent import archive, runtimes
-from device_agent.archive import BLOCK_BYTES, CorruptPackage, Head
+from device_agent.archive import BLOCK_BYTES, CorruptPackage
 from device_agent.codec import canonical
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
@@ -304,7 +304,7 @@ print(said, int(peak.split()[1]) / 1024)
     "it asks for the full package, which is sent and committed; the user is told",
 )
 def test_a_delta_on_the_wrong_base(old_virtual: Bench, releases: Releases) -> None:
-    delta = patched(releases, stranger(releases(1)), releases(2))
+    delta = releases.delta(2, base=releases.retrained)
     said: list[str] = []
     api.push(delta.path, DEVICE, say=said.append)
     assert "does not have the file" in said[0] and "full package instead" in said[0]
@@ -313,7 +313,7 @@ def test_a_delta_on_the_wrong_base(old_virtual: Bench, releases: Releases) -> No
 
 @fault(32, "the same, and there is no full package beside it")
 def test_a_delta_on_the_wrong_base_alone(old_virtual: Bench, releases: Releases) -> None:
-    delta = patched(releases, stranger(releases(1)), releases(2))
+    delta = releases.delta(2, base=releases.retrained)
     full_path(delta.path).unlink()
     old_virtual.fails(lambda: old_virtual.push(delta), PackageError)
     old_virtual.is_as_before("1.0")
@@ -326,11 +326,8 @@ def test_a_delta_on_the_wrong_base_alone(old_virtual: Bench, releases: Releases)
     "it asks for the full package, which is sent and committed; the user is told",
 )
 def test_a_delta_on_a_damaged_base(old_virtual: Bench, releases: Releases) -> None:
-    old, new = releases(1), releases(2)
-    delta = patched(releases, old, new)
-    model = old.manifest.file("model")
-    assert model is not None
-    path = old_virtual.store / "store" / old.manifest.package_id / model.path
+    delta = releases.delta(2)
+    path = model_path(releases(1), old_virtual.store / "store" / releases(1).manifest.package_id)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     said: list[str] = []
     api.push(delta.path, DEVICE, say=said.append)
@@ -613,13 +610,6 @@ def with_member(small: bytes, place: int, kind: bytes) -> bytes:
     return b"".join(members) + archive.TRAILER
 
 
-def stranger(package: Package) -> Package:
-    """A package of other files, which is on no device."""
-    files = tuple(dataclasses.replace(each, sha256="b" * 64) for each in package.manifest.files)
-    manifest = dataclasses.replace(package.manifest, files=files)
-    return dataclasses.replace(package, head=Head(manifest))
-
-
 # ---- planting ----------------------------------------------------------------------------------
 
 
@@ -628,7 +618,7 @@ def named(place: str, bench: Bench, releases: Releases) -> str:
     old, new = releases(1).manifest, releases(2).manifest
     model = new.file("model")
     assert model is not None
-    (agent,) = os.listdir(bench.store / "agent")
+    (agent,) = (path.name for path in (bench.store / "agent").iterdir() if not path.is_symlink())
     for word, meant in {
         "NEW": new.package_id,
         "OLD": old.package_id,

@@ -11,7 +11,7 @@ from tests.faults import recording
 from tests.faults.matrix import AS_BEFORE, ROWS
 
 FILES = sorted(Path(__file__).parent.glob("test_[a-z]_*.py"))
-REWRITE = 'run: python -m pytest tests/faults tests/slow -m "not network" --write-reliability'
+REWRITE = 'run: python -m pytest tests/faults tests/slow -m "not aarch64" --write-reliability'
 
 
 def marked() -> dict[str, tuple[int, str, str]]:

@@ -321,7 +321,7 @@ def test_a_stale_lock(old: Bench, releases: Releases) -> None:
 
 def signal_agents(bench: Bench, number: int) -> None:
     for pid, command in bench.processes().items():
-        if command.endswith("serve"):
+        if command == "serve":
             os.kill(pid, number)
 
 
