@@ -17,7 +17,6 @@ from edgesdk.package.delta.planning import Plan, plan_tensors
 from edgesdk.package.delta.steps import (
     Add,
     ByteStep,
-    Copy,
     Insert,
     Modelling,
     Patch,
@@ -88,6 +87,7 @@ def _change(
     costs: Sequence[float],
 ) -> TensorChange:
     places = [place for place, owner in plan.owners.items() if owner.start == tensor.start]
+    steps = (*plan.side, *plan.main)
     data = after[tensor.start : tensor.end]
     same = old is not None and old.size == tensor.size
     fraction, step = 1.0, None
@@ -101,7 +101,7 @@ def _change(
         fraction,
         step,
         round(sum(costs[place] for place in places)),
-        _how([(*plan.side, *plan.main)[place] for place in places if place >= len(plan.side)]),
+        "unchanged" if fraction == 0 else _how([steps[p] for p in places if p >= len(plan.side)]),
     )
 
 
@@ -120,8 +120,6 @@ def _how(steps: Sequence[Step]) -> How:
     if not steps:
         return "bytes"
     first = steps[0]
-    if isinstance(first, Copy):
-        return "unchanged"
     if isinstance(first, ByteStep | WideStep):
         return "new" if first.base is None else "rescaled" if first.moved else "difference"
     return "bytes"

@@ -113,20 +113,47 @@ class _Planner:
         self._fill_side()
         pieces: list[tuple[int, int, list[Step], TensorRange | None]] = []
         for vector in (*self._new_layout.vectors, *self._single_scales()):
-            if vector.start in self._side.offsets:
-                offset = self._side.offsets[vector.start]
-                step = FromSide(offset, 4 * vector.count)
+            if (step := self._written(vector)) is not None:
                 pieces.append((vector.start, vector.end, [step], None))
-        singles = {start for start, _, _, _ in pieces}
+        taken = {start for start, _, _, _ in pieces}
         for tensor in self._new_layout.tensors:
-            if tensor.start not in singles and (steps := self._tensor(tensor)):
+            if tensor.start not in taken and (steps := self._tensor(tensor)):
                 pieces.append((tensor.start, tensor.end, steps, tensor))
         return self._assembled(sorted(pieces, key=lambda piece: piece[0]))
 
-    def _assembled(self, pieces: Sequence[tuple[int, int, list[Step], TensorRange | None]]) -> Plan:
+    def _written(self, vector: Floats) -> Step | None:
+        """How floats get into the file: as they were, or from the side."""
+        old = self._unmoved(vector)
+        if old is not None:
+            return Copy(old.start, 4 * old.count)
+        if vector.start in self._side.offsets:
+            return FromSide(self._side.offsets[vector.start], 4 * vector.count)
+        return None
+
+    def _unmoved(self, vector: Floats) -> Floats | None:
+        """The old floats where they are the same as the new."""
+        old = self._pairs.vectors.get(vector.start)
+        if old is None or old.count != vector.count:
+            return None
+        same = np.array_equal(self._old[old.start : old.end], self._bytes(vector))
+        return old if same else None
+
+    def _assembled(
+        self, pieces: Sequence[tuple[int, int, list[Step], TensorRange | None]]
+    ) -> Plan:
         """The pieces in order, and between them what the bytes around the tensors say."""
         between = self._between([(start, end) for start, end, _, _ in pieces])
         main: list[Step] = []
+        owned: dict[int, TensorRange] = {}
+        for index, (_, _, steps, tensor) in enumerate(pieces):
+            for step in _modelled(_joined(between[index])):
+                _append(main, step)
+            for step in steps:
+                _append(main, step)
+                if tensor is not None and not isinstance(step, Copy):
+                    owned[len(main) - 1] = tensor
+        for step in _modelled(_joined(between[-1])):
+            _append(main, step)
         first = len(self._side.steps)
         owners = {
             place: tensor
@@ -134,13 +161,7 @@ class _Planner:
             for scale in tensor.scales[:1]
             if (place := self._side.places.get(scale.start)) is not None
         }
-        for index, (_, _, steps, tensor) in enumerate(pieces):
-            main.extend(_modelled(_joined(between[index])))
-            if tensor is not None:
-                places = range(first + len(main), first + len(main) + len(steps))
-                owners |= dict.fromkeys(places, tensor)
-            main.extend(steps)
-        main.extend(_modelled(_joined(between[-1])))
+        owners |= {first + place: tensor for place, tensor in owned.items()}
         return Plan(tuple(self._side.steps), tuple(main), owners)
 
     # --- the bytes around the tensors ---
@@ -183,6 +204,9 @@ class _Planner:
         waiting: list[tuple[Floats, Floats, float]] = []
         known: list[Floats] = []
         for vector in self._new_layout.vectors:
+            if self._unmoved(vector) is not None:
+                known.append(vector)
+                continue
             source = next(
                 (
                     (each, factor)
@@ -198,10 +222,17 @@ class _Planner:
             known.append(vector)
             self._add_to_side(vector, self._vector(vector))
         for vector, origin, factor in waiting:
-            if origin.start in self._side.offsets:
+            if self._is_in_side(origin):
                 self._add_to_side(vector, self._product(vector, origin, factor))
         for single in self._single_scales():
             self._add_to_side(single, Insert(self._bytes(single).tobytes()))
+
+    def _is_in_side(self, vector: Floats) -> bool:
+        """Whether floats are in the side, where those that have not moved come when needed."""
+        old = self._unmoved(vector)
+        if vector.start not in self._side.offsets and old is not None:
+            self._add_to_side(vector, Copy(old.start, 4 * old.count))
+        return vector.start in self._side.offsets
 
     def _add_to_side(self, place: Floats, step: Step) -> None:
         if self._side.size + step.size <= SIDE_MAX_BYTES:
@@ -275,7 +306,9 @@ class _Planner:
         row = tensor.size // max(rows, 1)
         if packed or row * rows != tensor.size or size % row or tensor.axis not in (0, None):
             return []
-        both = _byte_step(tensor.dtype, Shape(1, size // row, row), old.start, before, data[:size])
+        both = _byte_step(
+            tensor.dtype, Shape(1, size // row, row), old.start, before, data[:size]
+        )
         rest = (tensor.size - size) // row
         if not rest:
             return [both]
@@ -302,13 +335,14 @@ class _Planner:
             return None
         scale, old_scale = tensor.scales[0], old.scales[0]
         zeros = (old.zero_point, tensor.zero_point)
-        if scale.count != old_scale.count or scale.start not in self._side.offsets:
+        if scale.count != old_scale.count or tensor.axis != old.axis:
             return None
-        if zeros[0] is None or zeros[1] is None or tensor.axis != old.axis:
+        if zeros[0] is None or zeros[1] is None:
             return None
         correction = self._input_ratio(tensor, old)
         news, olds = self._bytes(scale), self._old[old_scale.start : old_scale.end]
-        if correction == 1.0 and np.array_equal(news, olds) and zeros[0] == zeros[1]:
+        unmoved = np.array_equal(news, olds) and correction == 1.0 and zeros[0] == zeros[1]
+        if unmoved or not self._is_in_side(scale):
             return None
         scaling = Scaling(
             floats(olds.tobytes()),
@@ -487,11 +521,23 @@ def _joined(steps: Sequence[Step]) -> list[Step]:
             joined[-1] = Copy(last.base, last.size + step.size)
         elif isinstance(step, Insert) and isinstance(last, Insert):
             joined[-1] = Insert(last.data + step.data)
-        elif isinstance(step, Add) and isinstance(last, Add) and last.base + last.size == step.base:
+        elif (
+            isinstance(step, Add) and isinstance(last, Add) and last.base + last.size == step.base
+        ):
             joined[-1] = Add(last.base, last.differences + step.differences)
         else:
             joined.append(step)
     return joined
+
+
+def _append(steps: list[Step], step: Step) -> None:
+    """Append a step; one that continues a copy makes that longer."""
+    if steps and isinstance(step, Copy) and isinstance(steps[-1], Copy):
+        if steps[-1].base + steps[-1].size == step.base:
+            steps[-1] = Copy(steps[-1].base, steps[-1].size + step.size)
+            return
+    if step.size:
+        steps.append(step)
 
 
 def _gaps(taken: Sequence[tuple[int, int]], size: int) -> list[tuple[int, int]]:
