@@ -138,9 +138,7 @@ class _Planner:
         same = np.array_equal(self._old[old.start : old.end], self._bytes(vector))
         return old if same else None
 
-    def _assembled(
-        self, pieces: Sequence[tuple[int, int, list[Step], TensorRange | None]]
-    ) -> Plan:
+    def _assembled(self, pieces: Sequence[tuple[int, int, list[Step], TensorRange | None]]) -> Plan:
         """The pieces in order, and between them what the bytes around the tensors say."""
         between = self._between([(start, end) for start, end, _, _ in pieces])
         main: list[Step] = []
@@ -306,9 +304,7 @@ class _Planner:
         row = tensor.size // max(rows, 1)
         if packed or row * rows != tensor.size or size % row or tensor.axis not in (0, None):
             return []
-        both = _byte_step(
-            tensor.dtype, Shape(1, size // row, row), old.start, before, data[:size]
-        )
+        both = _byte_step(tensor.dtype, Shape(1, size // row, row), old.start, before, data[:size])
         rest = (tensor.size - size) // row
         if not rest:
             return [both]
@@ -521,9 +517,7 @@ def _joined(steps: Sequence[Step]) -> list[Step]:
             joined[-1] = Copy(last.base, last.size + step.size)
         elif isinstance(step, Insert) and isinstance(last, Insert):
             joined[-1] = Insert(last.data + step.data)
-        elif (
-            isinstance(step, Add) and isinstance(last, Add) and last.base + last.size == step.base
-        ):
+        elif isinstance(step, Add) and isinstance(last, Add) and last.base + last.size == step.base:
             joined[-1] = Add(last.base, last.differences + step.differences)
         else:
             joined.append(step)
