@@ -6,6 +6,7 @@ reading.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import platform
@@ -20,6 +21,7 @@ from device_agent.durable import free_bytes
 from device_agent.protocol import Conditions, Environment
 from device_agent.system_files import read_text as _read
 
+_OOM_SCORE = "900"
 _CPUFREQ = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
 _CPU_ZONE = re.compile(r"cpu|soc|pkg", re.IGNORECASE)
 _PLAUSIBLE_CELSIUS = (-40.0, 150.0)
@@ -102,6 +104,12 @@ def peak_rss_bytes() -> int:
 def rss_bytes() -> Optional[int]:
     """Resident memory of this process now."""
     return parse_status(_read("/proc/self/status"), "VmRSS")
+
+
+def volunteer_for_the_oom_killer() -> None:
+    """Let it take this process rather than the agent, or whatever else the device does."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as stream:
+        stream.write(_OOM_SCORE)
 
 
 def parse_meminfo(text: str, field: str) -> Optional[int]:

@@ -7,34 +7,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Sequence
 
-from device_agent import delta
-from device_agent.durable import append_file, remove
+from device_agent.durable import remove
 from device_agent.failures import AgentFailure
 from device_agent.protocol import ErrorCode
-from device_agent.worker import volunteer_for_the_oom_killer
 
 LONGEST_S = 600.0
-_FAILED = 1
-
-
-def main(argv: Sequence[str]) -> int:
-    """Make a new file of a base and a patch: three paths; the exit status."""
-    base_path, patch_path, path = argv
-    volunteer_for_the_oom_killer()
-    try:
-        with open(base_path, "rb") as base, open(patch_path, "rb") as patch:
-            with append_file(path, 0) as write:
-                delta.apply(patch, base, write)
-    except (delta.BadDelta, MemoryError, OSError) as error:
-        sys.stderr.write("%s: %s\n" % (type(error).__name__, error))
-        return _FAILED
-    return 0
 
 
 def apply_patch(program: str, base: str, patch: str, path: str) -> None:
-    """Run `main` in a process.
+    """Run `device_agent.patch_worker` in a process.
 
     Args:
         program: the agent's zipapp.

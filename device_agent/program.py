@@ -26,10 +26,10 @@ def main(argv: Sequence[str], program: str) -> int:
         _leave_interrupts_to_the_agent()
         return worker.main()
     if role == "patch":
-        from device_agent import patching
+        from device_agent import patch_worker
 
         _leave_interrupts_to_the_agent()
-        return patching.main(argv[1:])
+        return patch_worker.main(argv[1:])
     from device_agent import local
 
     return local.main(argv, program)

@@ -62,7 +62,7 @@ PREDICT_MAX_BYTES = 256 * 1024 * 1024
 _FAREWELL_S = 0.5
 _SILENCE_S = 90.0
 """Of a host that keeps others from installing. Its own patience is a minute."""
-_PROGRESS_EVERY_BYTES = 256 * 1024
+_PROGRESS_EVERY_BYTES = 1024 * 1024
 
 R = TypeVar("R")
 

@@ -14,7 +14,12 @@ from typing import Any, Callable, Dict, Optional, Type
 
 from device_agent import runtimes
 from device_agent.channel import Channel, Payload, guard_standard_streams
-from device_agent.environment import peak_rss_bytes, rss_bytes, usable_cpus
+from device_agent.environment import (
+    peak_rss_bytes,
+    rss_bytes,
+    usable_cpus,
+    volunteer_for_the_oom_killer,
+)
 from device_agent.failures import AgentFailure
 from device_agent.manifest import is_at_least
 from device_agent.protocol import ErrorCode, Progress, RuntimeVersion
@@ -38,7 +43,6 @@ if typing.TYPE_CHECKING:
 
 MAX_THREADS_BY_DEFAULT = 4
 _PROGRESS_EVERY_S = 1.0
-_OOM_SCORE = "900"
 
 
 def main() -> int:
@@ -53,12 +57,6 @@ def main() -> int:
         if request is None:
             return 0
         worker.obey(request)
-
-
-def volunteer_for_the_oom_killer() -> None:
-    """Let it take this process rather than the agent, or whatever else the device does."""
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as stream:
-        stream.write(_OOM_SCORE)
 
 
 class Worker:

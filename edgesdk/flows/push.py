@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from device_agent.protocol import Committed
@@ -31,21 +32,24 @@ def push(
         say: told what is not as usual: that a delta did not fit, or who is trusted.
 
     Raises:
-        PackageError: the file is damaged; the device is not touched.
+        PackageError: the file is damaged; nothing was sent of it.
         Unhealthy: the package did not pass; the device is as it was before.
         DeviceError: the device cannot be reached, or refuses the package.
     """
-    sealed = read_package(Path(package))
     enrolled = find_device(device)
-    with agent_on(enrolled) as agent:
-        return put(
-            agent,
-            enrolled,
-            sealed,
-            progress or Silent(),
-            permissions=permissions or Permissions(),
-            say=say,
-        )
+    # Hashing a large package takes as long as logging in, and both mostly wait.
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(read_package, Path(package))
+        with agent_on(enrolled) as agent:
+            sealed = reading.result()
+            return put(
+                agent,
+                enrolled,
+                sealed,
+                progress or Silent(),
+                permissions=permissions or Permissions(),
+                say=say,
+            )
 
 
 def put(

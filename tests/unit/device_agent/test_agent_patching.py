@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from device_store import fails
 
-from device_agent import delta, patching
+from device_agent import delta, patch_worker, patching
 from device_agent.patching import apply_patch
 from edgesdk.devices.bootstrap import build_agent
 
@@ -110,8 +110,8 @@ def test_what_goes_wrong_is_the_last_line_that_is_said(
         raise error
 
     monkeypatch.setattr(delta, "apply", fail)
-    monkeypatch.setattr(patching, "volunteer_for_the_oom_killer", lambda: None)
-    assert patching.main(paths) == 1
+    monkeypatch.setattr(patch_worker, "volunteer_for_the_oom_killer", lambda: None)
+    assert patch_worker.main(paths) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith(type(error).__name__)
 
 
@@ -120,10 +120,10 @@ def test_the_process_is_the_first_to_go_when_memory_is_short(
 ) -> None:
     script = (
         "import sys\n"
-        "from device_agent import delta, patching\n"
+        "from device_agent import delta, patch_worker\n"
         "delta.apply = lambda patch, base, write: write(open('/proc/self/oom_score_adj', 'rb')"
         ".read())\n"
-        "sys.exit(patching.main(sys.argv[1:]))\n"
+        "sys.exit(patch_worker.main(sys.argv[1:]))\n"
     )
     subprocess.run([sys.executable, "-c", script, *paths], check=True)
     assert int(Path(paths[2]).read_bytes()) >= 900
