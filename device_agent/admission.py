@@ -183,18 +183,24 @@ def _expiry(manifest: Manifest, clock: Clock) -> str:
 
 
 def _is_downgrade(manifest: Manifest, offer: Offer, state: State, device: Circumstances) -> bool:
+    """Whether it is one that a signed override allows.
+
+    Two packages of one sequence would follow one another in either order, so an old one could be
+    brought back; only on a lab device, where the same thing is tried again and again, may they.
+    """
     slot = state.slot(manifest.name)
     if slot is None or manifest.package_id == slot.current:
         return False
-    lowest = max(slot.sequence, slot.min_sequence)
+    again = device.lab or manifest.package_id == slot.previous
+    lowest = max(slot.sequence + (0 if again else 1), slot.min_sequence)
     if manifest.sequence >= lowest:
         return False
     if not offer.override:
         raise AgentFailure(
             ErrorCode.DOWNGRADE,
             f"found sequence {manifest.sequence} of {manifest.name}, expected at least {lowest}: "
-            "the device has had a later package",
-            "go back with edgesdk rollback, build with a higher --sequence, or push with "
+            f"the device has had another package with {slot.sequence}",
+            f"build it with --sequence {lowest}, go back with edgesdk rollback, or push with "
             "--downgrade and a trusted key",
         )
     _require_override(manifest, offer, device)

@@ -46,6 +46,9 @@ from device_agent.manifest import (
 BLOCK_BYTES = 512
 MANIFEST_MAX_BYTES = 4 * 1024 * 1024
 SIGNATURES_MAX_BYTES = 16 * 1024
+_MOST_BRACKETS = 4096
+_MOST_COMMAS = 250_000
+"""What is parsed before anybody vouches for it may not take much more memory than its text."""
 HEAD_MAX_BYTES = 2 * (MANIFEST_MAX_BYTES + SIGNATURES_MAX_BYTES + 2 * BLOCK_BYTES)
 STORED_MAX_BYTES = 8**11 - 1
 """Largest size that the eleven octal digits of a header can say."""
@@ -482,6 +485,8 @@ def parse_canonical(kind: Type[T], text: bytes, what: str) -> T:
     Raises:
         CorruptPackage: malformed, or not canonical.
     """
+    if text.count(b"[") + text.count(b"{") > _MOST_BRACKETS or text.count(b",") > _MOST_COMMAS:
+        raise CorruptPackage(f"{what}: found more values than any package has")
     try:
         value = from_dict(kind, parse_json(text))
         spelling = canonical(value)

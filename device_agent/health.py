@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import signal
 import subprocess
 import time
 from array import array
 from typing import IO, List, Optional, Tuple
 
+from device_agent import children
 from device_agent.failures import AgentFailure
 from device_agent.manifest import HealthCheck
 from device_agent.packages import Packages
@@ -162,32 +162,25 @@ def run_command(
         AgentFailure: "unhealthy": it cannot be started, or takes too long.
     """
     environment = {**os.environ, "EDGESDK_PACKAGE": folder, "EDGESDK_MODEL": model}
-    try:
-        child = subprocess.Popen(
-            list(argv),
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise unhealthy(f"its command {argv[0]!r} cannot be started: {error.strerror}") from error
-    except ValueError as error:  # A word that no program can be given.
-        raise unhealthy(f"its command {argv[0]!r} cannot be started: {error}") from error
-    assert child.stdout is not None
+    started = children.running(
+        argv,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     end = time.monotonic() + longest_s
     try:
-        said = _last_words(child.stdout, end)
-        child.wait(max(0.0, end - time.monotonic()))
+        with started as child:
+            assert child.stdout is not None
+            said = _last_words(child.stdout, end)
+            child.wait(max(0.0, end - time.monotonic()))
     except subprocess.TimeoutExpired as error:
         raise unhealthy(f"its command was not done after {longest_s:g} s") from error
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
+    except (OSError, ValueError) as error:  # Not there; or a word that no program can be given.
+        why = getattr(error, "strerror", None) or str(error)
+        raise unhealthy(f"its command {argv[0]!r} cannot be started: {why}") from error
     return child.returncode, said.decode("utf-8", "replace").strip()[-_LAST_WORDS:]
 
 

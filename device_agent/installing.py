@@ -16,10 +16,12 @@ from device_agent import fallbacks, runtimes
 from device_agent.admission import Admitted, Circumstances, admit
 from device_agent.archive import Head, Read, read_head
 from device_agent.clock import Clock
+from device_agent.codec import canonical
 from device_agent.durable import storage_errors
 from device_agent.environment import board_name
 from device_agent.failures import AgentFailure
 from device_agent.health import HealthChecker
+from device_agent.manifest import Manifest
 from device_agent.patching import apply_patch
 from device_agent.protocol import (
     ChangeTrust,
@@ -42,7 +44,15 @@ from device_agent.state import (
     roll_back,
 )
 from device_agent.store import KeptTrust, Store
-from device_agent.trust import Trust, Untrusted, next_trust, read_trust
+from device_agent.trust import (
+    PACKAGE_NAMESPACE,
+    Reason,
+    Trust,
+    Untrusted,
+    next_trust,
+    read_trust,
+    require_signed,
+)
 from device_agent.workers import OnProgress
 
 _ORDER = ("current", "trial", "previous", "")
@@ -113,8 +123,8 @@ class Installer:
             self._store.end_installing()
         else:
             trial = Trial(head.manifest.name, package_id, admitted.downgrade)
-            floor_s = self._clock().floor_s
-            self._store.change(lambda state: begin_trial(state, trial, admitted.signed_by, floor_s))
+            time_s = self._agreed_time_s()
+            self._store.change(lambda state: begin_trial(state, trial, admitted.signed_by, time_s))
         return self.describe(package_id, already)
 
     def commit(self, package_id: str, tell: OnProgress) -> Committed:
@@ -152,7 +162,8 @@ class Installer:
         """Make the previous package the current one again, after verifying its files once more.
 
         Raises:
-            AgentFailure: "not_installed", "no_previous", "downgrade", "busy", "storage".
+            AgentFailure: "not_installed", "no_previous", "downgrade", "busy", "storage";
+                "untrusted": the key that signed it was revoked since.
         """
         store = self._store
         store.begin_installing()
@@ -165,6 +176,7 @@ class Installer:
                     "push the package you want",
                 )
             previous = store.packages.manifest(slot.previous)
+            self._refuse_revoked(previous)
             store.change(lambda state: roll_back(state, slot.name, previous))
         finally:
             store.end_installing()
@@ -263,8 +275,29 @@ class Installer:
         slots = self._store.state().slots
         return next((slot.previous for slot in slots if slot.current == package_id), "")
 
+    def _refuse_revoked(self, manifest: Manifest) -> None:
+        """What has expired since may come back in an emergency; what nobody believes may not."""
+        kept = self._store.trust()
+        signatures = self._store.packages.signatures(manifest.package_id)
+        if kept is None or not signatures:
+            return
+        text, trust = canonical(manifest), _parsed(kept.version)
+        try:
+            require_signed(trust, text, signatures, PACKAGE_NAMESPACE, self._clock())
+        except Untrusted as error:
+            if error.code != Reason.EXPIRED_KEY:
+                raise AgentFailure(
+                    ErrorCode.UNTRUSTED, str(error), "push a package that is signed by another key"
+                ) from error
+
+    def _agreed_time_s(self) -> int:
+        """What it is at least, by host and device together: one of them may be years ahead."""
+        floor_s = self._store.state().clock_floor_s
+        agreed_s = min(self._host_time_s, int(time.time()))
+        return agreed_s if Clock(float(agreed_s), floor_s).is_believed else floor_s
+
     def _clock(self) -> Clock:
-        """The device's clock, which is no earlier than the host's."""
+        """The device's clock, which is no earlier than the host's while the host is here."""
         floor_s = self._store.state().clock_floor_s
         host = Clock(float(self._host_time_s), floor_s)
         return Clock(time.time(), self._host_time_s if host.is_believed else floor_s)

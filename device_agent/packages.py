@@ -16,6 +16,8 @@ from typing import AbstractSet, Callable, Optional, Tuple
 from device_agent.archive import (
     MANIFEST_MAX_BYTES,
     MANIFEST_NAME,
+    SIGNATURE_SUFFIX,
+    SIGNATURES_MAX_BYTES,
     CorruptPackage,
     is_package_id,
     parse_manifest,
@@ -76,6 +78,20 @@ class Packages:
         try:
             return self._read_manifest(package_id)
         except (OSError, CorruptPackage) as error:
+            raise damaged(f"package {package_id}", str(error)) from error
+
+    def signatures(self, package_id: str) -> bytes:
+        """The signatures of an installed package; b"" where it has none.
+
+        Raises:
+            AgentFailure: "storage" where they cannot be read.
+        """
+        path = os.path.join(self.path(package_id), MANIFEST_NAME + SIGNATURE_SUFFIX)
+        try:
+            return read_file(path, SIGNATURES_MAX_BYTES)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
             raise damaged(f"package {package_id}", str(error)) from error
 
     def is_intact(self, package_id: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from device_agent import children
 from device_agent.durable import remove
 from device_agent.failures import AgentFailure
 from device_agent.protocol import ErrorCode
@@ -26,23 +27,21 @@ def apply_patch(program: str, base: str, patch: str, path: str) -> None:
             this base.
     """
     argv = [sys.executable, program, "patch", base, patch, path]
+    started = children.running(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=LONGEST_S,
-        )
+        with started as child:
+            _, said = child.communicate(timeout=LONGEST_S)
     except subprocess.TimeoutExpired as error:
         remove(path)
         raise _failed(f"it was not done after {LONGEST_S:g} s") from error
     except OSError as error:
         raise _failed(f"no process for it can be started: {error.strerror}") from error
-    if done.returncode != 0:
+    if child.returncode != 0:
         remove(path)
-        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        ended = f"signal {-done.returncode}" if done.returncode < 0 else "failed"
+        words = said.decode("utf-8", "replace").strip().splitlines()
+        ended = f"signal {-child.returncode}" if child.returncode < 0 else "failed"
         raise _failed(words[-1] if words else ended)
 
 

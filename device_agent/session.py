@@ -12,6 +12,7 @@ import traceback
 from typing import Any, Callable, Dict, Optional, Tuple, Type, TypeVar
 
 import device_agent
+from device_agent import children
 from device_agent.archive import HEAD_MAX_BYTES, CorruptPackage
 from device_agent.channel import Channel, ChannelClosed, Payload
 from device_agent.codec import BadMessage
@@ -311,6 +312,7 @@ class Session:
     def _host_is_gone(self) -> None:
         for worker in list(self._workers.values()):
             worker.kill()
+        children.kill_all()
         threading.Thread(target=self._end_anyway, daemon=True).start()
 
     def _end_anyway(self) -> None:
@@ -322,6 +324,7 @@ class Session:
     def _clean_up(self) -> None:
         for worker in list(self._workers.values()):
             worker.close()
+        children.kill_all()
         if self._opened_store is not None:
             self._opened_store.close()
 

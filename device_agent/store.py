@@ -51,7 +51,7 @@ from device_agent.failures import AgentFailure
 from device_agent.packages import Packages, damaged
 from device_agent.protocol import ErrorCode, SignedTrust
 from device_agent.receiving import Transfer
-from device_agent.state import State, end_trial, forget
+from device_agent.state import FORMAT, State, end_trial, forget
 
 SPARE_BYTES = 256 * 1024
 """Kept free beyond the files themselves: folders, the manifest, the state."""
@@ -192,7 +192,11 @@ class Store:
         Raises:
             AgentFailure: "storage": it is damaged.
         """
-        return self._read("state.json", State) or State()
+        found = self._read("state.json", State) or State()
+        if found.format != FORMAT:
+            why = f"found format {found.format}, expected {FORMAT}"
+            raise damaged(os.path.join(self.root, "state.json"), why, _WITHOUT["state.json"])
+        return found
 
     def change(self, function: Callable[[State], State]) -> State:
         """Replace the state by what the function makes of it, and the links by what it says.
@@ -326,8 +330,9 @@ class Store:
         """End a trial whose session died, and set the links right; under both locks."""
         state = self.state()
         if state.trial is not None:
-            self._change(end_trial)
-        else:
+            state = end_trial(state)
+            self._replace("state.json", canonical(state))
+        with contextlib.suppress(FileExistsError):  # The next change of the state says so.
             self._show(self._new_links(state))
 
     def _try_installing(self) -> int:
@@ -343,11 +348,17 @@ class Store:
         return state
 
     def _new_links(self, state: State) -> Tuple[Tuple[str, str], ...]:
-        """The links that are not as the state says, made aside, and the paths they belong to."""
+        """The links that are not as the state says, made aside, and the paths they belong to.
+
+        Raises:
+            OSError: a folder is in the place of one.
+        """
         made = []
         for slot in state.slots:
             path = os.path.join(self._models, slot.name)
             target = os.path.join(os.pardir, "store", slot.current)
+            if os.path.isdir(path) and not os.path.islink(path):
+                raise OSError(errno.EEXIST, "a folder, expected a link of ours: move it away", path)
             if not (os.path.islink(path) and os.readlink(path) == target):
                 aside = os.path.join(self._session, "link-" + slot.name)
                 remove(aside)

@@ -5,7 +5,6 @@ It obeys one agent over its stdin and stdout, and ends at once when the agent do
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time

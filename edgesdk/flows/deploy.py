@@ -11,6 +11,7 @@ from edgesdk.convert.conversion import Conversion, convert
 from edgesdk.convert.planning import plan_conversion
 from edgesdk.data.preprocessing import Preprocessing
 from edgesdk.data.samples import Samples, Source, check_labels, open_samples
+from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import ArtifactError, ExitCode, IncompatibleTarget, Unhealthy
 from edgesdk.flows.convert import warn_of
@@ -105,6 +106,7 @@ def deploy(
     plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
     with agent_on(enrolled) as agent:
         require_ready(enrolled, agent.environment, plan)
+        called = _numbered(called, package_name(called, opened.name), agent)
 
     folder.mkdir(parents=True, exist_ok=True)
     conversion = convert(opened, plan, descriptor, samples, folder / "artifact", shown)
@@ -138,6 +140,14 @@ def deploy(
     if unhealthy is not None and report.exit_code == ExitCode.PASSED:
         raise unhealthy
     return report
+
+
+def _numbered(release: Release, name: str, agent: AgentSession) -> Release:
+    """The release with the sequence after the last one of that name on the device."""
+    if release.sequence is not None:
+        return release
+    had = [each.sequence for each in agent.inventory().packages if each.name == name]
+    return replace(release, sequence=max(had, default=0) + 1)
 
 
 def _folder(path: Path) -> Path:

@@ -82,14 +82,31 @@ def enrol_trust(agent: AgentSession, device: Device, say: Say) -> None:
             documents = trust_documents()
         agent.change_trust([_signed(each) for each in documents], lab=device.lab)
         return
-    newer = _newer(_parsed(state.document), state.document, documents)
+    believed = _parsed(state.document)
+    newer = _newer(believed, state.document, documents)
     if newer is None:
-        say(
-            f"{device.name} was enrolled elsewhere and believes other keys: "
-            f"{', '.join(key.name for key in _parsed(state.document).keys)}"
-        )
+        say(_other_trust(device, believed, documents))
     elif newer:
         agent.change_trust([_signed(each) for each in newer], lab=device.lab)
+    if device.lab and not state.lab:
+        say(
+            f"{device.name} was enrolled before, and not as a lab device; whoever owns it can "
+            "remove ~/.edgesdk/trust.json there, and it is enrolled anew"
+        )
+
+
+def _other_trust(device: Device, believed: Trust, documents: tuple[Document, ...]) -> str:
+    keys = ", ".join(key.name for key in believed.keys)
+    if documents and believed.version > documents[-1].trust.version:
+        return (
+            f"{device.name} believes version {believed.version} of the trust ({keys}), and this "
+            f"workstation has {documents[-1].trust.version}: take the newer trust folder from "
+            "whoever changed it"
+        )
+    return (
+        f"{device.name} was enrolled elsewhere and believes other keys: {keys}; let one of their "
+        "owners trust yours (edgesdk key trust), or sign with one of theirs"
+    )
 
 
 def _newer(known: Trust, text: str, documents: tuple[Document, ...]) -> tuple[Document, ...] | None:

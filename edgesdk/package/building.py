@@ -97,7 +97,8 @@ def build_package(
     files = [_stored(role, path, contents[path]) for role, path in paths.items()]
     fallback = fallback_rule(artifact, release, None if twin is None else twin.artifact, gates)
     manifest = _manifest(
-        artifact, release, tuple(file for file, _ in files), budget, gates, fallback
+        *(artifact, release, tuple(file for file, _ in files), budget, gates, fallback),
+        sequence=_sequence(release, base, package_name(release, artifact.plan.model_name)),
     )
     stored = {file.path: chunks for file, chunks in files}
     head = Head(manifest, signed(signer, canonical(manifest), PACKAGE_NAMESPACE))
@@ -144,11 +145,26 @@ def check_release(release: Release, model_name: str) -> None:
             f"found the version {release.version!r}, expected 1 to {_VERSION_MAX} printable "
             "characters"
         )
-    if not 0 <= release.min_sequence <= release.sequence:
+    if release.sequence is not None:
+        _check_sequence(release.sequence, release.min_sequence)
+
+
+def _check_sequence(sequence: int, least: int) -> None:
+    if not 0 <= least <= sequence:
         raise PackageError(
-            f"found the sequence number {release.sequence} with a least one of "
-            f"{release.min_sequence}, expected neither below 0, nor the latter above the former"
+            f"found the sequence number {sequence} with a least one of {least}, expected neither "
+            "below 0, nor the latter above the former"
         )
+
+
+def _sequence(release: Release, base: Package | None, name: str) -> int:
+    """The release's own; else the one after the base's, and 1 without a base."""
+    found = release.sequence
+    if found is None and base is not None and base.manifest.name == name:
+        found = base.manifest.sequence + 1
+    found = 1 if found is None else found
+    _check_sequence(found, release.min_sequence)
+    return found
 
 
 def _read(artifact: Artifact, directory: Path, role: Role) -> bytes:
@@ -197,13 +213,14 @@ def _manifest(
     budget: Budget,
     gates: Mapping[str, float],
     fallback: Fallback | None,
+    sequence: int,
 ) -> Manifest:
     plan = artifact.plan
     return Manifest(
         format=FORMAT,
         name=package_name(release, plan.model_name),
         version=release.version,
-        sequence=release.sequence,
+        sequence=sequence,
         min_sequence=release.min_sequence,
         expires=release.expires,
         compatibility=Compatibility(

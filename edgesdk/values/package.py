@@ -38,7 +38,8 @@ class Release:
         name: of the model on the device (letters, digits, dots, dashes, underscores); None takes
             the model file's.
         version: for people.
-        sequence: for machines; a later package of the same name has a higher one.
+        sequence: for machines; a later package of the same name has a higher one. None is the one
+            after that of the base, or of what the device has had, and 1 without either.
         min_sequence: once this package is current, a device goes back to none below this.
         expires: a date or UTC time, after which no device installs it any more.
         boards: what the device's board must be called, or begin with; empty when any.
@@ -51,7 +52,7 @@ class Release:
 
     name: str | None = None
     version: str = "0.1.0"
-    sequence: int = 1
+    sequence: int | None = None
     min_sequence: int = 0
     expires: str | None = None
     boards: tuple[str, ...] = ()

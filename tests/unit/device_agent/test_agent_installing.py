@@ -26,6 +26,7 @@ from device_agent.installing import Installer
 from device_agent.manifest import Compatibility
 from device_agent.protocol import ChangeTrust, Override, SignedTrust, TrustState
 from device_agent.state import EARLIEST_S
+from device_agent.store import KeptTrust
 from device_agent.trust import OVERRIDE_NAMESPACE, TRUST_NAMESPACE, Trust, TrustedKey
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER, STRANGER, key_called
@@ -99,12 +100,42 @@ def test_what_is_current_already_needs_neither_trial_nor_check(root: Path, devic
 def test_the_previous_package_may_be_pushed_again_and_the_two_change_places(
     device: Device,
 ) -> None:
-    same = package_of({"model": b"first" * 1000}, OWNER, version="1b", sequence=2)
+    third = package_of({"model": b"third" * 1000}, OWNER, version="3", sequence=3)
     device.install(SECOND)
-    device.install(same)
-    assert device.offer(SECOND).already, "it is still there"
-    committed = device.install(SECOND)
-    assert committed.previous == id_of(same)
+    device.install(third)
+    device.installer.roll_back("")
+    assert device.offer(third).already, "it is still there"
+    committed = device.install(third)
+    assert committed.previous == id_of(SECOND)
+
+
+def test_of_two_packages_with_one_sequence_the_second_is_for_lab_devices(
+    root: Path, tmp_path: Path
+) -> None:
+    """Otherwise either could be brought back in the place of the other."""
+    same = package_of({"model": b"other" * 1000}, OWNER, version="1b", sequence=2)
+    plain, lab = Device(root), Device(tmp_path / "lab", lab=True)
+    for device in (plain, lab):
+        device.install(SECOND)
+    failure = fails("downgrade", lambda: plain.offer(same))
+    assert "expected at least 3" in failure.message and "--sequence 3" in failure.hint
+    lab.install(same)
+    plain.close()
+    lab.close()
+
+
+def test_a_package_whose_key_was_revoked_does_not_come_back(root: Path) -> None:
+    device = Device(root)
+    device.install(FIRST)
+    device.install(SECOND)
+    revoked = dataclasses.replace(TRUST.keys[0], revoked=True)
+    other = TrustedKey("other", STRANGER.public_key)
+    trust = Trust(2, 1, (revoked, other))
+    kept = KeptTrust(SignedTrust(canonical(trust).decode(), ""), False)
+    device.store.change_trust(lambda _: kept)
+    assert "revoked" in fails("untrusted", lambda: device.installer.roll_back("")).message
+    assert device.installer.current("").package_id == id_of(SECOND)
+    device.close()
 
 
 def test_a_commit_that_was_not_heard_may_be_asked_for_again(root: Path) -> None:
@@ -462,11 +493,15 @@ def test_a_package_is_judged_by_the_later_of_the_clocks_that_can_be_believed(
 def test_what_a_host_s_clock_has_shown_is_not_forgotten(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time, "time", lambda: 0.0)
+    """Of host and device, the earlier: one that is years ahead must not be believed for good."""
+    monkeypatch.setattr(time, "time", lambda: EARLIEST_S + 900.0)
     device = Device(root)
     device.installer = Installer(device.store, "no program", EARLIEST_S + 500)
     device.install(FIRST)
     assert device.store.state().clock_floor_s == EARLIEST_S + 500
+    device.installer = Installer(device.store, "no program", EARLIEST_S + 9 * 365 * 86400)
+    device.install(SECOND)
+    assert device.store.state().clock_floor_s == EARLIEST_S + 900
     assert Clock(0, device.store.state().clock_floor_s).judge("2020-01-01T00:00:00Z") == "expired"
     device.close()
 

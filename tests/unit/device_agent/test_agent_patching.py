@@ -83,7 +83,7 @@ def test_a_device_without_processes_asks_for_the_full_package(
     def none(*_: object, **__: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(subprocess, "run", none)
+    monkeypatch.setattr(subprocess, "Popen", none)
     assert (
         "no process for it can be started"
         in fails("delta_failed", lambda: apply_patch("program", *paths)).message

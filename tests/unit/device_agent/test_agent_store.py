@@ -252,9 +252,19 @@ def test_the_next_session_sets_the_links_right(root: Path, spoil: str) -> None:
 
 def test_a_link_that_is_right_is_left_alone(root: Path, device: Device) -> None:
     device.install(FIRST)
-    before = os.lstat(root / "models" / "digits")
+    before = os.lstat(root / "models" / "digits").st_ino
     store_on(root).close()
-    assert os.lstat(root / "models" / "digits") == before
+    assert os.lstat(root / "models" / "digits").st_ino == before
+
+
+def test_a_folder_in_the_place_of_a_link_is_said_before_anything_changes(
+    root: Path, device: Device
+) -> None:
+    (root / "models" / "digits" / "mine").mkdir(parents=True)
+    failure = fails("storage", lambda: device.install(FIRST))
+    assert "models/digits" in failure.message and "move it away" in failure.message
+    assert device.store.state().slots == ()
+    store_on(root).close()
 
 
 def test_applications_of_others_may_read_an_installed_package(root: Path, device: Device) -> None:
