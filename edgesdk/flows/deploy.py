@@ -88,7 +88,6 @@ def deploy(
     shown = progress or Silent()
     called = dated(release or Release())
     earlier = None if base is None else read_package(Path(base))
-    signer = (signing or Signing()).signer(say)
     folder = _folder(Path(output))
     enrolled = find_device(device)
     descriptor = _target_for(enrolled, target)
@@ -104,6 +103,7 @@ def deploy(
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
     plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
+    signer = (signing or Signing()).signer(say)
     with agent_on(enrolled) as agent:
         require_ready(enrolled, agent.environment, plan)
         called = _numbered(called, package_name(called, opened.name), agent)

@@ -331,6 +331,7 @@ def test_nothing_installed_to_measure(cli: Cli, device: VirtualDevice) -> None:
 def test_ctrl_c_at_any_point_leaves_nothing_half_written(
     cli: Cli, device: VirtualDevice, after_s: float
 ) -> None:
+    assert cli("key", "new").code == 0
     running = cli.start(
         *("deploy", MODEL, "--device", "bench", "--calibration", CALIBRATION),
         *("--dataset", TEST, "-o", "out", "--seconds", "20"),
@@ -351,6 +352,7 @@ def test_ctrl_c_at_any_point_leaves_nothing_half_written(
 
 
 def test_sigterm_is_as_clean_as_ctrl_c(cli: Cli, device: VirtualDevice) -> None:
+    assert cli("key", "new").code == 0
     running = cli.start(
         *("deploy", MODEL, "--device", "bench", "--calibration", CALIBRATION),
         *("-o", "out", "--seconds", "20", "--json"),
@@ -371,17 +373,17 @@ def test_an_agent_killed_while_it_measures(cli: Cli, device: VirtualDevice) -> N
         *("-o", "out", "--seconds", "20"),
     )
     deadline = time.monotonic() + 60
-    while not (agents := agents_of(device)) or time.monotonic() < deadline - 56:
+    while not agents_of(device, " worker"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    for agent in agents:
+    for agent in agents_of(device, " serve "):
         subprocess.run(["kill", "-9", str(agent)], check=False)
     out, err = running.communicate(timeout=30)
     refused(Done(running.returncode, out, err), 4, "the agent on the device ended")
     assert not (cli.folder / "out" / "report.json").exists()
 
 
-def agents_of(device: VirtualDevice) -> list[int]:
+def agents_of(device: VirtualDevice, doing: str) -> list[int]:
     """Processes that run from the virtual device's home."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -389,6 +391,6 @@ def agents_of(device: VirtualDevice) -> list[int]:
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-        if str(device.home) in command and ".pyz" in command:
+        if str(device.home) in command and f".pyz{doing}" in command:
             found.append(int(process.name))
     return found
