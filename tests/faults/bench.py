@@ -168,15 +168,6 @@ class Bench:
             assert os.listdir(self.store / name) == []
         assert self._outside() == self._usual
 
-    def is_refused_and_recovers(self, package: Package, code: str, before: str) -> AgentError:
-        """The usual expectation: a typed error, the device as before, and a retry that succeeds."""
-        error = self.refuses(package)
-        assert self.struck(), "the fault did not strike"
-        assert error.code == code, error
-        self.is_as_before(before)
-        self.takes(package)
-        return error
-
     def _is_agent(self, word: str) -> bool:
         return word.startswith(str(self.store)) and word.endswith(".pyz")
 

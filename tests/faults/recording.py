@@ -71,7 +71,11 @@ class Recorder:
     def __init__(self, writes: bool) -> None:
         self._writes = writes
         self._heard: dict[tuple[str, str], Outcome] = {}
+        self._known: set[str] = set()
         self._machine = ""
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        self._known.add(item.nodeid.partition("[")[0])
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -85,8 +89,13 @@ class Recorder:
 
     def pytest_sessionfinish(self) -> None:
         if self._writes and self._heard:
-            kept = {(each.test, each.where): each for each in load()}
+            kept = {(each.test, each.where): each for each in load() if self._is_there(each)}
             save([*{**kept, **self._heard}.values()])
+
+    def _is_there(self, outcome: Outcome) -> bool:
+        """Whether its test still is, as far as this run can know."""
+        files = {test.partition("::")[0] for test in self._known}
+        return outcome.test in self._known or outcome.test.partition("::")[0] not in files
 
     def _hear(self, item: pytest.Item, fault: Mapping[str, Any], how: str, why: str) -> None:
         self._machine = self._machine or machine()
@@ -130,9 +139,10 @@ def _where(item: pytest.Item) -> str:
 def machine() -> str:
     """The machine that runs the tests, in one line."""
     version = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False).stderr
+    release = re.findall(r"[0-9.]+", platform.release()) or ["?"]
     ssh = re.split(r"[ ,]", version)[0] or "no OpenSSH"
     return (
-        f"{time.strftime('%Y-%m-%d')}, {platform.system()} {platform.release()} on "
+        f"{time.strftime('%Y-%m-%d')}, {platform.system()} {release[0]} on "
         f"{platform.machine()}, Python {platform.python_version()}, {ssh}"
     )
 

@@ -95,7 +95,7 @@ class Releases:
         kept = tuple(file for file in artifact.files if golden or file.role != "golden")
         artifact = dataclasses.replace(artifact, files=kept)
         return build_package(
-            artifact, folder, output, release or Release(), budget, {}, signer=signer
+            artifact, folder, output, release or Release(), budget, {}, signer=signer, base=base
         )
 
     @functools.cached_property

@@ -23,6 +23,8 @@ from tests.faults.matrix import fault
 from tests.faults.releases import Releases
 from tests.faults.test_a_interruption import RESUMES, received, resume_at, where
 
+RATE = 1_500_000
+"""Bytes in a second: so that what the device has taken is about what was sent."""
 STALL_S = 10.0
 RTT_S = 0.5
 
@@ -44,7 +46,7 @@ def test_the_connection_drops(old: Bench, releases: Releases, seed: Path) -> Non
     resumed = 0
     for cut in cuts:
         old.has(seed)
-        with old.through(FaultProxy(*where(old), **cut)):
+        with old.through(FaultProxy(*where(old), bytes_per_second=RATE, **cut)):
             error = lost(lambda: old.push(new))
             assert isinstance(error, TransportError), error
         old.await_silence()

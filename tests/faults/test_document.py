@@ -14,6 +14,12 @@ FILES = sorted(Path(__file__).parent.glob("test_[a-z]_*.py"))
 REWRITE = 'run: python -m pytest tests/faults tests/slow -m "not aarch64" --write-reliability'
 
 
+@pytest.fixture(autouse=True)
+def not_while_it_is_written(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("write_reliability", False):
+        pytest.skip("it is written when this run has ended")
+
+
 def marked() -> dict[str, tuple[int, str, str]]:
     """Row, title and expectation of each test of this folder, by its file and name."""
     found = {}
@@ -45,6 +51,5 @@ def test_the_document_is_as_the_tests_wrote_it() -> None:
     assert recording.DOCUMENT.read_text() == recording.render(recording.load()), REWRITE
 
 
-@pytest.mark.parametrize("how", [recording.FAILED])
-def test_nothing_in_the_document_failed(how: str) -> None:
-    assert [each.test for each in recording.load() if how in each.cases] == []
+def test_nothing_in_the_document_failed() -> None:
+    assert [each.test for each in recording.load() if recording.FAILED in each.cases] == []
