@@ -16,7 +16,8 @@ import struct
 from typing import BinaryIO, Callable, Iterator, List
 
 from device_agent import delta_tensors as arithmetic
-from device_agent.delta_streams import MAX_STREAMS, STORED, BadDelta, StreamHeader, open_streams
+from device_agent.delta_streams import BadDelta, StreamHeader, open_streams
+from device_agent.delta_streams import MAX_STREAMS, STORED, WHOLE
 
 __all__ = ["BadDelta", "apply"]
 
@@ -90,7 +91,7 @@ class _Header:
         if codec == 2:
             log2, properties = divmod(self._numbers.next(), 256)
         stored = self._numbers.next()
-        symbols = stored if codec == STORED and base == 1 else self._numbers.next()
+        symbols = stored if codec == STORED and base == WHOLE else self._numbers.next()
         return StreamHeader(codec, base, properties, log2, stored, symbols)
 
 

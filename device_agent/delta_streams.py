@@ -2,8 +2,9 @@
 
 A stream is a run of bytes behind one of the standard library's decoders. A stream of symbols may
 besides be written in digits: several symbols to a byte, which a coder that gives every byte at
-least one bit needs where nearly all symbols are 0. A symbol too large for a digit is an escape, and
-stands in the stream that follows.
+least one bit needs where nearly all symbols are 0. Digits are of a base, a fixed number to a byte,
+or runs: so many zeros and then something else. A symbol too large for a digit is an escape, and
+what it is more stands in the stream that follows.
 
 Nothing here trusts a length: no more is decoded than was declared, a piece at a time, and what the
 decoders may allocate is bounded before the first is made.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import zlib
 from itertools import chain, islice, product
-from typing import BinaryIO, Iterator, List, NamedTuple, Optional
+from typing import BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 try:
     import lzma
@@ -21,15 +22,19 @@ except ImportError:  # A Python built without liblzma, as small distributions ha
     lzma = None  # type: ignore[assignment]
 
 STORED, DEFLATE, LZMA = range(3)
-PER_BYTE = {1: 1, 2: 8, 3: 5, 4: 4, 6: 3, 16: 2}
-"""Digits that a byte holds, by their base; base 1 stands for whole bytes."""
+WHOLE, RUNS = 1, 0
+"""In the place of a base: whole bytes; a byte for so many zeros and what ends them."""
+PER_BYTE = {WHOLE: 1, 2: 8, 3: 5, 4: 4, 6: 3, 16: 2}
+"""Digits that a byte holds, by their base."""
+RUN_MAX = 255
+"""The byte of a run that goes on: so many zeros, and nothing that ends them."""
 MAX_STREAMS = 240
 DICTIONARIES_MAX_BYTES = 8 * 1024 * 1024
 """Of all LZMA streams of a patch together."""
 
 _READ_BYTES = 4096
 _PIECE_SYMBOLS = 16 * 1024
-_ONE = [bytes((value,)) for value in range(256)]
+_RUN_USUAL = 64
 
 
 class BadDelta(Exception):
@@ -41,7 +46,7 @@ class StreamHeader(NamedTuple):
 
     Args:
         codec: STORED, DEFLATE (raw) or LZMA (raw LZMA1).
-        base: of its digits, a key of `PER_BYTE`.
+        base: of its digits, a key of `PER_BYTE`; or RUNS.
         properties: of LZMA: (pb * 5 + lp) * 9 + lc; else 0.
         dictionary_log2: of LZMA: its dictionary holds 2**this bytes; else 0.
         stored: size inside the patch, in bytes.
@@ -88,45 +93,49 @@ class Stream:
         return taken
 
     def _pieces(self) -> Iterator[bytes]:
-        per_byte = PER_BYTE[self._header.base]
-        left = self._header.symbols
-        for packed in self._packed(-(-left // per_byte)):
-            piece = packed if per_byte == 1 else self._unpacked(packed, left)
-            left -= len(piece)
-            yield piece
-
-    def _packed(self, left: int) -> Iterator[bytes]:
+        base, left = self._header.base, self._header.symbols
+        fewest = PER_BYTE.get(base, 1)
+        limit = _PIECE_SYMBOLS // PER_BYTE.get(base, _RUN_USUAL)
         decode = _DECODERS[self._header.codec](self._source, self._header).decode
-        limit = _PIECE_SYMBOLS // PER_BYTE[self._header.base]
         while left:
-            piece = decode(min(left, limit))
-            if not piece:
-                raise BadDelta("a stream ends %d bytes too early" % left)
+            packed = decode(min(-(-left // fewest), limit))
+            if not packed:
+                raise BadDelta("a stream ends %d symbols too early" % left)
+            piece = packed if base == WHOLE else self._unpacked(packed, left)
             left -= len(piece)
             yield piece
 
     def _unpacked(self, packed: bytes, left: int) -> bytes:
-        base = self._header.base
-        table = _digit_table(base)
+        digits, large = _digit_tables(self._header.base)
         try:
-            digits = b"".join([table[value] for value in packed])[:left]
+            piece = b"".join([digits[value] for value in packed])[:left]
         except IndexError:
             raise BadDelta("a stream holds a byte that stands for no digits") from None
-        parts = digits.split(_ONE[base - 1])
+        parts = piece.split(large[0])
         if len(parts) == 1 or self._escapes is None:
-            return digits
-        large = map(_ONE.__getitem__, self._escapes.take(len(parts) - 1))
-        return parts[0] + b"".join(chain.from_iterable(zip(large, parts[1:])))
+            return piece
+        escaped = map(large.__getitem__, self._escapes.take(len(parts) - 1))
+        return parts[0] + b"".join(chain.from_iterable(zip(escaped, parts[1:])))
 
 
-_TABLES: "dict[int, List[bytes]]" = {}
+_TABLES: "Dict[int, Tuple[List[bytes], List[bytes]]]" = {}
 
 
-def _digit_table(base: int) -> List[bytes]:
-    """The digits of every byte, the first one the most significant."""
+def _digit_tables(base: int) -> "Tuple[List[bytes], List[bytes]]":
+    """The digits of every byte, the first one the most significant; and the escapes' symbols."""
     if base not in _TABLES:
-        _TABLES[base] = [bytes(each) for each in product(range(base), repeat=PER_BYTE[base])]
+        if base == RUNS:
+            digits = [bytes(count) + b"\1" for count in range(RUN_MAX)] + [bytes(RUN_MAX)]
+        else:
+            digits = [bytes(each) for each in product(range(base), repeat=PER_BYTE[base])]
+        first = largest_digit(base)
+        _TABLES[base] = digits, [bytes(((first + more) & 0xFF,)) for more in range(256)]
     return _TABLES[base]
+
+
+def largest_digit(base: int) -> int:
+    """The digit that stands for an escape."""
+    return 1 if base == RUNS else base - 1
 
 
 class _Source:
@@ -224,7 +233,7 @@ def open_streams(patch: BinaryIO, offset: int, headers: List[StreamHeader]) -> "
     dictionaries = 0
     offsets = []
     for header in headers:
-        if header.codec not in _DECODERS or header.base not in PER_BYTE:
+        if header.codec not in _DECODERS or header.base not in (RUNS, *PER_BYTE):
             raise BadDelta("found a stream of codec %d, base %d" % (header.codec, header.base))
         if header.codec == LZMA:
             if header.properties >= 9 * 5 * 5 or not 12 <= header.dictionary_log2 <= 23:
@@ -234,10 +243,10 @@ def open_streams(patch: BinaryIO, offset: int, headers: List[StreamHeader]) -> "
         offset += header.stored
     if dictionaries > DICTIONARIES_MAX_BYTES:
         raise BadDelta("the streams need %d bytes of dictionaries" % dictionaries)
-    if headers and headers[-1].base > 1:
+    if headers and headers[-1].base != WHOLE:
         raise BadDelta("found digits without a stream of escapes")
     streams: "List[Stream]" = []
     for index in reversed(range(len(headers))):
-        follower = streams[-1] if headers[index].base > 1 else None
+        follower = streams[-1] if headers[index].base != WHOLE else None
         streams.append(Stream(patch, offsets[index], headers[index], follower))
     return streams[::-1]

@@ -7,6 +7,7 @@ but the bytes.
 
 from __future__ import annotations
 
+import heapq
 import lzma
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from device_agent.delta_streams import DEFLATE, LZMA, PER_BYTE, STORED, StreamHeader
+from device_agent.delta_streams import (
+    DEFLATE,
+    LZMA,
+    PER_BYTE,
+    RUN_MAX,
+    RUNS,
+    STORED,
+    WHOLE,
+    StreamHeader,
+    largest_digit,
+)
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -24,6 +35,8 @@ _LZMA_OF_SYMBOLS = ((0, 0, 0),)
 _LZMA_OF_BYTES = ((3, 0, 0), (0, 0, 0), (3, 0, 2), (0, 2, 2))
 """lc, lp and pb."""
 _DIGIT_TRIES = 2
+_DIGITS_MAX, _DIGITS_MIN = 3, 64
+_ESCAPES_COST = 1.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +49,27 @@ class Coded:
 
 def code_bytes(data: bytes) -> Coded:
     """A stream of plain bytes: text, tables, whatever has repetitions."""
-    return min(_coders(data, 1, len(data), _LZMA_OF_BYTES, (zlib.Z_DEFAULT_STRATEGY,)), key=_size)
+    return min(_coders(data, WHOLE, len(data), _LZMA_OF_BYTES, (zlib.Z_DEFAULT_STRATEGY,)), key=_size)
 
 
-def code_symbols(symbols: Bytes) -> tuple[Coded, ...]:
-    """A stream of symbols, most of them small: one stream, or digits and the escapes from them."""
-    bases = sorted(PER_BYTE, key=lambda base: _estimate(symbols, base))[:_DIGIT_TRIES]
-    return min((_in_digits(symbols, base) for base in sorted(bases)), key=_total)
+def code_symbols(symbols: Bytes, digits: int = _DIGITS_MAX) -> tuple[Coded, ...]:
+    """A stream of symbols, most of them small, and where it is in digits the escapes from them.
+
+    Args:
+        digits: how often escapes may have escapes.
+    """
+    if not digits or len(symbols) < _DIGITS_MIN:
+        return _in_digits(symbols, WHOLE, 0)
+    bases = (*PER_BYTE, RUNS)
+    tried = sorted(bases, key=lambda base: _estimate(symbols, base))[:_DIGIT_TRIES]
+    return min((_in_digits(symbols, base, digits - 1) for base in sorted(tried)), key=_total)
 
 
-def _in_digits(symbols: Bytes, base: int) -> tuple[Coded, ...]:
-    if base == 1:
-        return (_code(symbols.tobytes(), 1, len(symbols)),)
+def _in_digits(symbols: Bytes, base: int, digits: int) -> tuple[Coded, ...]:
+    if base == WHOLE:
+        return (_code(symbols.tobytes(), WHOLE, len(symbols)),)
     packed, escapes = pack(symbols, base)
-    return (
-        _code(packed.tobytes(), base, len(symbols)),
-        _code(escapes.tobytes(), 1, len(escapes)),
-    )
+    return _code(packed.tobytes(), base, len(symbols)), *code_symbols(escapes, digits)
 
 
 def _code(data: bytes, base: int, symbols: int) -> Coded:
@@ -69,28 +86,49 @@ def _total(coded: tuple[Coded, ...]) -> int:
 
 
 def pack(symbols: Bytes, base: int) -> tuple[Bytes, Bytes]:
-    """Symbols as digits, several to a byte, and the symbols that are too large for one."""
+    """Symbols as digits, several to a byte, and by how much those escape that are too large."""
+    largest = largest_digit(base)
+    escapes = symbols[symbols >= largest] - np.uint8(largest)
+    if base == RUNS:
+        return _as_runs(symbols), escapes
     per_byte = PER_BYTE[base]
-    digits = np.minimum(symbols, base - 1)
     padded = np.zeros(-(-len(symbols) // per_byte) * per_byte, np.uint8)
-    padded[: len(symbols)] = digits
+    padded[: len(symbols)] = np.minimum(symbols, largest)
     weights = np.array([base**place for place in reversed(range(per_byte))], np.uint8)
-    packed = (padded.reshape(-1, per_byte) * weights).sum(axis=1, dtype=np.uint8)
-    return packed, symbols[digits == base - 1]
+    return (padded.reshape(-1, per_byte) * weights).sum(axis=1, dtype=np.uint8), escapes
+
+
+def _as_runs(symbols: Bytes) -> Bytes:
+    """The zeros before each symbol that is none; runs too long for a byte in several."""
+    places = np.flatnonzero(symbols)
+    ends = places if len(places) and places[-1] == len(symbols) - 1 else [*places, len(symbols)]
+    runs = np.diff(np.asarray(ends, np.int64), prepend=-1) - 1
+    longs, rest = np.divmod(runs, RUN_MAX)
+    packed = np.full(int((longs + 1).sum()), RUN_MAX, np.uint8)
+    packed[np.cumsum(longs + 1) - 1] = rest
+    return packed
 
 
 def _estimate(symbols: Bytes, base: int) -> float:
     """Bits that the symbols take in digits of this base, if coded well."""
-    if base == 1:
+    if base == WHOLE:
         return _bits(symbols)
     packed, escapes = pack(symbols, base)
-    return _bits(packed) + _bits(escapes) + 64
+    rest = entropy_bits(np.bincount(escapes, minlength=256)) * _ESCAPES_COST
+    return _bits(packed) + rest + 64
 
 
 def _bits(data: Bytes) -> float:
-    """Huffman's cost, nearly: the entropy, no less than one bit each, and a table."""
+    """What Huffman's code of the bytes takes, and roughly its table."""
     counts = np.bincount(data, minlength=256)
-    return max(entropy_bits(counts), float(len(data))) + 4.0 * np.count_nonzero(counts)
+    heap = counts[counts > 0].tolist()
+    heapq.heapify(heap)
+    bits = len(data) if len(heap) == 1 else 0
+    while len(heap) > 1:
+        merged = heapq.heappop(heap) + heap[0]
+        heapq.heapreplace(heap, merged)
+        bits += merged
+    return bits + 4.0 * np.count_nonzero(counts)
 
 
 def entropy_bits(counts: npt.NDArray[np.int64]) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device_agent import delta as agent
-from device_agent.delta_streams import LZMA, STORED
+from device_agent.delta_streams import LZMA, STORED, WHOLE
 from device_agent.delta_tensors import NO_STREAM, Shape
 from edgesdk.package.delta.coding import Coded, code_bytes, code_symbols
 
@@ -219,7 +219,7 @@ def _stream_header(coded: Coded) -> bytes:
     if header.codec == LZMA:
         numbers.append(header.dictionary_log2 * 256 + header.properties)
     numbers.append(header.stored)
-    if header.codec != STORED or header.base > 1:
+    if header.codec != STORED or header.base != WHOLE:
         numbers.append(header.symbols)
     return _numbers(numbers)
 
