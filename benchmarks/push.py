@@ -84,7 +84,7 @@ def _measure(folder: Path, device: Device, megabytes: int, rounds: int) -> dict[
             ("tar | ssh", lambda path=package: _tar(device, path, folder)),
             ("edgesdk", lambda path=package: api.push(path, device.name)),
         ):
-            with _peak_of_agent() as peak:
+            with _peak_of_agent(folder) as peak:
                 start = time.perf_counter()
                 act()
                 times[what].append(time.perf_counter() - start)
@@ -184,13 +184,14 @@ def _tar(device: Device, path: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _peak_of_agent() -> Iterator[list[int]]:
-    """Highest resident memory of the processes that run the agent's zipapp."""
+def _peak_of_agent(folder: Path) -> Iterator[list[int]]:
+    """Highest resident memory of the processes that run the agent on this device."""
     peak, done = [0], threading.Event()
 
     def watch() -> None:
         while not done.wait(0.02):
-            peak[0] = max(peak[0], sum(map(_agent_rss, Path("/proc").glob("[0-9]*"))))
+            found = (_agent_rss(each, folder) for each in Path("/proc").glob("[0-9]*"))
+            peak[0] = max(peak[0], sum(found))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -201,9 +202,10 @@ def _peak_of_agent() -> Iterator[list[int]]:
         watcher.join()
 
 
-def _agent_rss(process: Path) -> int:
+def _agent_rss(process: Path, folder: Path) -> int:
     try:
-        if b".pyz\0serve\0" not in (process / "cmdline").read_bytes():
+        argv = (process / "cmdline").read_bytes()
+        if b".pyz\0serve\0" not in argv or str(folder).encode() not in argv:
             return 0
         status = (process / "status").read_text()
     except OSError:

@@ -132,10 +132,9 @@ class AgentSession:
         agent, marker = build_agent(), f"edgesdk-{secrets.token_hex(8)}"
         process = transport.start(agent.command(python, marker, folder))
         try:
-            _bootstrap(process, python, marker, agent.zipapp)
-            now_s = int(time.time())
-            hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, edgesdk.__version__, now_s)
-            welcome = _Exchange(process, patience_s).ask(hello, Welcome)
+            hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, edgesdk.__version__, int(time.time()))
+            _bootstrap(process, python, marker, agent.zipapp, encode_message(hello))
+            welcome = _Exchange(process, patience_s).hear(Welcome)
         except BaseException:
             process.close()
             raise
@@ -329,6 +328,14 @@ class _Exchange:
     ) -> R:
         try:
             self._send(encode_message(request), pieces, on_progress)
+        except CommandEnded as error:
+            self._hear_last_words()
+            raise _agent_died(self._process, error) from error
+        return self.hear(expected, on_progress)
+
+    def hear(self, expected: type[R], on_progress: OnProgress = lambda _: None) -> R:
+        """The reply to what has been asked."""
+        try:
             while isinstance(reply := self._receive(self._silence_s), Progress):
                 on_progress(reply)
         except CommandEnded as error:
@@ -408,8 +415,11 @@ def _agent_died(process: Process, error: CommandEnded) -> AgentError:
     )
 
 
-def _bootstrap(process: Process, python: str, marker: str, zipapp: bytes) -> None:
+def _bootstrap(process: Process, python: str, marker: str, zipapp: bytes, hello: bytes) -> None:
     """Bring the process to the point where it is the agent.
+
+    Args:
+        hello: what the agent is told first; it waits there while the agent starts.
 
     Raises:
         AgentError: there is no such Python, it is too old, or it does not start the agent.
@@ -418,9 +428,10 @@ def _bootstrap(process: Process, python: str, marker: str, zipapp: bytes) -> Non
     try:
         word = _after_marker(process, marker, deadline)
         if word == "NEED":
-            process.write(zipapp, deadline.left_s())
+            process.write(zipapp + hello, deadline.left_s())
             word = _after_marker(process, marker, deadline)
         elif word == "HAVE":
+            process.write(hello, deadline.left_s())
             word = _after_marker(process, marker, deadline)
     except CommandEnded as error:
         raise _did_not_start(process, python, error) from error
