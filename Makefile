@@ -46,7 +46,8 @@ test: vendors
 test-frameworks: frameworks
 	.venv-frameworks/bin/python -m pytest -p no:anyio -m "network or not network" tests/toolkits
 
-# Power cuts, in an emulated machine that is built on the first run: root, QEMU, some minutes.
+# Power cuts, in an emulated machine made on the first run from Debian packages. It needs
+# qemu-system-arm, nbdkit-plugin-python, e2fsprogs, cpio and apt; ten minutes or more.
 test-slow: vendors
 	$(BIN)/python -m pytest -m slow tests/slow
 
