@@ -30,6 +30,7 @@ DEVICES = {
     "native_bench": "virtual",
     "openssh_bench": "OpenSSH",
     "aarch64_bench": "aarch64",
+    "emulated_bench": "emulated arm64",
 }
 HERE = "no device"
 """Where a test needs none, or brings its own."""
