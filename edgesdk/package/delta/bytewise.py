@@ -8,7 +8,7 @@ correlates best.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +26,8 @@ _RUN_MIN = 16
 _GROWTH_MAX = 1 << 16
 _LEFT_OVER_MIN = 512
 _GAIN_MIN = 0.9
-_CORRELATED_MAX = 1 << 25
-"""Bytes of the larger file up to which a left-over piece is searched by correlation."""
+_CORRELATED_MIN, _CORRELATED_MAX = 4096, 1 << 25
+"""Bytes of a piece from which on, and of the larger file up to which, correlations are sought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,21 @@ class Match:
     old: int
 
 
-def match_bytes(old: Bytes, new: Bytes) -> list[Match]:
-    """All of the new file, in order: against the old one or against nothing."""
+def match_bytes(old: Bytes, new: Bytes, *, correlate: bool = True) -> list[Match]:
+    """All of the new file, in order: against the old one or against nothing.
+
+    Args:
+        correlate: look for pieces without anchors everywhere in the old file, which takes long.
+    """
+    search = _Search(old) if correlate else None
     anchors = _grown(_anchors(old, new), old, new)
     matches: list[Match] = []
     position = 0
     for anchor in [*anchors, Match(len(new), 0, len(old))]:
         if anchor.new > position:
             around = (*matches[-1:], anchor) if anchor.size else matches[-1:]
-            matches.extend(_left_over(Match(position, anchor.new - position, -1), around, old, new))
+            piece = Match(position, anchor.new - position, -1)
+            matches.extend(_left_over(piece, around, old, new, search))
         if anchor.size:
             matches.append(anchor)
         position = anchor.new + anchor.size
@@ -170,7 +176,11 @@ def _growth(old: Bytes, new: Bytes) -> int:
 
 
 def _left_over(
-    piece: Match, around: tuple[Match, ...] | list[Match], old: Bytes, new: Bytes
+    piece: Match,
+    around: Sequence[Match],
+    old: Bytes,
+    new: Bytes,
+    search: _Search | None,
 ) -> Iterator[Match]:
     """A piece without anchors, laid where the difference to the old file says least."""
     if piece.size < _LEFT_OVER_MIN or not len(old):
@@ -179,8 +189,8 @@ def _left_over(
     data = new[piece.new : piece.new + piece.size]
     near = {match.old - match.new for match in around} | {0, len(old) - len(new)}
     best = _laid(piece, data, old, near)
-    if best.old < 0:
-        best = _laid(piece, data, old, set(_correlated(old, data, piece.new)))
+    if best.old < 0 and search is not None:
+        best = _laid(piece, data, old, search.distance(data, piece.new))
     if best.old < 0:
         yield piece
         return
@@ -189,7 +199,8 @@ def _left_over(
     yield best
     if best.new + best.size < piece.new + piece.size:
         rest = best.new + best.size
-        yield from _left_over(Match(rest, piece.new + piece.size - rest, -1), [best], old, new)
+        after = Match(rest, piece.new + piece.size - rest, -1)
+        yield from _left_over(after, [best], old, new, search)
 
 
 def _laid(piece: Match, data: Bytes, old: Bytes, distances: set[int]) -> Match:
@@ -208,16 +219,23 @@ def _laid(piece: Match, data: Bytes, old: Bytes, distances: set[int]) -> Match:
     return best
 
 
-def _correlated(old: Bytes, data: Bytes, place: int) -> Iterator[int]:
-    """The distance at which signed bytes correlate best with the old file's."""
-    if max(len(old), len(data)) > _CORRELATED_MAX:
-        return
-    size = 1 << (len(old) + len(data) - 1).bit_length()
-    first = np.fft.rfft(_centred(old), size)
-    second = np.fft.rfft(_centred(data), size)
-    scores = np.fft.irfft(first * np.conj(second), size)
-    best = int(scores.argmax())
-    yield (best if best < len(old) else best - size) - place
+class _Search:
+    """Finds where in the old file a piece correlates best, by its bytes as signed values."""
+
+    def __init__(self, old: Bytes) -> None:
+        self._old = old
+        self._transforms: dict[int, npt.NDArray[np.complex128]] = {}
+
+    def distance(self, data: Bytes, place: int) -> set[int]:
+        """The one distance found; none where the files are too large to look."""
+        if max(len(self._old), len(data)) > _CORRELATED_MAX or len(data) < _CORRELATED_MIN:
+            return set()
+        size = 1 << (len(self._old) + len(data) - 1).bit_length()
+        if size not in self._transforms:
+            self._transforms[size] = np.fft.rfft(_centred(self._old), size)
+        scores = np.fft.irfft(self._transforms[size] * np.conj(np.fft.rfft(_centred(data), size)))
+        best = int(scores.argmax())
+        return {(best if best < len(self._old) else best - size) - place}
 
 
 def _centred(data: Bytes) -> npt.NDArray[np.float32]:

@@ -66,7 +66,8 @@ class Plan:
 
 def plan_bytes(old: Bytes, new: Bytes) -> Plan:
     """A program without tensors."""
-    steps = [step for match in match_bytes(old, new) for step in _byte_steps(match, old, new)]
+    matches = match_bytes(old, new, correlate=False)
+    steps = [step for match in matches for step in _byte_steps(match, old, new)]
     return Plan((), tuple(_joined(steps)), {})
 
 
