@@ -80,6 +80,58 @@ def test_a_failed_gate_is_exit_code_1_with_a_full_report(cli: Cli, device: Virtu
     assert json.loads((cli.folder / "out" / "report.json").read_text())["outcome"] == "fail"
 
 
+def test_a_deployment_says_who_signed_and_that_the_package_is_in_use(
+    cli: Cli, device: VirtualDevice
+) -> None:
+    done = deploy(cli, "digits.onnx", "--sequence", "4", "--expires", "2099-06-30", "--json")
+    assert done.code == 0, done.err
+    package = done.json["package"]
+    assert (package["signed_by"], package["sequence"]) == ("default", 4)
+    assert (package["delta"], package["unhealthy"]) == (False, "")
+    assert done.json["results"]["installed"]["state"] == "current"
+    verified = cli("verify", "out/digits.edgepkg")
+    assert verified.code == 0 and "2099-06-30T00:00:00Z, still to come" in verified.out
+
+
+def test_an_unsigned_deployment_says_so_everywhere(cli: Cli, device: VirtualDevice) -> None:
+    done = deploy(cli, "digits.onnx", "--unsigned")
+    assert done.code == 0, done.err
+    assert "NOT SIGNED" in done.out
+    assert "not signed" in (cli.folder / "out" / "report.html").read_text()
+    assert "NOT SIGNED" in cli("bench", "--device", "bench", "--seconds", "0.2").out
+
+
+def test_what_is_not_healthy_is_measured_reported_and_not_used(
+    cli: Cli, device: VirtualDevice
+) -> None:
+    assert deploy(cli, "digits.onnx", "--version", "1", "--sequence", "1").code == 0
+    worse = deploy(
+        *(cli, "digits.onnx", "--version", "2", "--sequence", "2"),
+        *("--health-command", "sh -c 'echo too dark in here; exit 3'"),
+    )
+    assert worse.code == 1
+    assert "too dark in here" in worse.err and "error:" in worse.err
+    report = json.loads((cli.folder / "out" / "report.json").read_text())
+    jsonschema.validate(report, SCHEMA)
+    assert "too dark in here" in report["package"]["unhealthy"]
+    assert report["outcome"] == "pass" and report["results"]["installed"]["state"] == "trial"
+    shown = cli("report", "out").out
+    assert "NOT IN USE" in shown
+    listed = cli("device", "installed", "bench", "--json").json["packages"]
+    assert [each["version"] for each in listed if each["state"] == "current"] == ["1"]
+
+
+def test_a_second_deployment_travels_as_a_delta(cli: Cli, device: VirtualDevice) -> None:
+    assert deploy(cli, "digits.onnx", "--sequence", "1").code == 0
+    (cli.folder / "out" / "digits.edgepkg").rename(cli.folder / "base.edgepkg")
+    done = deploy(cli, "digits.onnx", "--sequence", "2", "--base", "base.edgepkg", "--json")
+    assert done.code == 0, done.err
+    package = done.json["package"]
+    assert package["delta"] and package["size_bytes"] < package["installed_bytes"] / 4
+    assert (cli.folder / "out" / "digits.full.edgepkg").is_file()
+    assert "sending the full package" not in done.err
+
+
 def test_without_labels_accuracy_is_not_measured(cli: Cli, device: VirtualDevice) -> None:
     done = cli(
         *("deploy", DIGITS / "digits.onnx", "--device", "bench", "--calibration", CALIBRATION),
@@ -110,7 +162,9 @@ def test_each_step_by_itself(cli: Cli, device: VirtualDevice) -> None:
         ("inspect", "a", "--tensors"),
         ("package", "a", "-o", "digits.edgepkg"),
         ("inspect", "digits.edgepkg"),
+        ("verify", "digits.edgepkg"),
         ("push", "digits.edgepkg", "--device", "bench"),
+        ("device", "installed", "bench"),
         ("bench", "--device", "bench", "--seconds", "0.2"),
         ("bench", "--device", "bench", "--model", "a", "--seconds", "0.2"),
         ("eval", "--device", "bench", "--dataset", TEST, "--model", model),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.protocol import Environment
 from edgesdk.devices import inventory
+from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.enrol import HostKey, enrol, fetch_host_key
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
@@ -24,11 +24,11 @@ def _yes(_: HostKey) -> bool:
     return True
 
 
-def _any(_: Device, __: Environment) -> None:
+def _any(_: Device, __: AgentSession) -> None:
     """Whatever it is, it is welcome."""
 
 
-def _enrol(path: Path, device: VirtualDevice, *, replace: bool = False) -> Device:
+def _enrol(path: Path, device: VirtualDevice, *, lab: bool = True, replace: bool = False) -> Device:
     return enrol(
         path,
         "board",
@@ -38,6 +38,7 @@ def _enrol(path: Path, device: VirtualDevice, *, replace: bool = False) -> Devic
         admit=_any,
         identity_file=str(device.identity_file),
         virtual=True,
+        lab=lab,
         replace=replace,
     ).device
 
@@ -57,6 +58,14 @@ def test_a_confirmed_device_is_stored(path: Path, virtual_device: VirtualDevice)
     enrolled = _enrol(path, virtual_device)
     assert enrolled == virtual_device.as_device("board", "raspberry-pi-5")
     assert inventory.load(path) == (enrolled,)
+
+
+@pytest.mark.parametrize("lab", [False, True])
+def test_a_device_of_a_lab_is_stored_as_such(
+    path: Path, virtual_device: VirtualDevice, lab: bool
+) -> None:
+    assert _enrol(path, virtual_device, lab=lab).lab is lab
+    assert inventory.load(path)[0].lab is lab
 
 
 def test_a_key_that_is_not_confirmed_is_not_stored(
@@ -97,9 +106,9 @@ def test_what_the_device_is_decides_before_it_is_stored(
 ) -> None:
     seen: list[str] = []
 
-    def refuse(device: Device, environment: Environment) -> None:
+    def refuse(device: Device, agent: AgentSession) -> None:
         assert inventory.load(path) == ()
-        seen.extend((device.name, environment.machine))
+        seen.extend((device.name, agent.environment.machine))
         raise AgentError("not this one")
 
     with pytest.raises(AgentError, match="not this one"):

@@ -28,6 +28,7 @@ from tests.unit.report.example import (
     SHA,
     compiled_artifact,
     example_artifact,
+    example_delta,
     example_package,
     example_report,
     example_results,
@@ -183,6 +184,38 @@ def test_the_package_lists_its_files_largest_first() -> None:
     assert [part.name for part in package.contributors] == ["golden.npz", "model.tflite"]
     assert (package.size_bytes, package.installed_bytes) == (458_752, 500_404)
     assert package.budget_bytes == 2**20
+
+
+def test_of_a_delta_only_what_travels_is_listed() -> None:
+    package = example_report(package=example_package(example_delta())).package
+    assert package.delta
+    assert [(part.name, part.size_bytes) for part in package.contributors] == [
+        ("model.tflite", 20_480)
+    ]
+    assert (package.size_bytes, package.installed_bytes) == (24_576, 500_404)
+    assert package.budget_bytes == 2**16, "that of deltas"
+
+
+def test_the_package_says_who_signed_it_and_where_it_stands() -> None:
+    package = example_report().package
+    assert (package.signed_by, package.sequence, package.delta) == ("anna", 7, False)
+    assert package.unhealthy == ""
+
+
+def test_a_package_without_a_signature_is_a_caveat() -> None:
+    unsigned = dataclasses.replace(example_results().installed, signed_by="")
+    assert "The package is not signed" in caveats(example_results(installed=unsigned))
+    assert "signed" not in caveats(example_results())
+
+
+def test_a_package_that_is_not_in_use_is_a_caveat_and_no_verdict() -> None:
+    report = example_report(unhealthy="found 9 bytes, expected at most 8")
+    assert report.package.unhealthy == "found 9 bytes, expected at most 8"
+    assert "The device does not use this package: found 9 bytes" in "".join(report.caveats)
+    assert (report.outcome, report.verdicts) == (
+        example_report().outcome,
+        example_report().verdicts,
+    )
 
 
 def test_a_virtual_device_is_named_as_such() -> None:
