@@ -184,7 +184,7 @@ def _table(outcomes: list[Outcome], row: int) -> Iterable[str]:
     """The lines of a row: one a test."""
     tests = dict.fromkeys(each.test for each in outcomes)
     if not tests:
-        yield f"| {row} | {ROWS[row]} | | | **not run**: no test has been recorded |"
+        yield f"| {row} | {ROWS[row]} | | | **not run** here: it is of the slow suite |"
     name = f"{row} | {ROWS[row]}"
     for test in tests:
         of_it = [each for each in outcomes if each.test == test]

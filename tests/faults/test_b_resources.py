@@ -165,13 +165,16 @@ def test_no_memory_for_the_delta(old_virtual: Bench, releases: Releases) -> None
     assert "MemoryError" in falls_back(old_virtual, releases.delta(2))
 
 
-@fault(16, "SIGKILL for that process, as the kernel does it", FALLS_BACK)
+@fault(16, "SIGKILL for the process that applies the delta, as the kernel does it", FALLS_BACK)
 def test_the_delta_is_killed_for_its_memory(old_virtual: Bench, releases: Releases) -> None:
     old_virtual.order("die", "begin", role="patch")
     assert "signal 9" in falls_back(old_virtual, releases.delta(2))
 
 
-@fault(16, "the same, and there is no full package beside the delta")
+@fault(
+    16,
+    "SIGKILL for the process that applies the delta, and there is no full package beside the delta",
+)
 def test_no_full_package_to_fall_back_to(old_virtual: Bench, releases: Releases) -> None:
     delta = releases.delta(2)
     full_path(delta.path).unlink()

@@ -311,7 +311,7 @@ def test_a_delta_on_the_wrong_base(old_virtual: Bench, releases: Releases) -> No
     old_virtual.is_as_before("2.0")
 
 
-@fault(32, "the same, and there is no full package beside it")
+@fault(32, "a delta against a package that the device lacks, and no full package beside it")
 def test_a_delta_on_the_wrong_base_alone(old_virtual: Bench, releases: Releases) -> None:
     delta = releases.delta(2, base=releases.retrained)
     full_path(delta.path).unlink()
