@@ -16,8 +16,14 @@ import struct
 from typing import BinaryIO, Callable, Iterator, List
 
 from device_agent import delta_tensors as arithmetic
-from device_agent.delta_streams import BadDelta, StreamHeader, open_streams
-from device_agent.delta_streams import MAX_STREAMS, STORED, WHOLE
+from device_agent.delta_streams import (
+    MAX_STREAMS,
+    STORED,
+    WHOLE,
+    BadDelta,
+    StreamHeader,
+    open_streams,
+)
 
 __all__ = ["BadDelta", "apply"]
 

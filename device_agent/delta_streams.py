@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import zlib
 from itertools import chain, islice, product
-from typing import BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 try:
     import lzma
@@ -96,7 +96,8 @@ class Stream:
         base, left = self._header.base, self._header.symbols
         fewest = PER_BYTE.get(base, 1)
         limit = _PIECE_SYMBOLS // PER_BYTE.get(base, _RUN_USUAL)
-        decode = _DECODERS[self._header.codec](self._source, self._header).decode
+        decoder: Any = _DECODERS[self._header.codec]
+        decode = decoder(self._source, self._header).decode
         while left:
             packed = decode(min(-(-left // fewest), limit))
             if not packed:

@@ -45,14 +45,17 @@ ReadBase = Callable[[int, int], bytes]
 
 
 class Shape(NamedTuple):
-    """Of a tensor as far as its channels go: element (o, c, i) lies at (o * channels + c) * inner + i."""
+    """Of a tensor as far as its channels go.
+
+    Element (o, c, i) lies at (o * channels + c) * inner + i.
+    """
 
     outer: int
     channels: int
     inner: int
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         """Elements."""
         return self.outer * self.channels * self.inner
 
@@ -72,7 +75,7 @@ class Tile(NamedTuple):
     row: int
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         """Elements."""
         return self.outer * self.channels * self.row
 
@@ -375,7 +378,7 @@ class WideTensor(NamedTuple):
     """
 
     width: int
-    count: int
+    count: int  # type: ignore[assignment]
     base: Optional[int]
     planes: Tuple[bytes, ...]
     scaling: Optional[Scaling] = None

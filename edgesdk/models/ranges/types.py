@@ -77,7 +77,8 @@ def apart(tensors: Sequence[TensorRange], vectors: Sequence[Floats], size: int) 
     """A layout of those that lie inside the file and do not overlap; of two that do, the first."""
     kept: list[TensorRange | Floats] = []
     taken = 0
-    for each in sorted((*tensors, *vectors), key=lambda each: (each.start, -each.end)):
+    found: list[TensorRange | Floats] = [*tensors, *vectors]
+    for each in sorted(found, key=lambda each: (each.start, -each.end)):
         if each.start >= taken and each.end <= size and each.end > each.start:
             kept.append(each)
             taken = each.end

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -190,7 +191,10 @@ class _Planner:
 
     def _paired_ranges(self) -> list[TensorRange | Floats]:
         """What of the old file a step of its own refers to; the rest is there to be copied from."""
-        ranges = [*self._pairs.tensors.values(), *self._pairs.vectors.values()]
+        ranges: list[TensorRange | Floats] = [
+            *self._pairs.tensors.values(),
+            *self._pairs.vectors.values(),
+        ]
         kept: list[TensorRange | Floats] = []
         for each in sorted(ranges, key=lambda each: (each.start, each.end)):
             if not kept or each.start >= kept[-1].end:
@@ -275,9 +279,8 @@ class _Planner:
     def _tensor(self, tensor: TensorRange) -> list[Step]:
         """The steps that make a tensor; none where it is better left to the bytes around it."""
         old = self._pairs.tensors.get(tensor.start)
-        if old is not None and old.size == tensor.size:
-            if np.array_equal(self._old[old.start : old.end], self._bytes(tensor)):
-                return [Copy(old.start, tensor.size)]
+        if old is not None and np.array_equal(self._old[old.start : old.end], self._bytes(tensor)):
+            return [Copy(old.start, tensor.size)]
         if tensor.dtype in _SMALL:
             return self._small(tensor, old)
         return self._wide(tensor, old)
@@ -497,7 +500,7 @@ def _modelled(steps: Sequence[Step]) -> Iterator[Step]:
         data = np.frombuffer(step.data if isinstance(step, Insert) else step.differences, np.uint8)
         size = len(data) // _PLAIN_ROW * _PLAIN_ROW
         symbols = residuals.fold(data[:size])
-        if symbol_bits(symbols, None) > 8 * _PLAIN_GAIN * len(zlib.compress(data)):
+        if symbol_bits(symbols, None) > 8 * _PLAIN_GAIN * len(zlib.compress(data.tobytes())):
             yield step
             continue
         shape = Shape(1, size // _PLAIN_ROW, _PLAIN_ROW)
@@ -527,12 +530,16 @@ def _joined(steps: Sequence[Step]) -> list[Step]:
 
 def _append(steps: list[Step], step: Step) -> None:
     """Append a step; one that continues a copy makes that longer."""
-    if steps and isinstance(step, Copy) and isinstance(steps[-1], Copy):
-        if steps[-1].base + steps[-1].size == step.base:
-            steps[-1] = Copy(steps[-1].base, steps[-1].size + step.size)
-            return
+    last = steps[-1] if steps else None
+    if isinstance(step, Copy) and isinstance(last, Copy) and _end(last) == step.base:
+        steps[-1] = Copy(last.base, last.size + step.size)
+        return
     if step.size:
         steps.append(step)
+
+
+def _end(copy: Copy) -> int:
+    return copy.base + copy.size
 
 
 def _gaps(taken: Sequence[tuple[int, int]], size: int) -> list[tuple[int, int]]:
@@ -555,6 +562,6 @@ def _split(
         moved = old_cuts - match.old + match.new
         places |= set(moved[(moved > start) & (moved < end)].tolist())
     edges = [start, *sorted(places), end]
-    for begin, stop in zip(edges[:-1], edges[1:], strict=True):
+    for begin, stop in pairwise(edges):
         old = match.old + begin - start if match.old >= 0 else -1
         yield Match(begin, stop - begin, old)

@@ -86,12 +86,14 @@ def runs(shape: Shape) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     if shape.outer == 1:
         channels = np.arange(shape.channels, dtype=np.int64)
         return channels * shape.inner, channels
-    starts, channels, start = [], [], 0
+    starts: list[npt.NDArray[np.int64]] = []
+    places: list[npt.NDArray[np.int64]] = []
+    start = 0
     for tile in agent.tiles(shape):
         starts.append(start + np.arange(tile.channels, dtype=np.int64) * tile.outer * tile.row)
-        channels.append(np.arange(tile.channels, dtype=np.int64))
+        places.append(np.arange(tile.channels, dtype=np.int64))
         start += tile.count
-    return np.concatenate(starts), np.concatenate(channels)
+    return np.concatenate(starts), np.concatenate(places)
 
 
 def nibbles(data: Bytes, count: int, signed: bool) -> Bytes:
