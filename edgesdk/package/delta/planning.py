@@ -205,11 +205,18 @@ class _Planner:
 
     def _fill_side(self) -> None:
         waiting: list[tuple[Floats, Floats, float]] = []
-        known: list[Floats] = []
-        for vector in self._new_layout.vectors:
-            if self._unmoved(vector) is not None:
-                known.append(vector)
-                continue
+        vectors = self._new_layout.vectors
+        known = [vector for vector in vectors if self._unmoved(vector) is not None]
+        still = {vector.start for vector in known}
+        weights = {
+            scale.start
+            for tensor in self._new_layout.tensors
+            for scale in tensor.scales
+            if tensor.dtype in _SMALL
+        }
+        # Biases' scales are multiples of weights', wherever either lies in the file.
+        moved = [vector for vector in vectors if vector.start not in still]
+        for vector in sorted(moved, key=lambda each: each.start not in weights):
             source = next(
                 (
                     (each, factor)
