@@ -155,7 +155,7 @@ def test_labels_that_do_not_fit(
     )
     refused(done, 3, *words)
     nothing_written(cli)
-    assert not (device.home / ".edgesdk").exists()
+    assert not (device.home / ".edgesdk" / "store").exists()
 
 
 # The command line itself.
@@ -257,7 +257,7 @@ def test_a_release_no_package_may_have_is_refused_before_any_work(
 ) -> None:
     refused(deploy(cli, *flags), 3, "expected")
     nothing_written(cli)
-    assert not (device.home / ".edgesdk").exists()
+    assert not (device.home / ".edgesdk" / "store").exists()
 
 
 def test_a_closed_port(cli: Cli, virtual_device: VirtualDevice) -> None:
@@ -317,7 +317,7 @@ def test_a_damaged_package_is_not_pushed(cli: Cli, device: VirtualDevice) -> Non
     damaged[len(damaged) // 2] ^= 1
     (cli.folder / "a.edgepkg").write_bytes(damaged)
     refused(cli("push", "a.edgepkg", "--device", "bench"), 3, "a.edgepkg")
-    assert not (device.home / ".edgesdk").exists()
+    assert not (device.home / ".edgesdk" / "store").exists()
 
 
 def test_nothing_installed_to_measure(cli: Cli, device: VirtualDevice) -> None:

@@ -432,7 +432,9 @@ def edited(change: Callable[[dict[str, object]], None]) -> bytes:
 OTHER_MANIFESTS = {
     "empty": (b"", "expected 1 to"),
     "not text": (b"\xff", "not JSON"),
-    "deep": (b"[" * 100_000, "not JSON"),
+    "deep": (b"[" * 4000, "not JSON"),
+    "deeper": (b"[" * 100_000, "more values than any package"),
+    "wide": (b"[" + b"0," * 300_000 + b"0]", "more values than any package"),
     "NaN": (b'{"a":NaN}', "not JSON"),
     "a number": (b"1" * 10_000, "not JSON|found int"),
     "no fields": (b"{}", "missing"),
