@@ -1,7 +1,7 @@
-"""Delta size, as a ratio to the full file, beside the deltas that exist: bsdiff, xdelta3, zstd, detools.
+"""Delta size as a ratio to the full file, beside bsdiff, xdelta3, zstd and detools.
 
     python benchmarks/delta.py                        # synthetic INT8 weights
-    python benchmarks/delta.py --trained networks/    # what delta_networks.py trained, quantized here
+    python benchmarks/delta.py --trained networks/    # made by delta_networks.py, quantized here
     python benchmarks/delta.py --pair OLD NEW         # files of yours
 
 All are made in one run from the same two files. Ratios are to the new file packed with xz, and with
@@ -51,7 +51,8 @@ out = Out()
 with open(sys.argv[2], "rb") as patch, open(sys.argv[3], "rb") as base:
     apply(patch, base, out.write)
 seconds = time.perf_counter() - started
-peak = int([line for line in open("/proc/self/status") if line.startswith("VmHWM")][0].split()[1]) * 1024
+(line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+peak = int(line.split()[1]) * 1024
 print(json.dumps({"seconds": seconds, "peak_bytes": peak, "size": out.size}))
 """
 
@@ -189,7 +190,7 @@ def _network(weights: Weights, clip: float = 1.0, seed: int = 0) -> bytes:
 
 
 def trained(folder: Path) -> Iterator[tuple[str, bytes, bytes]]:
-    """The networks of `delta_networks.py`, each quantized by every toolkit here, against the first."""
+    """The networks of `delta_networks.py`, quantized by every toolkit here, against the first."""
     from delta_quantizers import QUANTIZERS
 
     names = sorted(path.stem for path in folder.glob("*.onnx") if path.stem != "base")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import zlib
 from itertools import chain, islice, product
-from typing import BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 try:
     import lzma
@@ -221,12 +221,15 @@ class _Lzma:
         return b""
 
 
-_DECODERS = {STORED: _Stored, DEFLATE: _Deflate, LZMA: _Lzma}
+_Decoder = Union[_Stored, _Deflate, _Lzma]
+_DECODERS: "Dict[int, Callable[[_Source, StreamHeader], _Decoder]]" = {
+    STORED: _Stored,
+    DEFLATE: _Deflate,
+    LZMA: _Lzma,
+}
 
 
-def open_streams(
-    patch: BinaryIO, offset: int, headers: List[StreamHeader]
-) -> "List[Stream]":
+def open_streams(patch: BinaryIO, offset: int, headers: List[StreamHeader]) -> "List[Stream]":
     """The streams that lie one behind the other from `offset` on; nothing is decoded yet.
 
     Raises:

@@ -31,7 +31,9 @@ def difference(console: Console, found: Difference, all_tensors: bool) -> None:
 
 def _file(console: Console, role: str, found: Explanation, all_tensors: bool) -> None:
     ratio = found.patch_bytes / found.full_bytes if found.full_bytes else 0.0
-    sizes = f"{format_bytes(found.patch_bytes)}, {ratio:.3f} of the {format_bytes(found.full_bytes)}"
+    sizes = (
+        f"{format_bytes(found.patch_bytes)}, {ratio:.3f} of the {format_bytes(found.full_bytes)}"
+    )
     _line(console, f"{role}: the smallest delta is {sizes} that the full file takes")
     counts = Counter(change.how for change in found.changes if change.name)
     if counts:

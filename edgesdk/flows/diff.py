@@ -41,9 +41,7 @@ def _files(path: Path) -> dict[str, bytes]:
     if path.is_dir():
         artifact = read_artifact(path)
         roles = ("model", "companion")
-        found = {
-            file.role: path / file.path for file in artifact.files if file.role in roles
-        }
+        found = {file.role: path / file.path for file in artifact.files if file.role in roles}
         return {str(role): place.read_bytes() for role, place in found.items()}
     if not path.is_file():
         raise ModelError(

@@ -200,7 +200,9 @@ def _tensor(content: bytes, start: int, end: int) -> _Tensor:
             key, value = _pair(content, begin, stop)
             tensor.external[key] = value
     if tensor.size and tensor.dtype in ("int8", "uint8", "int32"):
-        tensor.number = _same_number(content[tensor.start : tensor.start + tensor.size], tensor.dtype)
+        tensor.number = _same_number(
+            content[tensor.start : tensor.start + tensor.size], tensor.dtype
+        )
     return tensor
 
 

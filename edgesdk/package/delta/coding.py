@@ -1,4 +1,4 @@
-"""Code a stream of a delta with the standard-library coder, and in the digits, that make it smallest.
+"""Code a stream of a delta with whatever standard coder, in whatever digits, makes it smallest.
 
 The counterpart of `device_agent.delta_streams`. Everything is tried that an estimate does not rule
 out; of two results of one size the earlier in the list wins, so that the choice depends on nothing
@@ -49,7 +49,9 @@ class Coded:
 
 def code_bytes(data: bytes) -> Coded:
     """A stream of plain bytes: text, tables, whatever has repetitions."""
-    return min(_coders(data, WHOLE, len(data), _LZMA_OF_BYTES, (zlib.Z_DEFAULT_STRATEGY,)), key=_size)
+    return min(
+        _coders(data, WHOLE, len(data), _LZMA_OF_BYTES, (zlib.Z_DEFAULT_STRATEGY,)), key=_size
+    )
 
 
 def code_symbols(symbols: Bytes, digits: int = _DIGITS_MAX) -> tuple[Coded, ...]:

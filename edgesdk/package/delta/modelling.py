@@ -229,7 +229,8 @@ def _lengths(counts: Array) -> Array:
     pooled = split.sum(axis=1, keepdims=True)
     pooled = (pooled + 0.01) / (pooled + 0.01).sum(axis=2, keepdims=True)
     smooth = split + 2.0 * pooled
-    return np.log2(smooth.sum(axis=2, keepdims=True) / smooth).reshape(_CLASSES_MAX, _CELLS)
+    lengths: Array = np.log2(smooth.sum(axis=2, keepdims=True) / smooth)
+    return lengths.reshape(_CLASSES_MAX, _CELLS)
 
 
 def _exact_counts(step: ByteStep, classes: bytes, count: int) -> Counts:
@@ -253,7 +254,7 @@ def _tables(
         groups.setdefault((step.kind, step.width, own), []).append(place)
     tables: list[tuple[int, ...]] = []
     known: dict[tuple[int, ...], int] = {}
-    planes = {}
+    planes: dict[int, tuple[int, ...]] = {}
     limit = max(1, min(_PLANE_CLUSTERS_MAX, _WIDE_STREAMS_MAX // max(1, 3 * len(groups))))
     for (_, width, _), places in groups.items():
         numbers = []
@@ -289,7 +290,8 @@ def clustered(counts: Counts, limit: int, open_stream: Any) -> list[int]:
     # Symbols that occur nowhere cost nothing anywhere.
     merged = counts[live][:, counts.any(axis=0)].astype(np.float64)
     costs = _costs(merged)
-    gains = np.array([costs + cost - _costs(merged + row) for cost, row in zip(costs, merged)])
+    pairs = zip(costs, merged, strict=True)
+    gains = np.array([costs + cost - _costs(merged + row) for cost, row in pairs])
     gains = gains.reshape(len(live), len(live))
     np.fill_diagonal(gains, -np.inf)
     while len(members) > 1:
@@ -320,7 +322,8 @@ def _costs(counts: Array) -> Array:
     totals = counts.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         bits = np.where(counts > 0, counts * np.log2(totals / counts), 0.0).sum(axis=1)
-    return bits + _STREAM_BITS + _SYMBOL_BITS * (counts > 0).sum(axis=1)
+    total: Array = bits + _STREAM_BITS + _SYMBOL_BITS * (counts > 0).sum(axis=1)
+    return total
 
 
 def symbol_bits(symbols: Bytes, buckets: Bytes | None) -> float:
