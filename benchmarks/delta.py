@@ -1,7 +1,7 @@
 """Delta size as a ratio to the full file, beside bsdiff, xdelta3, zstd and detools.
 
     python benchmarks/delta.py                        # synthetic INT8 weights
-    python benchmarks/delta.py --trained networks/    # what delta_networks.py trained
+    python benchmarks/delta.py --trained networks/    # made by delta_networks.py, quantized here
     python benchmarks/delta.py --pair OLD NEW         # files of yours
 
 All are made in one run from the same two files. Ratios are to the new file packed with xz, and with
@@ -51,8 +51,8 @@ out = Out()
 with open(sys.argv[2], "rb") as patch, open(sys.argv[3], "rb") as base:
     apply(patch, base, out.write)
 seconds = time.perf_counter() - started
-lines = open("/proc/self/status").read().splitlines()
-peak = int([line for line in lines if line.startswith("VmHWM")][0].split()[1]) * 1024
+(line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+peak = int(line.split()[1]) * 1024
 print(json.dumps({"seconds": seconds, "peak_bytes": peak, "size": out.size}))
 """
 

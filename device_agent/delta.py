@@ -235,7 +235,7 @@ class _Machine:
         if not all(shape):
             raise BadDelta("found a tensor of %d x %d x %d elements" % shape)
         nibbles = bool(flags & NIBBLES)
-        size = _within(-(-shape.count // 2) if nibbles else shape.count, left)
+        size = _within(-(-shape.elements // 2) if nibbles else shape.elements, left)
         base = self._base_range(size) if flags & BASED else None
         scaling = self._scaling(flags, shape.channels) if flags & SCALED else None
         if flags & CLASSED:

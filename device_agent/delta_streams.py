@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import zlib
 from itertools import chain, islice, product
-from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 try:
     import lzma
@@ -96,8 +96,7 @@ class Stream:
         base, left = self._header.base, self._header.symbols
         fewest = PER_BYTE.get(base, 1)
         limit = _PIECE_SYMBOLS // PER_BYTE.get(base, _RUN_USUAL)
-        decoder: Any = _DECODERS[self._header.codec]
-        decode = decoder(self._source, self._header).decode
+        decode = _DECODERS[self._header.codec](self._source, self._header).decode
         while left:
             packed = decode(min(-(-left // fewest), limit))
             if not packed:
@@ -222,7 +221,12 @@ class _Lzma:
         return b""
 
 
-_DECODERS = {STORED: _Stored, DEFLATE: _Deflate, LZMA: _Lzma}
+_Decoder = Union[_Stored, _Deflate, _Lzma]
+_DECODERS: "Dict[int, Callable[[_Source, StreamHeader], _Decoder]]" = {
+    STORED: _Stored,
+    DEFLATE: _Deflate,
+    LZMA: _Lzma,
+}
 
 
 def open_streams(patch: BinaryIO, offset: int, headers: List[StreamHeader]) -> "List[Stream]":

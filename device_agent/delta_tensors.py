@@ -45,18 +45,15 @@ ReadBase = Callable[[int, int], bytes]
 
 
 class Shape(NamedTuple):
-    """Of a tensor as far as its channels go.
-
-    Element (o, c, i) lies at (o * channels + c) * inner + i.
-    """
+    """A tensor's channels: element (o, c, i) lies at (o * channels + c) * inner + i."""
 
     outer: int
     channels: int
     inner: int
 
     @property
-    def count(self) -> int:  # type: ignore[override]
-        """Elements."""
+    def elements(self) -> int:
+        """How many there are."""
         return self.outer * self.channels * self.inner
 
 
@@ -75,8 +72,8 @@ class Tile(NamedTuple):
     row: int
 
     @property
-    def count(self) -> int:  # type: ignore[override]
-        """Elements."""
+    def elements(self) -> int:
+        """How many there are."""
         return self.outer * self.channels * self.row
 
 
@@ -210,7 +207,7 @@ class ByteTensor(NamedTuple):
     @property
     def size(self) -> int:
         """In bytes."""
-        return -(-self.shape.count // 2) if self.nibbles else self.shape.count
+        return -(-self.shape.elements // 2) if self.nibbles else self.shape.elements
 
 
 class Profiles:
@@ -285,14 +282,14 @@ def byte_tensor(tensor: ByteTensor, read_base: ReadBase, profiles: Profiles) -> 
 def _elements(tensor: ByteTensor, tile: Tile, read_base: ReadBase) -> bytes:
     """A tile's old elements, a byte each."""
     if tensor.base is None:
-        return bytes(tile.count)
+        return bytes(tile.elements)
     if not tensor.nibbles:
-        return read_base(tensor.base + tile.start, tile.count)
-    packed = read_base(tensor.base + tile.start // 2, -(-tile.count // 2))
+        return read_base(tensor.base + tile.start, tile.elements)
+    packed = read_base(tensor.base + tile.start // 2, -(-tile.elements // 2))
     elements = bytearray(2 * len(packed))
     elements[0::2] = packed.translate(_LOW_NIBBLES)
     elements[1::2] = packed.translate(_HIGH_NIBBLES)
-    del elements[tile.count :]
+    del elements[tile.elements :]
     if tensor.signed:
         return bytes(elements.translate(_SIGNED_NIBBLES))
     return bytes(elements)
@@ -338,7 +335,7 @@ def _runs(elements: bytes, size: int) -> List[bytes]:
 def _residuals(tensor: ByteTensor, tile: Tile, profiles: Profiles) -> bytes:
     """The symbols of a tile whose predictions are the old values."""
     if len(tensor.classes) == 1:
-        return profiles.read(tensor.classes[0], b"", tile.count)
+        return profiles.read(tensor.classes[0], b"", tile.elements)
     count = tile.outer * tile.row
     channels = tensor.classes[tile.first_channel : tile.first_channel + tile.channels]
     return b"".join([profiles.read(each, b"", count) for each in channels])
@@ -378,7 +375,7 @@ class WideTensor(NamedTuple):
     """
 
     width: int
-    count: int  # type: ignore[assignment]
+    elements: int
     base: Optional[int]
     planes: Tuple[bytes, ...]
     scaling: Optional[Scaling] = None
@@ -388,7 +385,7 @@ class WideTensor(NamedTuple):
     @property
     def size(self) -> int:
         """In bytes."""
-        return self.width * self.count
+        return self.width * self.elements
 
 
 def wide_tensor(tensor: WideTensor, read_base: ReadBase, profiles: Profiles) -> Iterator[bytes]:
@@ -398,8 +395,8 @@ def wide_tensor(tensor: WideTensor, read_base: ReadBase, profiles: Profiles) -> 
         BadDelta: its streams or the base hold too little.
     """
     step = TILE // tensor.width
-    for start in range(0, tensor.count, step):
-        count = min(step, tensor.count - start)
+    for start in range(0, tensor.elements, step):
+        count = min(step, tensor.elements - start)
         predicted = _predicted(tensor, start, count, read_base)
         symbols = bytearray(len(predicted))
         context = predicted[tensor.width - 1 :: tensor.width]

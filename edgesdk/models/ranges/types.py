@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 ITEM_BITS = {
     **{"int4": 4, "uint4": 4, "bool": 8, "int8": 8, "uint8": 8, "float8": 8},
@@ -74,7 +74,16 @@ class Layout:
 
 
 def apart(tensors: Sequence[TensorRange], vectors: Sequence[Floats], size: int) -> Layout:
-    """A layout of those that lie inside the file and do not overlap; of two that do, the first."""
+    """A layout of those that lie inside the file and do not overlap; of two that do, the first.
+
+    A tensor whose scales lie outside has none.
+    """
+    tensors = [
+        each
+        if all(scale.start >= 0 and scale.count > 0 and scale.end <= size for scale in each.scales)
+        else replace(each, scales=(), axis=None)
+        for each in tensors
+    ]
     kept: list[TensorRange | Floats] = []
     taken = 0
     found: list[TensorRange | Floats] = [*tensors, *vectors]

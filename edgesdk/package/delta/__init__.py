@@ -14,9 +14,11 @@ import numpy as np
 
 from device_agent import delta as agent
 from edgesdk.models.ranges import read_layout
+from edgesdk.package.delta.byte_steps import rough_size
 from edgesdk.package.delta.modelling import model
-from edgesdk.package.delta.planning import Plan, plan_bytes, plan_tensors, rough_size
+from edgesdk.package.delta.planning import Plan, plan_bytes, plan_tensors
 from edgesdk.package.delta.steps import write_patch
+from edgesdk.package.delta.versions import compare
 
 __all__ = ["BYTES", "TENSORS", "Delta", "apply_delta", "make_delta"]
 
@@ -52,9 +54,9 @@ def make_delta(
     """
     old, after = np.frombuffer(base, np.uint8), np.frombuffer(new, np.uint8)
     layouts = read_layout(base, base_described_by), read_layout(new, described_by)
-    smallest = _delta(TENSORS, plan_tensors(old, after, *layouts), base, new)
+    smallest = _delta(TENSORS, plan_tensors(compare(old, after, *layouts)), base, new)
     plain = plan_bytes(old, after)
-    if rough_size(plain) < _WORTH_CODING * len(smallest.patch):
+    if rough_size(plain.main) < _WORTH_CODING * len(smallest.patch):
         bytewise = _delta(BYTES, plain, base, new)
         smallest = min(bytewise, smallest, key=lambda delta: len(delta.patch))
     if apply_delta(smallest.patch, base) != new:

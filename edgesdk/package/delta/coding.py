@@ -1,4 +1,4 @@
-"""Code a stream of a delta with the standard-library coder and digits that make it smallest.
+"""Code a stream of a delta with whatever standard coder, in whatever digits, makes it smallest.
 
 The counterpart of `device_agent.delta_streams`. Everything is tried that an estimate does not rule
 out; of two results of one size the earlier in the list wins, so that the choice depends on nothing

@@ -12,7 +12,6 @@ from edgesdk.models.ranges import read_layout
 from edgesdk.models.ranges.types import TensorRange
 from edgesdk.package.delta import make_delta
 from edgesdk.package.delta.modelling import model, symbol_shares
-from edgesdk.package.delta.pairing import pair
 from edgesdk.package.delta.planning import Plan, plan_tensors
 from edgesdk.package.delta.steps import (
     Add,
@@ -24,9 +23,8 @@ from edgesdk.package.delta.steps import (
     WideStep,
     write_patch,
 )
+from edgesdk.package.delta.versions import Bytes, Versions, compare
 from edgesdk.values.difference import Explanation, How, TensorChange
-
-Bytes = npt.NDArray[np.uint8]
 
 _INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
 
@@ -37,15 +35,12 @@ def explain(
     """What a delta from `base` to `new` spends its bytes on; arguments as for `make_delta`."""
     old, after = np.frombuffer(base, np.uint8), np.frombuffer(new, np.uint8)
     layouts = read_layout(base, base_described_by), read_layout(new, described_by)
-    plan = plan_tensors(old, after, *layouts)
+    versions = compare(old, after, *layouts)
+    plan = plan_tensors(versions)
     modelling = model((*plan.side, *plan.main))
     patch = write_patch("tensors-delta", (len(new), len(base)), plan.side, plan.main, modelling)
     costs = _costs(plan, modelling, patch)
-    pairs = pair(old, after, *layouts).tensors
-    changes = [
-        _change(tensor, pairs.get(tensor.start), old, after, plan, costs)
-        for tensor in layouts[1].tensors
-    ]
+    changes = [_change(tensor, versions, plan, costs) for tensor in layouts[1].tensors]
     rest = len(patch.data) - sum(change.cost_bytes for change in changes)
     changes.append(TensorChange("", "", "", (), None, None, rest, "bytes"))
     smallest = make_delta(base, new, base_described_by=base_described_by, described_by=described_by)
@@ -80,19 +75,16 @@ def _shares(weights: Sequence[int], total: int) -> npt.NDArray[np.float64]:
 
 def _change(
     tensor: TensorRange,
-    old: TensorRange | None,
-    before: Bytes,
-    after: Bytes,
+    versions: Versions,
     plan: Plan,
     costs: Sequence[float],
 ) -> TensorChange:
     places = [place for place, owner in plan.owners.items() if owner.start == tensor.start]
     steps = (*plan.side, *plan.main)
-    data = after[tensor.start : tensor.end]
-    same = old is not None and old.size == tensor.size
+    old, data = versions.pairs.tensors.get(tensor.start), versions.after(tensor)
     fraction, step = 1.0, None
-    if old is not None and same:
-        fraction, step = _moved(before[old.start : old.end], data, tensor.dtype)
+    if old is not None and old.size == tensor.size:
+        fraction, step = _moved(versions.before(old), data, tensor.dtype)
     return TensorChange(
         tensor.name,
         tensor.layer,

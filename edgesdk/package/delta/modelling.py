@@ -229,8 +229,8 @@ def _lengths(counts: Array) -> Array:
     pooled = split.sum(axis=1, keepdims=True)
     pooled = (pooled + 0.01) / (pooled + 0.01).sum(axis=2, keepdims=True)
     smooth = split + 2.0 * pooled
-    bits: Array = np.log2(smooth.sum(axis=2, keepdims=True) / smooth)
-    return bits.reshape(_CLASSES_MAX, _CELLS)
+    lengths: Array = np.log2(smooth.sum(axis=2, keepdims=True) / smooth)
+    return lengths.reshape(_CLASSES_MAX, _CELLS)
 
 
 def _exact_counts(step: ByteStep, classes: bytes, count: int) -> Counts:
@@ -290,9 +290,8 @@ def clustered(counts: Counts, limit: int, open_stream: Any) -> list[int]:
     # Symbols that occur nowhere cost nothing anywhere.
     merged = counts[live][:, counts.any(axis=0)].astype(np.float64)
     costs = _costs(merged)
-    gains = np.array(
-        [costs + cost - _costs(merged + row) for cost, row in zip(costs, merged, strict=True)]
-    )
+    pairs = zip(costs, merged, strict=True)
+    gains = np.array([costs + cost - _costs(merged + row) for cost, row in pairs])
     gains = gains.reshape(len(live), len(live))
     np.fill_diagonal(gains, -np.inf)
     while len(members) > 1:
@@ -322,9 +321,9 @@ def _costs(counts: Array) -> Array:
     """Bits of a stream with these symbols, its table included."""
     totals = counts.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        bits: Array = np.where(counts > 0, counts * np.log2(totals / counts), 0.0).sum(axis=1)
-    tables: Array = _STREAM_BITS + _SYMBOL_BITS * (counts > 0).sum(axis=1)
-    return bits + tables
+        bits = np.where(counts > 0, counts * np.log2(totals / counts), 0.0).sum(axis=1)
+    total: Array = bits + _STREAM_BITS + _SYMBOL_BITS * (counts > 0).sum(axis=1)
+    return total
 
 
 def symbol_bits(symbols: Bytes, buckets: Bytes | None) -> float:

@@ -76,7 +76,7 @@ def arranged(elements: Bytes, shape: Shape) -> Bytes:
         return elements
     parts = []
     for tile in agent.tiles(shape):
-        block = elements[tile.start : tile.start + tile.count]
+        block = elements[tile.start : tile.start + tile.elements]
         parts.append(block.reshape(tile.outer, tile.channels, tile.row).transpose(1, 0, 2).ravel())
     return np.concatenate(parts)
 
@@ -87,13 +87,13 @@ def runs(shape: Shape) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         channels = np.arange(shape.channels, dtype=np.int64)
         return channels * shape.inner, channels
     starts: list[npt.NDArray[np.int64]] = []
-    places: list[npt.NDArray[np.int64]] = []
+    firsts: list[npt.NDArray[np.int64]] = []
     start = 0
     for tile in agent.tiles(shape):
         starts.append(start + np.arange(tile.channels, dtype=np.int64) * tile.outer * tile.row)
-        places.append(np.arange(tile.channels, dtype=np.int64))
-        start += tile.count
-    return np.concatenate(starts), np.concatenate(places)
+        firsts.append(np.arange(tile.channels, dtype=np.int64))
+        start += tile.elements
+    return np.concatenate(starts), np.concatenate(firsts)
 
 
 def nibbles(data: Bytes, count: int, signed: bool) -> Bytes:

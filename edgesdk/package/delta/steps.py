@@ -15,6 +15,7 @@ import numpy.typing as npt
 from device_agent import delta as agent
 from device_agent.delta_streams import LZMA, STORED, WHOLE
 from device_agent.delta_tensors import NO_STREAM, Shape
+from edgesdk.package.delta import residuals
 from edgesdk.package.delta.coding import Coded, code_bytes, code_symbols
 
 Bytes = npt.NDArray[np.uint8]
@@ -104,7 +105,7 @@ class ByteStep:
     @property
     def size(self) -> int:
         """In bytes."""
-        return -(-self.shape.count // 2) if self.nibbles else self.shape.count
+        return -(-self.shape.elements // 2) if self.nibbles else self.shape.elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,12 @@ class WideStep:
     def size(self) -> int:
         """In bytes."""
         return int(self.planes.size)
+
+
+def wide_step(kind: str, base: int | None, old: Bytes, new: Bytes, width: int) -> WideStep:
+    """The step for a wide tensor whose prediction is `old`."""
+    planes, contexts = residuals.planes(old, new, width)
+    return WideStep(kind, base, None, planes, contexts)
 
 
 Step = Copy | Insert | Add | FromSide | ByteStep | WideStep

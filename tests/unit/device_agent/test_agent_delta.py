@@ -1,4 +1,4 @@
-"""The applier of deltas: exact on every Python, within its memory, and never surprised by a patch."""
+"""The applier of deltas: exact on every Python, within its memory, surprised by no patch."""
 
 from __future__ import annotations
 

@@ -242,3 +242,17 @@ def _file(tensor: object) -> bytes:
     out = helper.make_tensor_value_info("y", tensor.data_type, None)  # type: ignore[attr-defined]
     graph = helper.make_graph([node], "net", [], [out], [tensor])  # type: ignore[list-item]
     return helper.make_model(graph).SerializeToString(deterministic=True)
+
+
+def test_a_model_that_was_spoilt_has_a_delta_all_the_same(
+    write: Callable[[tuple[Layer, ...]], bytes],
+) -> None:
+    """Whatever its tables then say of tensors, scales and where they lie."""
+    base, new = write(layers(BASE[:3])), write(layers(noisy(BASE[:3], 0.05)))
+    generator = np.random.default_rng(0)
+    for _ in range(25):
+        spoilt = bytearray(new)
+        for _ in range(int(generator.integers(1, 5))):
+            spoilt[int(generator.integers(len(spoilt)))] = int(generator.choice([0, 1, 127, 255]))
+        make_delta(base, bytes(spoilt))
+        make_delta(bytes(spoilt), new)
