@@ -184,7 +184,7 @@ def tiny(releases: Releases, **fields: Any) -> bytes:
             "format": archive.FORMAT,
             "name": NAME,
             "version": "1.0",
-            "sequence": 1,
+            "sequence": 2,
             "compatibility": Compatibility(this_machine(), (), "onnxruntime", "1.14"),
             "inputs": (Port("x", (1, 4), "float32"),),
             "outputs": (Port("y", (1, 2), "float32"),),

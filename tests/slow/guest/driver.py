@@ -210,6 +210,9 @@ def content(path):
         return ""
     with open(path, "rb") as stream:
         data = stream.read()
+    if os.path.basename(path) == "state.json":
+        # The time that the device knows of moves on; everything else has to be the same.
+        data = json.dumps({**json.loads(data), "clock_floor_s": 0}, sort_keys=True).encode()
     return f"{len(data)} {hashlib.sha256(data).hexdigest()}"
 
 
