@@ -31,7 +31,7 @@ def artifact(folder: Path, content: bytes, name: str) -> Path:
 def package(folder: Path, content: bytes, name: str) -> Path:
     made = make_artifact(folder / f"{name}-artifact", model=content)
     path = folder / f"{name}.edgepkg"
-    build_package(made, folder / f"{name}-artifact", path, Release(), Budget(), {})
+    build_package(made, folder / f"{name}-artifact", path, Release(), Budget(), {}, signer=None)
     return path
 
 
