@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import json
 import lzma
 import shutil
@@ -193,15 +192,19 @@ def trained(folder: Path) -> Iterator[tuple[str, bytes, bytes]]:
     """The networks of `delta_networks.py`, quantized by every toolkit here, against the first."""
     from delta_quantizers import QUANTIZERS
 
-    names = sorted(path.stem for path in folder.glob("*.onnx") if path.stem != "base")
-    for quantizer, quantize in QUANTIZERS.items():
-        make = functools.partial(quantize, folder)
-        if (base := make("base", "calibration")) is None:
-            print(f"{quantizer}: not measured", file=sys.stderr)
-            continue
-        yield f"{quantizer}: recalibrated", base, make("base", "recalibration")
-        for name in names:
-            yield f"{quantizer}: {name}", base, make(name, "calibration")
+    for place in sorted(path.parent for path in folder.glob("*/base.onnx")):
+        names = sorted(path.stem for path in place.glob("*.onnx") if path.stem != "base")
+        for quantizer, quantize in QUANTIZERS.items():
+            base = quantize(place, "base", "calibration")
+            if base is None:
+                print(f"{place.name}, {quantizer}: not measured", file=sys.stderr)
+                continue
+            cases = [("recalibrated", "base", "recalibration")]
+            cases += [(name, name, "calibration") for name in names]
+            for case, name, calibration in cases:
+                new = quantize(place, name, calibration)
+                if new is not None:
+                    yield f"{place.name}, {quantizer}, {case}", base, new
 
 
 # --- output ---

@@ -1,13 +1,14 @@
 """Train the networks that `delta.py --trained` compares: one, and what became of it in updates.
 
-It needs PyTorch, which the SDK does not, and runs apart from the benchmark:
+It needs PyTorch and scikit-learn, which the SDK does not, and runs apart from the benchmark:
 
     python benchmarks/delta_networks.py --images images.npz --out networks/
 
-`images.npz` holds `train` and `test` (uint8, NHWC), `train_label` and `test_label`. Without it the
-network learns scikit-learn's digits, widened to its input. The network has MobileNetV2's blocks
-and, at width 1.0, its 2.2 million weights. Every file is a float ONNX model with its batch
-normalizations folded away, and each has a twin for LiteRT where litert_torch is installed.
+`networks/digits` is the example's network. `networks/mobilenet` has MobileNetV2's blocks and its 2.2
+million weights, and learns the images: `train` and `test` (uint8, NHWC, 32 x 32), `train_label` and
+`test_label`; without a file scikit-learn's digits, widened to its input. Every file is a float ONNX
+model with its batch normalizations folded away, and has a twin for LiteRT where litert_torch is
+installed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import copy
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,72 +187,126 @@ def export(net: Network, path: Path) -> None:
         litert_torch.convert(plain, sample).export(str(path.with_suffix(".tflite")))
 
 
+def frozen_norms(net: nn.Module) -> nn.Module:
+    """Keep the statistics of its batch normalizations, as fine-tuning on little data does."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train = lambda mode=True, norm=module: norm  # type: ignore[method-assign]
+    return net
+
+
 def updates(base: Network, images: Images, epochs: int) -> Iterator[tuple[str, Network]]:
     """What becomes of a network, gentlest first."""
     classes = base.classify.out_features
+    few = max(1, epochs // 6)
 
     def tuned(rate: float, prepare: Callable[[Network], None] = lambda net: None) -> Network:
-        net = copy.deepcopy(base)
+        net = copy.deepcopy(base).eval()
         prepare(net)
-        train(net, images, max(1, epochs // 6), rate)
+        train(frozen_norms(net.eval()), images, few, rate)
         return net
 
     def freeze(net: Network) -> None:
         net.features.requires_grad_(False)
-        # Without this its batch normalizations would go on averaging.
-        net.features.train = lambda mode=True: net.features  # type: ignore[method-assign]
-        net.features.eval = lambda: net.features  # type: ignore[method-assign]
-        for module in net.features.modules():
-            module.training = False
 
     def new_head(net: Network) -> None:
-        net.classify = nn.Linear(1280, classes + 2)
-
-    def grow(net: Network) -> None:
-        grown = Network(classes, extra_block=True)
-        there = grown.state_dict()
-        kept = {name: value for name, value in net.state_dict().items() if name in there}
-        grown.load_state_dict(
-            {
-                name: kept[name] if name in kept and kept[name].shape == value.shape else value
-                for name, value in there.items()
-            }
-        )
-        net.features, net.classify = grown.features, grown.classify
+        net.classify = nn.Linear(net.classify.in_features, classes + 2)
 
     yield "head-tuned", tuned(0.01, freeze)
     yield "tuned-gently", tuned(0.0005)
-    yield "tuned", tuned(0.005)
+    yield "tuned", tuned(0.004)
     yield "tuned-hard", tuned(0.03)
-    yield "new-head", tuned(0.005, new_head)
-    yield "grown", tuned(0.005, grow)
+    yield "new-head", tuned(0.004, new_head)
+    yield "grown", grown(base, images, few)
     torch.manual_seed(1)
     yield "from-scratch", train(Network(classes), images, epochs, 0.1)  # type: ignore[misc]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=12)
-    arguments = parser.parse_args()
-    torch.manual_seed(0)
-    train_images, test_images = read_images(arguments.images)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    calibration = train_images.image[:160].numpy()
-    np.savez(arguments.out / "calibration.npz", **{"first/image": calibration[:128]})
-    other = train_images.image[160:288].numpy()
-    np.savez(arguments.out / "recalibration.npz", **{"first/image": other})
-    classes = int(train_images.label.max()) + 1
-    base = Network(classes)
-    train(base, train_images, arguments.epochs, 0.1)
+def grown(base: Network, images: Images, epochs: int) -> Network:
+    """The network with a block more, which begins as next to nothing beside its input."""
+    net = Network(base.classify.out_features, extra_block=True)
+    there = base.state_dict()
+    # The block behind the last one has its number; what follows has another.
+    moved = {f"features.{len(base.features) - 1}.": f"features.{len(base.features)}."}
+    kept = {}
+    for name, value in there.items():
+        for old, new in moved.items():
+            name = name.replace(old, new) if name.startswith(old) else name
+        kept[name] = value
+    net.load_state_dict(net.state_dict() | kept)
+    nn.init.zeros_(net.features[len(base.features) - 1].body[-1].norm.weight)
+    train(frozen_norms(net.eval()), images, epochs, 0.004)
+    return net
+
+
+def digits(out: Path) -> None:
+    """The example's network, trained as the example does it, and tuned on."""
+    path = Path(__file__).parents[1] / "examples" / "digits" / "train.py"
+    spec = importlib.util.spec_from_file_location("digits_train", path)
+    assert spec is not None and spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    sys.modules["digits_train"] = example
+    spec.loader.exec_module(example)
+    splits = example.load_splits()
+    out.mkdir(parents=True, exist_ok=True)
+    calibration = splits["calibration"].image
+    np.savez(out / "calibration.npz", **{"first/image": calibration[:80]})
+    np.savez(out / "recalibration.npz", **{"first/image": calibration[80:]})
+    base = example.train(splits["train"])
+    nets = {"base": base}
+    for name, rate in (("tuned-gently", 1e-5), ("tuned", 1e-4), ("tuned-hard", 1e-3)):
+        nets[name] = _tuned_digits(copy.deepcopy(base), splits["train"], rate)
+    for name, net in nets.items():
+        example.export_onnx(net.eval(), out / f"{name}.onnx")
+        if importlib.util.find_spec("litert_torch"):
+            example.export_tflite(net.eval(), out / f"{name}.tflite")
+
+
+def _tuned_digits(net: nn.Module, split: object, rate: float) -> nn.Module:
+    """Some epochs more, batch normalization folded away before."""
+    images, labels = torch.from_numpy(split.image), torch.from_numpy(split.label)  # type: ignore[attr-defined]
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate)
+    for _ in range(8):
+        for rows in torch.randperm(len(images)).split(32):
+            loss = functional.cross_entropy(net(images[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return net
+
+
+def mobilenet(out: Path, images: Path | None, epochs: int) -> None:
+    """The larger network and what becomes of it."""
+    train_images, test_images = read_images(images)
+    out.mkdir(parents=True, exist_ok=True)
+    calibration = train_images.image[:256].numpy()
+    np.savez(out / "calibration.npz", **{"first/image": calibration[:128]})
+    np.savez(out / "recalibration.npz", **{"first/image": calibration[128:]})
+    base = Network(int(train_images.label.max()) + 1)
+    train(base, train_images, epochs, 0.1)
     scores = {"base": accuracy(base, test_images)}
-    export(base, arguments.out / "base")
-    for name, net in updates(base, train_images, arguments.epochs):
+    export(base, out / "base")
+    for name, net in updates(base, train_images, epochs):
         scores[name] = accuracy(net, test_images)
         print(f"{name}: {scores[name]:.3f} of the test images right")
-        export(net, arguments.out / name)
-    (arguments.out / "accuracy.json").write_text(json.dumps(scores, indent=1) + "\n")
+        export(net, out / name)
+    (out / "accuracy.json").write_text(json.dumps(scores, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=Path, help=".npz with train, test and their labels")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--only", choices=("digits", "mobilenet"))
+    arguments = parser.parse_args()
+    # More threads than idle cores wait for one another.
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    if arguments.only != "mobilenet":
+        digits(arguments.out / "digits")
+    if arguments.only != "digits":
+        mobilenet(arguments.out / "mobilenet", arguments.images, arguments.epochs)
 
 
 if __name__ == "__main__":

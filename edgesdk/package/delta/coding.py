@@ -63,7 +63,7 @@ def code_symbols(symbols: Bytes, digits: int = _DIGITS_MAX) -> tuple[Coded, ...]
     if not digits or len(symbols) < _DIGITS_MIN:
         return _in_digits(symbols, WHOLE, 0)
     bases = (*PER_BYTE, RUNS)
-    tried = sorted(bases, key=lambda base: _estimate(symbols, base))[:_DIGIT_TRIES]
+    tried = {WHOLE, *sorted(bases, key=lambda base: _estimate(symbols, base))[:_DIGIT_TRIES]}
     return min((_in_digits(symbols, base, digits - 1) for base in sorted(tried)), key=_total)
 
 
@@ -121,7 +121,7 @@ def _estimate(symbols: Bytes, base: int) -> float:
 
 
 def _bits(data: Bytes) -> float:
-    """What Huffman's code of the bytes takes, and roughly its table."""
+    """What Huffman's code of the bytes takes, and roughly its table; or they as they are."""
     counts = np.bincount(data, minlength=256)
     heap = counts[counts > 0].tolist()
     heapq.heapify(heap)
@@ -130,7 +130,7 @@ def _bits(data: Bytes) -> float:
         merged = heapq.heappop(heap) + heap[0]
         heapq.heapreplace(heap, merged)
         bits += merged
-    return bits + 4.0 * np.count_nonzero(counts)
+    return min(bits + 4.0 * np.count_nonzero(counts), 8.0 * len(data))
 
 
 def entropy_bits(counts: npt.NDArray[np.int64]) -> float:

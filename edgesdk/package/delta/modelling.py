@@ -280,8 +280,7 @@ def clustered(counts: Counts, limit: int, open_stream: Any) -> list[int]:
     """Merge distributions while that saves bits, and until they are few; returns their streams.
 
     Args:
-        counts: of each distribution's symbols, (n, 256). One that is empty or only 0 needs no
-            stream.
+        counts: of each distribution's symbols, (n, 256). One that is only 0 needs no stream.
         limit: most streams to open.
         open_stream: gives the number of a new one.
     """
@@ -314,6 +313,10 @@ def clustered(counts: Counts, limit: int, open_stream: Any) -> list[int]:
         stream = open_stream()
         for each in group:
             found[each] = stream
+    # What never occurs is told in the fewest words.
+    for place in range(1, len(counts)):
+        if not counts[place].any():
+            found[place] = found[place - 1]
     return found
 
 
@@ -322,7 +325,8 @@ def _costs(counts: Array) -> Array:
     totals = counts.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         bits = np.where(counts > 0, counts * np.log2(totals / counts), 0.0).sum(axis=1)
-    total: Array = bits + _STREAM_BITS + _SYMBOL_BITS * (counts > 0).sum(axis=1)
+    coded = np.minimum(bits + _SYMBOL_BITS * (counts > 0).sum(axis=1), 8.0 * totals[:, 0])
+    total: Array = coded + _STREAM_BITS
     return total
 
 
