@@ -515,7 +515,8 @@ def code_for(agent: AgentSession, content: bytes, sound: bytes) -> str:
         if differs_only_untravelled(content, sound, offered.resume_at):
             return "corrupt_package"
         rest = content[offered.resume_at :]
-        agent._ask(Install(offered.package_id, len(rest)), Installed, pieces=[rest])
+        pieces = [rest] if rest else []
+        agent._ask(Install(offered.package_id, len(rest)), Installed, pieces=pieces)
     except AgentError as error:
         return error.code
     return "taken"

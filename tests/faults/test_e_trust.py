@@ -189,7 +189,7 @@ def written(signature: Signature) -> bytes:
 )
 def test_a_downgrade(old: Bench, releases: Releases) -> None:
     old.push(releases(3))
-    is_refused(old, releases(2), "downgrade", "found sequence 2", "at least 3")
+    is_refused(old, releases(2), "downgrade", "found sequence 2", "at least 4")
     old.is_as_before("3.0")
     old.takes(releases(2), downgrade=True)
 
