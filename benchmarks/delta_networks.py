@@ -4,11 +4,11 @@ It needs PyTorch and scikit-learn, which the SDK does not, and runs apart from t
 
     python benchmarks/delta_networks.py --images images.npz --out networks/
 
-`networks/digits` is the example's network. `networks/mobilenet` has MobileNetV2's blocks, its 2.2
-million weights, and learns the images: `train` and `test` (uint8, NHWC, 32 x 32), `train_label` and
-`test_label`; without a file scikit-learn's digits, widened to its input. Every file is a float ONNX
-model with its batch normalizations folded away, and has a twin for LiteRT where litert_torch is
-installed.
+`networks/digits` is the example's network. `networks/mobilenet` has MobileNetV2's blocks and its
+2.2 million weights, and learns the images: `train` and `test` (uint8, NHWC, 32 x 32), `train_label`
+and `test_label`; without a file scikit-learn's digits, widened to its input. Every file is a float
+ONNX model with its batch normalizations folded away, and has a twin for LiteRT where litert_torch
+is installed.
 """
 
 from __future__ import annotations

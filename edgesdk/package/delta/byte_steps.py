@@ -23,13 +23,17 @@ _MODELLED_ROW = 256
 _MODELLED_GAIN = 0.95
 _COPY_MIN = 32
 """Equal bytes from which on a copy is shorter than differences of 0."""
+_STRETCH_ENDS = 4096
+"""Equal bytes that end a stretch of differences that may be a tensor."""
+_STEP_BYTES = 2
+"""What a step takes in the program, once that is packed."""
 
 
 def steps_of_bytes(old: Bytes, new: Bytes) -> list[Step]:
     """A file without tensors."""
     matches = match_bytes(old, new, correlate=False)
-    steps = [step for match in matches for step in byte_steps(match, old, new)]
-    return joined(steps)
+    coarse = [step for match in matches for step in byte_steps(match, old, new)]
+    return joined([fine for step in coarse for fine in _fine(step)])
 
 
 def rough_size(steps: Sequence[Step]) -> int:
@@ -40,47 +44,56 @@ def rough_size(steps: Sequence[Step]) -> int:
 
 
 def byte_steps(match: Match, old: Bytes, new: Bytes) -> Iterator[Step]:
-    """Copies where bytes are equal, differences where they are not."""
+    """Copies where many bytes are equal, and long differences that are mostly 0 between."""
     data = new[match.new : match.new + match.size]
     if match.old < 0:
         yield Insert(data.tobytes())
-        return
-    before = old[match.old : match.old + match.size]
-    position = 0
-    for start, end in _equal_runs(before == data):
-        if start > position:
-            yield Add(match.old + position, (data - before)[position:start].tobytes())
-        yield Copy(match.old + start, end - start)
-        position = end
-    if position < match.size:
-        yield Add(match.old + position, (data - before)[position:].tobytes())
+    else:
+        differences = data - old[match.old : match.old + match.size]
+        yield from _cut(Add(match.old, differences.tobytes()), _STRETCH_ENDS)
 
 
-def _equal_runs(equal: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+def _cut(step: Add, least: int) -> Iterator[Copy | Add]:
+    """Differences as copies, where at least so many are 0, and what is between."""
+    equal = np.frombuffer(step.differences, np.uint8) == 0
     edges = np.flatnonzero(np.diff(np.concatenate([[0], equal.view(np.int8), [0]])))
     pairs = edges.reshape(-1, 2)
-    return [(int(a), int(b)) for a, b in pairs[pairs[:, 1] - pairs[:, 0] >= _COPY_MIN]]
+    position = 0
+    for start, end in pairs[pairs[:, 1] - pairs[:, 0] >= least].tolist():
+        if start > position:
+            yield Add(step.base + position, step.differences[position:start])
+        yield Copy(step.base + start, end - start)
+        position = end
+    if position < step.size:
+        yield Add(step.base + position, step.differences[position:])
+
+
+def _fine(step: Step) -> Iterator[Step]:
+    """Differences cut wherever a copy is shorter."""
+    return _cut(step, _COPY_MIN) if isinstance(step, Add) else iter((step,))
 
 
 def modelled(steps: Sequence[Step]) -> Iterator[Step]:
     """Long differences, or new bytes, as tensors of nothing but rows, where that is shorter."""
     for step in steps:
+        fine = list(_fine(step))
         if not isinstance(step, Insert | Add) or step.size < _MODELLED_MIN:
-            yield step
+            yield from fine
             continue
-        data = np.frombuffer(step.data if isinstance(step, Insert) else step.differences, np.uint8)
-        size = len(data) // _MODELLED_ROW * _MODELLED_ROW
-        symbols = residuals.fold(data[:size])
-        if symbol_bits(symbols, None) > 8 * _MODELLED_GAIN * len(zlib.compress(data.tobytes())):
-            yield step
+        content = step.data if isinstance(step, Insert) else step.differences
+        size = len(content) // _MODELLED_ROW * _MODELLED_ROW
+        symbols = residuals.fold(np.frombuffer(content, np.uint8, size))
+        otherwise = len(zlib.compress(content)) + _STEP_BYTES * len(fine)
+        if symbol_bits(symbols, None) > 8 * _MODELLED_GAIN * otherwise:
+            yield from fine
             continue
         shape = Shape(1, size // _MODELLED_ROW, _MODELLED_ROW)
+        base = None if isinstance(step, Insert) else step.base
+        yield ByteStep(shape, False, True, base, None, symbols, None)
         if isinstance(step, Insert):
-            yield ByteStep(shape, False, True, None, None, symbols, None)
-            yield Insert(step.data[size:])
+            yield Insert(content[size:])
         else:
-            yield ByteStep(shape, False, True, step.base, None, symbols, None)
-            yield Add(step.base + size, step.differences[size:])
+            yield Add(step.base + size, content[size:])
 
 
 def joined(steps: Sequence[Step]) -> list[Step]:

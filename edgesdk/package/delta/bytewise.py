@@ -51,18 +51,39 @@ def match_bytes(old: Bytes, new: Bytes, *, correlate: bool = True) -> list[Match
         correlate: look for pieces without anchors everywhere in the old file, which takes long.
     """
     search = _Search(old) if correlate else None
-    anchors = _grown(_anchors(old, new), old, new)
     matches: list[Match] = []
-    position = 0
-    for anchor in [*anchors, Match(len(new), 0, len(old))]:
+    for anchor in [*_grown(_anchors(old, new), old, new), Match(len(new), 0, len(old))]:
+        position = matches[-1].new + matches[-1].size if matches else 0
         if anchor.new > position:
-            around = (*matches[-1:], anchor) if anchor.size else matches[-1:]
             piece = Match(position, anchor.new - position, -1)
+            around = (*matches[-1:], anchor) if anchor.size else matches[-1:]
             matches.extend(_left_over(piece, around, old, new, search))
         if anchor.size:
             matches.append(anchor)
-        position = anchor.new + anchor.size
-    return matches
+    return _joined(matches)
+
+
+def _joined(matches: list[Match]) -> list[Match]:
+    """Neighbours at one distance as one, and what is too short to look at between two such."""
+    joined: list[Match] = []
+    for match in matches:
+        short = joined[-1] if joined and joined[-1].old < 0 else None
+        before = joined[-2] if short is not None and len(joined) > 1 else None
+        between = short is not None and short.size < _LEFT_OVER_MIN
+        if before is not None and between and _continues(before, match):
+            del joined[-2:]
+            match = Match(before.new, match.new + match.size - before.new, before.old)
+        if joined and match.old >= 0 and _continues(joined[-1], match):
+            before = joined.pop()
+            match = Match(before.new, match.new + match.size - before.new, before.old)
+        joined.append(match)
+    return joined
+
+
+def _continues(before: Match, match: Match) -> bool:
+    """Both lie against the old file, at one distance."""
+    laid = before.old >= 0 and match.old >= 0
+    return laid and match.old - match.new == before.old - before.new
 
 
 def _windows(data: Bytes, start: int, end: int) -> npt.NDArray[np.uint64]:
