@@ -3,8 +3,8 @@
 Debian's swupdate 2022.12 says "SWUPDATE successful" and then, now and then, ends with status 1, for
 any image: its own service is not always there to run post-update actions when it asks for them. So
 these tests go by what it says. Its sockets lie in TMPDIR, a folder of each test's own. In about one
-run of twenty it also loses a file that it has just unpacked there, with no other process at work, and
-fails, or ends before it has looked at the image, for any image: it is then asked again.
+run of twenty it also loses a file that it has just unpacked there, with no other process at work,
+and fails, or ends before it has looked at the image, for any image: it is then asked again.
 """
 
 from __future__ import annotations
