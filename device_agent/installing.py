@@ -103,7 +103,8 @@ class Installer:
     def install(self, package_id: str, read: Read) -> Installed:
         """Receive what was offered, and put it on trial. An offer holds once.
 
-        A package that is current already stays so, and needs no trial.
+        A package that is current already stays so, and needs no trial. One that came unsigned, or
+        signed by another key, is signed from now on as it was offered.
 
         Raises:
             AgentFailure: "bad_request", "disk_full", "storage", "delta_failed", "base_missing".
@@ -119,6 +120,8 @@ class Installer:
         already = self._store.packages.is_intact(package_id)
         if not already:
             self._receive(head, read, resume_at)
+        elif admitted.signed_by:
+            self._store.sign(head, admitted.signed_by)
         if self._store.state().standing(package_id) == "current":
             self._store.end_installing()
         else:

@@ -2,6 +2,8 @@
 
     ROOT/store/<package id>/        manifest.json, its signatures, and the package's files
 
+Only the signatures may be replaced, which the id does not cover: by those of a later push.
+
 Everything read here is checked against the id first. Links are never followed.
 """
 
@@ -22,7 +24,14 @@ from device_agent.archive import (
     is_package_id,
     parse_manifest,
 )
-from device_agent.durable import has_content, make_folder, read_file, remove, sync_folder
+from device_agent.durable import (
+    has_content,
+    make_folder,
+    read_file,
+    remove,
+    replace_file,
+    sync_folder,
+)
 from device_agent.failures import AgentFailure
 from device_agent.manifest import File, Manifest
 from device_agent.protocol import ErrorCode
@@ -93,6 +102,19 @@ class Packages:
             return b""
         except OSError as error:
             raise damaged(f"package {package_id}", str(error)) from error
+
+    def sign(self, package_id: str, signatures: bytes, temporary: str) -> None:
+        """Let an installed package have these signatures, durable, in the place of any others.
+
+        Args:
+            temporary: a path on the same file system, which is free to use.
+
+        Raises:
+            OSError: the disk does not take it; those that were there still are.
+        """
+        path = os.path.join(self.path(package_id), MANIFEST_NAME + SIGNATURE_SUFFIX)
+        if not has_content(path, len(signatures), hashlib.sha256(signatures).hexdigest()):
+            replace_file(path, signatures, temporary)
 
     def is_intact(self, package_id: str) -> bool:
         """Whether the package is there with every file as its manifest says."""

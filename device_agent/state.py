@@ -102,6 +102,11 @@ def begin_trial(state: State, trial: Trial, signed_by: str, clock_floor_s: int) 
     )
 
 
+def sign(state: State, package_id: str, signed_by: str) -> State:
+    """The state with that key as the one that signed an installed package."""
+    return dataclasses.replace(state, signed_by={**state.signed_by, package_id: signed_by})
+
+
 def commit(state: State, manifest: Manifest) -> State:
     """The state with the package on trial as the current one of its name.
 

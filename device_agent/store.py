@@ -51,7 +51,7 @@ from device_agent.failures import AgentFailure
 from device_agent.packages import Packages, damaged
 from device_agent.protocol import ErrorCode, SignedTrust
 from device_agent.receiving import Transfer
-from device_agent.state import FORMAT, State, end_trial, forget
+from device_agent.state import FORMAT, State, end_trial, forget, sign
 
 SPARE_BYTES = 256 * 1024
 """Kept free beyond the files themselves: folders, the manifest, the state."""
@@ -250,6 +250,22 @@ class Store:
         with self._locked():
             self.packages.move_in(files, head.package_id, self._aside)
         self.give_up(head)
+
+    def sign(self, head: Head, signed_by: str) -> None:
+        """Let an installed package be known as signed, by the signatures that it came with now.
+
+        Args:
+            signed_by: name of the trusted key that made one of them.
+
+        Raises:
+            AgentFailure: "storage" or "disk_full": it is known as it was.
+        """
+        package_id = head.package_id
+        with storage_errors(self.root, SPARE_BYTES), self._locked():
+            temporary = os.path.join(self._session, "signatures")
+            self.packages.sign(package_id, head.signatures, temporary)
+            if self.state().signed_by.get(package_id) != signed_by:
+                self._change(lambda state: sign(state, package_id, signed_by))
 
     def give_up(self, head: Head) -> None:
         """Forget the transfer of that package."""

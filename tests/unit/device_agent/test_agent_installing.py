@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_packages import id_of, noise, package_of
+from agent_packages import head_of_package, id_of, noise, package_of
 from device_store import Device, fails, pretend_runtimes
 
 from device_agent import installing
@@ -380,6 +380,84 @@ def test_an_unsigned_package_does_not_get_onto_another_device(device: Device) ->
     fails("untrusted", lambda: device.install(UNSIGNED, allow_unsigned=True))
 
 
+SIGNED_LATER = package_of({"model": b"nobody's"}, OWNER, version="u", sequence=9)
+
+
+def test_an_unsigned_package_that_is_pushed_again_signed_is_signed_from_then_on(
+    root: Path,
+) -> None:
+    device = Device(root, lab=True)
+    device.install(UNSIGNED, allow_unsigned=True)
+    offered = device.offer(SIGNED_LATER)
+    assert (offered.already, offered.signed_by) == (True, "owner")
+    installed = device.receive(SIGNED_LATER, offered)
+    assert (installed.state, installed.signed_by) == ("current", "owner")
+    device.close()
+    after = Device(root)
+    assert after.installer.current("").signed_by == "owner"
+    kept = after.store.packages.signatures(id_of(UNSIGNED))
+    assert kept == head_of_package(SIGNED_LATER).signatures
+    after.close()
+
+
+def test_so_is_one_that_is_not_current_any_more(root: Path) -> None:
+    """With its signatures, it is known whose key must not have been revoked when it comes back."""
+    device = Device(root, lab=True)
+    device.install(UNSIGNED, allow_unsigned=True)
+    device.install(package_of({"model": b"x"}, OWNER, sequence=10))
+    device.installer.roll_back("")
+    device.installer.roll_back("")
+    signed = override(SIGNED_LATER, device.installer.challenge())
+    device.install(SIGNED_LATER, override=signed)
+    assert device.installer.current("").signed_by == "owner"
+    kept = device.store.packages.signatures(id_of(UNSIGNED))
+    assert kept == head_of_package(SIGNED_LATER).signatures
+    device.close()
+
+
+def test_it_does_not_become_signed_by_a_stranger(root: Path) -> None:
+    device = Device(root, lab=True)
+    device.install(UNSIGNED, allow_unsigned=True)
+    before = device.files()
+    strange = package_of({"model": b"nobody's"}, STRANGER, version="u", sequence=9)
+    fails("untrusted", lambda: device.install(strange, allow_unsigned=True))
+    assert device.files() == before
+    assert device.installer.current("").signed_by == ""
+    device.close()
+
+
+def test_a_package_that_another_key_signs_again_is_signed_by_that_one(root: Path) -> None:
+    """What a key signed that was revoked since comes back to life without travelling again."""
+    trust = Trust(1, 1, (*TRUST.keys, TrustedKey("other", key_called("other").public_key)))
+    device = Device(root, trust)
+    device.install(FIRST)
+    again = package_of(
+        {"model": b"first" * 1000, "golden": b"vectors"},
+        key_called("other"),
+        version="1",
+        sequence=1,
+    )
+    assert device.install(again).installed.signed_by == "other"
+    kept = device.store.packages.signatures(id_of(FIRST))
+    assert kept == head_of_package(again).signatures
+    device.close()
+
+
+def test_a_package_is_signed_on_the_disk_before_it_is_said_to_be(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device(root, lab=True)
+    device.install(UNSIGNED, allow_unsigned=True)
+    offered = device.offer(SIGNED_LATER)
+    events = disk_events(device, UNSIGNED, monkeypatch)
+    device.receive(SIGNED_LATER, offered)
+    assert events == [
+        *("sync sessions/S/signatures", "name store/ID/manifest.json.sig", "sync store/ID"),
+        *("sync sessions/S/state.json", "name state.json", "sync ."),
+    ]
+    device.close()
+
+
 # ---- trust ---------------------------------------------------------------------------------------
 
 OTHER = key_called("other")
@@ -632,15 +710,15 @@ def test_death_while_cleaning_up_takes_neither_current_nor_previous(tmp_path: Pa
         assert set(after.store.packages.ids()) == {id_of(SECOND), id_of(THIRD)}
 
 
-def test_everything_is_durable_before_it_is_named(
-    root: Path, device: Device, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def disk_events(device: Device, package: bytes, patch: pytest.MonkeyPatch) -> list[str]:
+    """What becomes durable and what gets a name, as it happens from here on."""
     events: list[str] = []
     fsync, rename = os.fsync, os.rename
     session = os.path.basename(device.store._session)
 
     def note(kind: str, path: str) -> None:
-        name = os.path.relpath(path, root).replace(id_of(FIRST), "ID").replace(session, "S")
+        name = os.path.relpath(path, device.root)
+        name = name.replace(id_of(package), "ID").replace(session, "S")
         parts = name.split("/")
         if parts[0] == "incoming":
             parts[1] = "KEY"
@@ -654,8 +732,15 @@ def test_everything_is_durable_before_it_is_named(
         rename(source, target)
         note("name", target)
 
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(os, "rename", noted_rename)
+    patch.setattr(os, "fsync", noted_fsync)
+    patch.setattr(os, "rename", noted_rename)
+    return events
+
+
+def test_everything_is_durable_before_it_is_named(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = disk_events(device, FIRST, monkeypatch)
     device.try_out(FIRST)
     assert events == [
         "sync incoming/KEY/files/model.bin",
