@@ -34,7 +34,7 @@ from device_agent.protocol import (
     SignedTrust,
     TrustState,
 )
-from device_agent.receiving import base_missing
+from device_agent.receiving import DamagedPart, base_missing
 from device_agent.state import (
     Trial,
     begin_trial,
@@ -107,7 +107,8 @@ class Installer:
         signed by another key, is signed from now on as it was offered.
 
         Raises:
-            AgentFailure: "bad_request", "disk_full", "storage", "delta_failed", "base_missing".
+            AgentFailure: "bad_request", "disk_full", "storage", "delta_failed", "base_missing";
+                "resume_failed": what had come earlier was damaged, and is gone.
             CorruptPackage: at the first chunk that is not as its head says; no trial began.
         """
         offered, self._offered = self._offered, None
@@ -261,6 +262,10 @@ class Installer:
                 transfer.receive(read, resume_at)
                 files = transfer.assemble(store.packages.find_file, self._apply)
                 store.move_in(files, head)
+            except DamagedPart as error:
+                raise AgentFailure(
+                    ErrorCode.RESUME_FAILED, str(error), "push the package again"
+                ) from error
             except (AgentFailure, OSError):
                 store.give_up(head)  # What a full disk took of it would keep it full.
                 raise

@@ -15,13 +15,13 @@ import argparse
 import json
 import os
 import sys
-from typing import Any, Callable, Dict, Sequence
+from typing import IO, Any, Callable, Dict, Sequence
 
 from device_agent.archive import CorruptPackage, head_bytes, read_head
 from device_agent.codec import to_dict
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
-from device_agent.protocol import ChangeTrust, ErrorCode, Offer, SignedTrust
+from device_agent.protocol import ChangeTrust, ErrorCode, Installed, Offer, SignedTrust
 from device_agent.store import Store
 
 ROOT = "~/.edgesdk"
@@ -49,12 +49,22 @@ def main(argv: Sequence[str], program: str) -> int:
 def _install(installer: Installer, arguments: argparse.Namespace) -> Any:
     # One open file from the first byte to the last: what is judged is what is installed.
     with open(arguments.file, "rb", buffering=0) as stream:
-        head = head_bytes(read_head(stream.read))
-        stream.seek(0)
-        offered = installer.offer(Offer(len(head), arguments.allow_unsigned), stream.read)
-        stream.seek(offered.resume_at)
-        installed = installer.install(offered.package_id, stream.read)
+        try:
+            installed = _try_out(installer, stream, arguments.allow_unsigned)
+        except AgentFailure as failure:
+            if failure.code != ErrorCode.RESUME_FAILED:
+                raise
+            installed = _try_out(installer, stream, arguments.allow_unsigned)
     return installer.commit(installed.package_id, lambda _: None)
+
+
+def _try_out(installer: Installer, stream: IO[bytes], allow_unsigned: bool) -> Installed:
+    stream.seek(0)
+    head = head_bytes(read_head(stream.read))
+    stream.seek(0)
+    offered = installer.offer(Offer(len(head), allow_unsigned), stream.read)
+    stream.seek(offered.resume_at)
+    return installer.install(offered.package_id, stream.read)
 
 
 def _roll_back(installer: Installer, arguments: argparse.Namespace) -> Any:

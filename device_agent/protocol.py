@@ -32,6 +32,7 @@ class ErrorCode:
     EXPIRED = "expired"
     DOWNGRADE = "downgrade"
     BASE_MISSING = "base_missing"
+    RESUME_FAILED = "resume_failed"
     DELTA_FAILED = "delta_failed"
     UNHEALTHY = "unhealthy"
     NO_PREVIOUS = "no_previous"
@@ -188,6 +189,8 @@ class Install:
     """The bytes of the package just offered follow as payload. Reply: `Installed`, on trial.
 
     They begin where `Offered.resume_at` says. Without a payload, for a package that is there.
+    `Failure` "resume_failed" asks for another `Offer`: what had come before was damaged, and is
+    gone.
     """
 
     package_id: str

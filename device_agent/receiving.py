@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Callable, Optional, Set
+from typing import Callable, Optional
 
 from device_agent import archive
 from device_agent.archive import (
@@ -49,6 +49,10 @@ Apply = Callable[[str, str, str], None]
 """Makes a file: the paths of its base, of the patch, and of the file."""
 
 
+class DamagedPart(Exception):
+    """What lay here of a transfer that broke off was not what had come any more; it is gone."""
+
+
 class Transfer:
     """One package being received. What it wrote stays when it breaks off.
 
@@ -62,7 +66,7 @@ class Transfer:
         self._folder = folder
         self._files = os.path.join(folder, "files")
         self._patches = os.path.join(folder, "patches")
-        self._whole: Set[str] = set()
+        self._came_before = {payload.file.path for payload in payloads(head)}
         for path in (folder, self._files, self._patches):
             if os.path.islink(path) or not os.path.isdir(path):
                 remove(path)
@@ -118,25 +122,26 @@ class Transfer:
             with append_file(path, size) as write:
                 for chunk in chunks:
                     write(chunk)
-            if done == 0 and payload.codec == "full":
-                self._whole.add(payload.file.path)
+            if done == 0:
+                self._came_before.discard(payload.file.path)
 
     def assemble(self, find_base: FindBase, apply: Apply) -> str:
         """Make every file of the package of what has come; the folder they are in, durable.
 
         Raises:
+            DamagedPart: a file of which some lay here before is not as the manifest says.
             CorruptPackage: a file is not as the manifest says; what came of it is gone.
             AgentFailure: "base_missing", "delta_failed".
             OSError: the disk does not take it.
         """
-        manifest = self._head.manifest
-        delta = self._head.delta
+        manifest, delta = self._head.manifest, self._head.delta
         hows = {each.path: each for each in delta.files} if delta is not None else {}
         for file in manifest.files:
             how = hows.get(file.path)
-            if how is not None and how.codec != "full":
+            is_made = how is not None and how.codec != "full"
+            if how is not None and is_made:
                 self._make(file, how, find_base, apply)
-            self._check(file)
+            self._check(file, is_made)
         head = {archive.MANIFEST_NAME: canonical(manifest)}
         if self._head.signatures:
             head[archive.MANIFEST_NAME + SIGNATURE_SUFFIX] = self._head.signatures
@@ -161,14 +166,17 @@ class Transfer:
         else:
             apply(base, os.path.join(self._patches, file.path), path)
 
-    def _check(self, file: File) -> None:
+    def _check(self, file: File, is_made: bool) -> None:
         path = os.path.join(self._files, file.path)
         # What came in one go has been verified chunk by chunk; what lay here before has not.
-        received = file.path in self._whole
-        if not (received or has_content(path, file.raw_bytes, file.sha256)):
+        is_verified = not (is_made or file.path in self._came_before)
+        if not (is_verified or has_content(path, file.raw_bytes, file.sha256)):
             remove(path)
             remove(os.path.join(self._patches, file.path))
-            raise CorruptPackage(f"{file.path}: its SHA-256 is not the manifest's")
+            wrong = f"{file.path}: its SHA-256 is not the manifest's"
+            if file.path in self._came_before:
+                raise DamagedPart(f"{wrong}; a part of it had come earlier, and was damaged here")
+            raise CorruptPackage(wrong)
         sync_file(path)
 
     def _path(self, payload: Payload) -> str:

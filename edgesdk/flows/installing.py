@@ -52,7 +52,8 @@ def install(
 ) -> Installed:
     """Put a package on trial; one that is current already is left so.
 
-    A device that cannot use a delta gets the full package that lies beside it.
+    A device that cannot use a delta gets the full package that lies beside it. One where what had
+    come earlier of the package turns out damaged gets that again, once.
 
     Raises:
         AgentError: the device refuses it.
@@ -60,12 +61,12 @@ def install(
     """
     enrol_trust(agent, device, say)
     try:
-        return _install(agent, package, progress, permissions, say)
+        return _continue(agent, package, progress, permissions, say)
     except AgentError as error:
         if package.head.delta is None or error.code not in _NEEDS_FULL:
             raise
         say(f"{error.message}; sending the full package instead")
-        return _install(agent, _full(package, error), progress, permissions, say)
+        return _continue(agent, _full(package, error), progress, permissions, say)
 
 
 def enrol_trust(agent: AgentSession, device: Device, say: Say) -> None:
@@ -125,6 +126,19 @@ def _parsed(text: str) -> Trust:
 
 def _signed(document: Document) -> SignedTrust:
     return SignedTrust(document.text.decode(), document.signatures.decode())
+
+
+def _continue(
+    agent: AgentSession, package: Package, progress: Progress, permissions: Permissions, say: Say
+) -> Installed:
+    """From where it broke off; once more where what had come until then turns out damaged."""
+    try:
+        return _install(agent, package, progress, permissions, say)
+    except AgentError as error:
+        if error.code != ErrorCode.RESUME_FAILED:
+            raise
+        say(f"{error.message}; sending it again")
+        return _install(agent, package, progress, permissions, say)
 
 
 def _install(

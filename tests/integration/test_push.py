@@ -189,6 +189,14 @@ def test_an_unsigned_package_needs_the_user_s_word_and_a_lab_device(bench: Workb
     assert listed.signed_by == ""
 
 
+def test_the_same_package_signed_is_signed_on_the_device_too(virtual_bench: Workbench) -> None:
+    virtual_bench.push(virtual_bench.seal(1, signer=None), unsigned=True)
+    pushed = virtual_bench.push(virtual_bench.seal(1))
+    assert (pushed.already, pushed.installed.signed_by) == (True, "default")
+    (listed,) = api.list_installed("bench").packages
+    assert listed.signed_by == "default"
+
+
 def test_an_unsigned_package_does_not_get_onto_another_device(
     virtual_bench: Workbench,
 ) -> None:
@@ -286,6 +294,26 @@ def test_what_a_cut_left_is_continued(bench: Workbench) -> None:
         assert proxy.moved_bytes < 3 * 2**20, "the rest, and no more"
     bench.enrol(bench.device)
     assert bench.states() == [("2", "current"), ("1", "previous")]
+
+
+def test_what_a_power_cut_damaged_of_it_is_sent_again_in_the_same_push(
+    virtual_bench: Workbench, virtual_device: VirtualDevice
+) -> None:
+    package = virtual_bench.seal(1, LARGE)
+    virtual_bench.push(virtual_bench.seal(0))
+    address = virtual_bench.device.host, virtual_bench.device.port
+    with FaultProxy(*address, cut_after_bytes=4 * 2**20) as proxy:
+        through(virtual_bench, proxy)
+        with pytest.raises(TransportError):
+            virtual_bench.push(package)
+    (partial,) = virtual_device.home.glob(".edgesdk/incoming/*/files/model.bin")
+    partial.write_bytes(bytes(partial.stat().st_size))
+    virtual_bench.enrol(virtual_bench.device)
+    virtual_bench.said.clear()
+    assert virtual_bench.push(package).installed.version == "1"
+    (said,) = virtual_bench.said
+    assert said.startswith("model.bin: its SHA-256 is not the manifest's; a part of it had come")
+    assert said.endswith("; sending it again")
 
 
 def api_states(bench: Workbench) -> list[tuple[str, str]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from agent_packages import package_of
+from agent_packages import noise, package_of
 
 from device_agent import local
 from device_agent.codec import canonical
-from device_agent.manifest import Compatibility
+from device_agent.manifest import CHUNK_BYTES, Compatibility
 from device_agent.protocol import RuntimeVersion
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER
@@ -106,3 +106,24 @@ def test_a_lab_device_takes_an_unsigned_package_when_told_to(
     assert "--allow-unsigned" in capsys.readouterr().err
     assert run(root, "install-local", "--allow-unsigned", unsigned) == 0
     assert '"signed_by": ""' in capsys.readouterr().out
+
+
+def test_what_had_come_and_was_damaged_since_comes_again_at_once(
+    root: Path,
+    first: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An updater whose install fails would roll the fleet back."""
+    found = (RuntimeVersion("onnxruntime", "onnxruntime", "1.20"),)
+    monkeypatch.setattr("device_agent.runtimes.discover", lambda: found)
+    assert run(root, "trust-local", first) == 0
+    content = package_of({"model": noise(3 * CHUNK_BYTES)}, OWNER, compatibility=HERE)
+    signed = package(tmp_path, content[: len(content) - CHUNK_BYTES])
+    assert run(root, "install-local", signed) == 1
+    (partial,) = root.glob("incoming/*/files/model.bin")
+    partial.write_bytes(bytes(partial.stat().st_size))
+    signed.write_bytes(content)
+    assert run(root, "install-local", signed) == 0
+    assert '"signed_by": "owner"' in capsys.readouterr().out

@@ -179,11 +179,20 @@ def test_what_a_power_cut_damaged_is_found_and_costs_that_file_alone(
     breaks_off(device, PACKAGE, chunk_starts(PACKAGE)[done])
     written = files_of(device) / "model.bin"
     written.write_bytes(bytes(written.stat().st_size))
-    with pytest.raises(CorruptPackage, match=r"model.bin: its SHA-256 is not the manifest's"):
-        device.try_out(PACKAGE)
+    failure = fails("resume_failed", lambda: device.try_out(PACKAGE))
+    assert failure.message.startswith("model.bin: its SHA-256 is not the manifest's; a part of it")
     assert device.store.state().trial is None
     assert {path.name for path in files_of(device).iterdir()} == {"golden.bin", "float.bin"}
     assert device.offer(PACKAGE).resume_at == chunk_starts(PACKAGE)[0]
+    device.install(PACKAGE)
+
+
+def test_a_damaged_file_behind_one_that_is_whole_costs_that_one_alone(device: Device) -> None:
+    breaks_off(device, PACKAGE, chunk_starts(PACKAGE)[6])
+    written = files_of(device) / "golden.bin"
+    written.write_bytes(b"?" * written.stat().st_size)
+    fails("resume_failed", lambda: device.try_out(PACKAGE))
+    assert device.offer(PACKAGE).resume_at == chunk_starts(PACKAGE)[5]
     device.install(PACKAGE)
 
 
@@ -355,6 +364,17 @@ def test_a_transfer_of_a_patch_goes_on_where_it_broke_off(
     breaks_off(with_old, delta, start + 9)
     assert with_old.offer(delta).resume_at == start
     with_old.install(delta)
+    assert content(with_old, NEW_ID) == NEW
+
+
+def test_a_patch_that_was_damaged_before_the_rest_of_it_came_is_sent_again(
+    with_old: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delta = patched(monkeypatch, b"New" * 1000)
+    breaks_off(with_old, delta, chunk_starts(delta)[1])
+    fails("resume_failed", lambda: with_old.try_out(delta))
+    assert with_old.offer(delta).resume_at == chunk_starts(delta)[0]
+    with_old.install(patched(monkeypatch, NEW["model"]))
     assert content(with_old, NEW_ID) == NEW
 
 

@@ -55,7 +55,7 @@ class Agent:
     def offer(self, package: Any, *, allow_unsigned: bool, override: str) -> Offered:
         self.offers.append((package.path, allow_unsigned, override))
         if self._refuses:
-            raise AgentError("the device does not have the base", code=self._refuses.pop(0))
+            raise AgentError("the device cannot use it", code=self._refuses.pop(0))
         return Offered(package.manifest.package_id, False, 0, "default", self._expiry)
 
     def install(self, package: Any, offered: Offered, _: Any) -> Installed:
@@ -179,7 +179,7 @@ def test_a_device_that_cannot_use_a_delta_gets_the_full_package(tmp_path: Path, 
     full = seal(tmp_path / "new.full.edgepkg", version="2")
     agent = Agent("none", code)
     *_, said = put(agent, package)
-    assert said == "the device does not have the base; sending the full package instead"
+    assert said == "the device cannot use it; sending the full package instead"
     assert agent.installed == [full.path]
 
 
@@ -204,6 +204,27 @@ def test_each_try_is_a_challenge_of_its_own(tmp_path: Path) -> None:
     agent = Agent("none", "base_missing")
     put(agent, package, Permissions(downgrade=True))
     assert [bool(override) for _, _, override in agent.offers] == [True, True]
+
+
+# ---- what had come earlier -----------------------------------------------------------------------
+
+
+def test_what_had_come_and_was_damaged_since_is_sent_again_in_the_same_push(
+    tmp_path: Path,
+) -> None:
+    agent = Agent("none", "resume_failed")
+    package = seal(tmp_path / "a.edgepkg")
+    *_, said = put(agent, package)
+    assert said == "the device cannot use it; sending it again"
+    assert agent.installed == [package.path]
+    assert len(agent.offers) == 2
+
+
+def test_it_is_sent_again_once(tmp_path: Path) -> None:
+    agent = Agent("none", "resume_failed", "resume_failed")
+    with pytest.raises(AgentError):
+        put(agent, seal(tmp_path / "a.edgepkg"))
+    assert len(agent.offers) == 2
 
 
 # ---- expiry --------------------------------------------------------------------------------------
