@@ -103,7 +103,7 @@ def deploy(
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
     plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
-    signer = (signing or Signing()).signer(say)
+    chosen = (signing or Signing()).choose(say)
     with agent_on(enrolled) as agent:
         require_ready(enrolled, agent.environment, plan)
         called = _numbered(called, package_name(called, opened.name), agent)
@@ -117,7 +117,8 @@ def deploy(
         called,
         limits,
         travelling(bounds),
-        signer=signer,
+        signer=chosen.signer,
+        before_writing=chosen.keep,
         base=earlier,
         offered=offered(descriptor, conversion.artifact),
     )

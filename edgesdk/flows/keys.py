@@ -15,7 +15,7 @@ from edgesdk.files import one_writer
 from edgesdk.home import home
 from edgesdk.keys import chain, ring, store
 from edgesdk.keys.chain import Document
-from edgesdk.keys.signing import open_signer, read_public_key
+from edgesdk.keys.signing import FileSigner, new_signer, open_signer, read_public_key
 from edgesdk.keys.store import OwnKey
 from edgesdk.values.keys import KeyRing, PendingTrust, TrustChange, Want
 
@@ -46,19 +46,28 @@ def new_key(
         SigningError: the existing key cannot be used, or was revoked.
     """
     until = parse_expiry(expires)
+    if existing is None:
+        return keep_key(name, new_signer(), until=until, say=say)
     with _locked():
-        current = _settled()
-        if ring.find_name(current, name):
-            raise UsageError(f"a trusted key is called {name} already", hint="choose another name")
-        if existing is None:
-            key = store.create(keys_folder(), name)
-        else:
-            _refuse_revoked(current, open_signer(Path(existing)).public_key)
-            key = store.adopt(keys_folder(), name, Path(existing))
-        made = "made" if existing is None else "took in"
-        added = TrustedKey(name, key.public_key, until)
-        how = _propose(current, ring.with_key(current, added), say)
-        return TrustChange(f"{made} {name} ({added.fingerprint}): {how}", _ring())
+        current = _where_free(name)
+        _refuse_revoked(current, open_signer(Path(existing)).public_key)
+        key = store.adopt(keys_folder(), name, Path(existing))
+        return _added(current, key, until, "took in", say)
+
+
+def keep_key(name: str, key: FileSigner, *, until: str | None = None, say: Say) -> TrustChange:
+    """Store a key that has just been made, and trust it.
+
+    Args:
+        until: as the trust has it.
+        say: told which keys could not sign.
+
+    Raises:
+        UsageError: the name is taken; another version of the trust lacks signatures.
+    """
+    with _locked():
+        current = _where_free(name)
+        return _added(current, store.create(keys_folder(), name, key), until, "made", say)
 
 
 def list_keys() -> KeyRing:
@@ -235,6 +244,14 @@ def _settled() -> Trust | None:
     return current_trust()
 
 
+def _where_free(name: str) -> Trust | None:
+    """The current trust, in which no key is called so."""
+    current = _settled()
+    if ring.find_name(current, name):
+        raise UsageError(f"a trusted key is called {name} already", hint="choose another name")
+    return current
+
+
 def _require_settled() -> Trust:
     current = _settled()
     if current is None:
@@ -295,6 +312,14 @@ def _public_key(current: Trust | None, key: str) -> tuple[str, str]:
         f"found {key!r}, expected the name of a key or a .pub file",
         hint="`edgesdk key ls` lists the keys",
     )
+
+
+def _added(
+    current: Trust | None, key: OwnKey, until: str | None, verb: str, say: Say
+) -> TrustChange:
+    added = TrustedKey(key.name, key.public_key, until)
+    how = _propose(current, ring.with_key(current, added), say)
+    return TrustChange(f"{verb} {key.name} ({added.fingerprint}): {how}", _ring())
 
 
 def _propose(current: Trust | None, trust: Trust, say: Say) -> str:

@@ -12,8 +12,7 @@ from edgesdk.convert.planning import offered_precisions
 from edgesdk.convert.toolchains import toolchains
 from edgesdk.errors import TargetError, UsageError
 from edgesdk.flows.keys import parse_expiry
-from edgesdk.flows.signing import ensure_signer
-from edgesdk.keys.signing import Signer
+from edgesdk.flows.signing import Chosen, choose_signer
 from edgesdk.package.budget import resolve_budget
 from edgesdk.package.building import Twin, build_package
 from edgesdk.package.reading import read_package
@@ -36,8 +35,8 @@ class Signing:
     key: str | None = None
     unsigned: bool = False
 
-    def signer(self, say: Callable[[str], None]) -> Signer | None:
-        """Whoever signs; None where nobody does.
+    def choose(self, say: Callable[[str], None]) -> Chosen:
+        """Whoever signs.
 
         Raises:
             UsageError: both a key and nobody are asked for.
@@ -47,7 +46,7 @@ class Signing:
             raise UsageError(
                 f"found both the key {self.key} and --unsigned", hint="leave one of them out"
             )
-        return None if self.unsigned else ensure_signer(say, self.key)
+        return Chosen(None) if self.unsigned else choose_signer(say, self.key)
 
 
 def package(
@@ -84,6 +83,7 @@ def package(
     descriptor = _descriptor(target, read)
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = travelling(resolve_gates(descriptor.gates, *gates, budget=limits))
+    chosen = (signing or Signing()).choose(say)
     return build_package(
         read,
         directory,
@@ -91,7 +91,8 @@ def package(
         dated(release or Release()),
         limits,
         bounds,
-        signer=(signing or Signing()).signer(say),
+        signer=chosen.signer,
+        before_writing=chosen.keep,
         base=None if base is None else read_package(Path(base)),
         twin=None if twin is None else Twin(read_artifact(Path(twin)), Path(twin)),
         offered=offered(descriptor, read),

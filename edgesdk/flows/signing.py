@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent import trust as trusts
 from device_agent.trust import TrustedKey, Untrusted
 from edgesdk.errors import NotTrusted, SigningError, UsageError
-from edgesdk.flows.keys import Say, current_trust, keys_folder, new_key, workstation_clock
+from edgesdk.flows.keys import Say, current_trust, keep_key, keys_folder, workstation_clock
 from edgesdk.keys import ring, store
-from edgesdk.keys.signing import Signer, open_signer
+from edgesdk.keys.signing import FileSigner, Signer, new_signer, open_signer
 from edgesdk.keys.store import DEFAULT_NAME
 
 
@@ -55,23 +57,53 @@ def _path(key: str | None, own: tuple[store.OwnKey, ...]) -> Path:
     return named or Path(key)
 
 
-def ensure_signer(say: Say, key: str | None = None) -> Signer:
-    """As `default_signer`; who has no key at all gets one, and is told so.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Who signs.
+
+    Args:
+        signer: None where nobody does.
+        keep: stores a first key, which is in memory only until then, and says so. To be called
+            before anything leaves that it signed; of any other key it does nothing.
+    """
+
+    signer: Signer | None
+    keep: Callable[[], None] = lambda: None
+
+
+def choose_signer(say: Say, key: str | None = None) -> Chosen:
+    """As `default_signer`; who has no key at all gets one, once it is kept.
 
     Raises:
         UsageError, SigningError: as `default_signer`; others' keys are trusted here, none is yours.
     """
     signer = default_signer(key)
     if signer is not None:
-        return signer
+        return Chosen(signer)
     if current_trust() is not None:
         raise SigningError(
             "keys of others are trusted here, and you have none",
             hint="make one, and have it signed: edgesdk key new NAME",
         )
-    made = new_key(DEFAULT_NAME, say=say)
+    first = new_signer()
+    return Chosen(first, lambda: _keep(first, say))
+
+
+def _keep(first: FileSigner, say: Say) -> None:
+    made = keep_key(DEFAULT_NAME, first, say=say)
     say(f"you had no key to sign with: {made.sentence}. Back up {keys_folder()}")
-    return open_signer(keys_folder() / DEFAULT_NAME)
+
+
+def ensure_signer(say: Say, key: str | None = None) -> Signer:
+    """As `choose_signer`, and a first key is kept at once.
+
+    Raises:
+        UsageError, SigningError: as `choose_signer`.
+    """
+    chosen = choose_signer(say, key)
+    chosen.keep()
+    assert chosen.signer is not None
+    return chosen.signer
 
 
 def require_trusted(message: bytes, signatures: bytes, namespace: str) -> TrustedKey:

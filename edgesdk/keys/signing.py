@@ -15,7 +15,12 @@ from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_ssh_private_key,
+)
 
 from device_agent import sshsig
 from device_agent.sshsig import BadSignature, Signature
@@ -53,6 +58,10 @@ class FileSigner:
         proof = self._private.sign(sshsig.signed_data(message, namespace))
         blob = sshsig.key_blob(self.public_key)
         return sshsig.armor(Signature(blob, namespace, "sha512", sshsig.plain_signature(proof)))
+
+    def pem(self) -> bytes:
+        """The private half as OpenSSH's files hold it, without a passphrase."""
+        return self._private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,11 @@ class SshKeygenSigner:
             return signature.read_bytes()
 
 
+def new_signer() -> FileSigner:
+    """A key that nobody has seen yet: it is in memory only."""
+    return _file_signer(Ed25519PrivateKey.generate())
+
+
 def open_signer(path: Path) -> Signer:
     """The signer of a private key file, or of a .pub file whose private half ssh-agent holds.
 
@@ -120,13 +134,13 @@ def open_signer(path: Path) -> Signer:
     key = _private_key(private, public)
     if key is None:
         return SshKeygenSigner(read_public_key(public), private)
-    text = sshsig.key_text(sshsig.plain_key(key.public_key().public_bytes_raw()))
-    if public.exists() and read_public_key(public) != text:
+    signer = _file_signer(key)
+    if public.exists() and read_public_key(public) != signer.public_key:
         raise SigningError(
             f"{public} is of another key than {private}",
             hint=f"restore both from your backup, or `ssh-keygen -y -f {private} > {public}`",
         )
-    return FileSigner(text, key)
+    return signer
 
 
 def read_public_key(path: Path) -> str:
@@ -153,6 +167,10 @@ def read_public_key(path: Path) -> str:
             hint="edgesdk signs with Ed25519: `edgesdk key new NAME`, or ssh-keygen -t ed25519",
         ) from error
     return text
+
+
+def _file_signer(key: Ed25519PrivateKey) -> FileSigner:
+    return FileSigner(sshsig.key_text(sshsig.plain_key(key.public_key().public_bytes_raw())), key)
 
 
 def _require_private(path: Path) -> None:

@@ -10,14 +10,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-from device_agent.sshsig import key_text, plain_key
 from device_agent.trust import is_key_name
 from edgesdk.errors import SigningError, UsageError
 from edgesdk.files import fsync_directory, one_writer, write_durable
-from edgesdk.keys.signing import open_signer, read_public_key
+from edgesdk.keys.signing import FileSigner, open_signer, read_public_key
 from edgesdk.values.keys import Place
 
 DEFAULT_NAME = "default"
@@ -48,19 +44,16 @@ def load(folder: Path) -> tuple[OwnKey, ...]:
     return tuple(_own_key(path) for path in sorted(folder.glob("*.pub")))
 
 
-def create(folder: Path, name: str) -> OwnKey:
-    """Make a key.
+def create(folder: Path, name: str, key: FileSigner) -> OwnKey:
+    """Store a new key.
 
     Raises:
         UsageError: it cannot be called so, or there is one of that name.
     """
     with one_writer(folder / "keys"):
         private, public = _free_paths(folder, name)
-        key = Ed25519PrivateKey.generate()
-        text = key_text(plain_key(key.public_key().public_bytes_raw()))
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-        write_durable(private, pem, mode=0o600)
-        write_durable(public, f"{text} {name}\n".encode())
+        write_durable(private, key.pem(), mode=0o600)
+        write_durable(public, f"{key.public_key} {name}\n".encode())
     return _own_key(public)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -63,6 +63,7 @@ def build_package(
     gates: Mapping[str, float],
     *,
     signer: Signer | None,
+    before_writing: Callable[[], None] = lambda: None,
     base: Package | None = None,
     twin: Twin | None = None,
     offered: Sequence[Precision] = (),
@@ -76,6 +77,7 @@ def build_package(
         directory: where the artifact's files lie.
         gates: bounds that travel with the package, in base units.
         signer: None leaves it unsigned.
+        before_writing: called once everything has been checked, when writing is all that is left.
         base: a full package that devices have.
         twin: another conversion of the network, whose model travels as well.
         offered: precisions that the target offers with the artifact's toolchain.
@@ -110,16 +112,15 @@ def build_package(
     check_budget(
         *(budget, artifact, manifest, full_bytes, delta_bytes), delta=carried, offered=offered
     )
-    try:
-        if delta is None or delta_bytes is None:
-            _write(output, head, stored)
-            return Package(output, head, full_bytes)
-        beside = full_path(output)
-        _write(beside, head, stored)
-        _write(output, delta[0], {**stored, **delta[1]})
-        return Package(output, delta[0], delta_bytes, beside)
-    except archive.CorruptPackage as error:
-        raise PackageError(f"this package cannot be built: {error}") from error
+    _require_sound(head if delta is None else delta[0])
+    before_writing()
+    if delta is None or delta_bytes is None:
+        _write(output, head, stored)
+        return Package(output, head, full_bytes)
+    beside = full_path(output)
+    _write(beside, head, stored)
+    _write(output, delta[0], {**stored, **delta[1]})
+    return Package(output, delta[0], delta_bytes, beside)
 
 
 def package_name(release: Release, model_name: str) -> str:
@@ -192,6 +193,15 @@ def _stored(role: FileRole, path: str, raw: bytes) -> tuple[File, Sequence[bytes
         chunks=hashes(chunks),
     )
     return file, chunks
+
+
+def _require_sound(head: Head) -> None:
+    try:
+        archive.check_manifest(head.manifest)
+        if head.delta is not None:
+            archive.check_delta(head.delta, head.manifest)
+    except archive.CorruptPackage as error:
+        raise PackageError(f"this package cannot be built: {error}") from error
 
 
 def _write(output: Path, head: Head, stored: Mapping[str, Sequence[bytes]]) -> None:

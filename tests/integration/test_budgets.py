@@ -81,6 +81,18 @@ def over(done: Done) -> Any:
 # The refusal
 
 
+def test_a_refusal_leaves_nothing_behind(cli: Cli, words: Path) -> None:
+    """No package, and no first key that was made for it."""
+    free = ("package", "free", "-o", "words.edgepkg")
+    refused = cli(*free, "--package-budget", "100 KiB", "--json")
+    assert over(refused)["budget"] == "package"
+    assert not (cli.folder / "words.edgepkg").exists()
+    assert json.loads(cli("key", "ls", "--json").out)["keys"] == []
+    assert "made default" not in refused.err
+    kept = cli(*free)
+    assert kept.code == 0 and "you had no key to sign with: made default" in kept.err
+
+
 def test_it_says_by_how_much_what_costs_it_and_what_would_help(cli: Cli, words: Path) -> None:
     done = package(cli, "kept", "--package-budget", "200 KiB", "--include-float")
     assert done.code == 3
@@ -185,6 +197,7 @@ def test_what_is_over_its_budget_is_not_sent(cli: Cli, device: VirtualDevice) ->
     assert done.code == 3, done.err
     assert "the package budget is 50.0 KiB (51200 bytes)" in done.err
     assert [path.name for path in (cli.folder / "out").iterdir()] == ["artifact"]
+    assert json.loads(cli("key", "ls", "--json").out)["keys"] == []
     assert not [
         path for path in device.home.rglob("*") if path.name in ("model.onnx", "golden.npz")
     ]

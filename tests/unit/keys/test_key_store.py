@@ -12,7 +12,7 @@ import pytest
 
 from edgesdk.errors import SigningError, UsageError
 from edgesdk.keys import store
-from edgesdk.keys.signing import open_signer
+from edgesdk.keys.signing import new_signer, open_signer
 from tests.unit.device_agent.signatures import Key
 
 ANNA = Key("anna")
@@ -20,7 +20,7 @@ ANNA = Key("anna")
 
 def test_a_new_key_is_two_files_of_which_one_is_private(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
-    key = store.create(folder, "bench")
+    key = store.create(folder, "bench", new_signer())
     assert (key.name, key.place, key.path) == ("bench", "file", folder / "bench")
     assert stat.S_IMODE((folder / "bench").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -30,12 +30,13 @@ def test_a_new_key_is_two_files_of_which_one_is_private(tmp_path: Path) -> None:
 
 
 def test_every_key_is_another(tmp_path: Path) -> None:
-    assert len({store.create(tmp_path, f"k{count}").public_key for count in range(5)}) == 5
+    made = [store.create(tmp_path, f"k{count}", new_signer()) for count in range(5)]
+    assert len({key.public_key for key in made}) == 5
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not installed")
 def test_openssh_reads_a_new_key(tmp_path: Path) -> None:
-    key = store.create(tmp_path, "bench")
+    key = store.create(tmp_path, "bench", new_signer())
     shown = subprocess.run(
         ["ssh-keygen", "-y", "-f", key.path], capture_output=True, check=True, text=True
     )
@@ -45,7 +46,7 @@ def test_openssh_reads_a_new_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "-x", "a/b", "../a", "a b", "a.pub", "keys.lock", "a" * 65])
 def test_odd_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="found key name"):
-        store.create(tmp_path / "keys", name)
+        store.create(tmp_path / "keys", name, new_signer())
 
 
 @pytest.mark.parametrize("suffix", ["", ".pub"])
@@ -53,7 +54,7 @@ def test_nothing_is_overwritten(tmp_path: Path, suffix: str) -> None:
     there = tmp_path / f"bench{suffix}"
     there.write_text("mine")
     with pytest.raises(UsageError, match="exists already"):
-        store.create(tmp_path, "bench")
+        store.create(tmp_path, "bench", new_signer())
     assert there.read_text() == "mine"
 
 
@@ -101,5 +102,5 @@ def test_a_private_key_file_is_never_readable_by_others_while_it_is_written(
         real_replace(source, target)
 
     monkeypatch.setattr(os, "replace", watched)
-    store.create(tmp_path, "bench")
+    store.create(tmp_path, "bench", new_signer())
     assert modes == [("bench", 0o600), ("bench.pub", 0o644)]
