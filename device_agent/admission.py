@@ -158,7 +158,8 @@ def _refuse_unsigned(offer: Offer, device: Circumstances) -> None:
         raise AgentFailure(
             ErrorCode.UNTRUSTED,
             "found a package without a signature, and this device is not enrolled as a lab device",
-            "sign it: edgesdk package ... --key NAME",
+            "sign it: edgesdk package ... --key NAME; or make the device one of a lab: "
+            "edgesdk device lab NAME on",
         )
     if not offer.allow_unsigned:
         raise AgentFailure(

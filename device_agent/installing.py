@@ -29,8 +29,10 @@ from device_agent.protocol import (
     ErrorCode,
     Installed,
     Inventory,
+    LabMode,
     Offer,
     Offered,
+    SetLab,
     SignedTrust,
     TrustState,
 )
@@ -45,6 +47,7 @@ from device_agent.state import (
 )
 from device_agent.store import KeptTrust, Store
 from device_agent.trust import (
+    LAB_NAMESPACE,
     PACKAGE_NAMESPACE,
     Reason,
     Trust,
@@ -52,6 +55,7 @@ from device_agent.trust import (
     next_trust,
     read_trust,
     require_signed,
+    require_threshold,
 )
 from device_agent.workers import OnProgress
 
@@ -247,8 +251,18 @@ class Installer:
             self._store.change_trust(functools.partial(self._followed, version, change.lab))
         return self.trust()
 
+    def set_lab(self, wanted: SetLab) -> TrustState:
+        """Become a device of a lab, or stop being one, on the word of enough trusted keys.
+
+        Raises:
+            AgentFailure: "untrusted"; "storage" or "disk_full".
+        """
+        nonce, self._nonce = self._nonce, ""  # It holds once.
+        self._store.change_trust(functools.partial(self._with_lab, wanted, nonce))
+        return self.trust()
+
     def challenge(self) -> str:
-        """A number for this session's next override."""
+        """A number for this session's next override or change of the lab mode."""
         self._nonce = secrets.token_hex(16)
         return self._nonce
 
@@ -343,6 +357,30 @@ class Installer:
         except Untrusted as error:
             raise AgentFailure(ErrorCode.UNTRUSTED, str(error), error.hint) from error
         return KeptTrust(version, kept.lab)
+
+    def _with_lab(self, wanted: SetLab, nonce: str, kept: Optional[KeptTrust]) -> KeptTrust:
+        """The same trust with another lab mode.
+
+        Raises:
+            AgentFailure: "untrusted".
+        """
+        if kept is None or not nonce:
+            raise AgentFailure(
+                ErrorCode.UNTRUSTED,
+                "found a change of the lab mode without "
+                + ("a challenge" if kept else "any trust to judge it by"),
+            )
+        try:
+            require_threshold(
+                _parsed(kept.version),
+                canonical(LabMode(wanted.lab, nonce)),
+                wanted.signatures.encode("utf-8", "replace"),
+                LAB_NAMESPACE,
+                self._clock(),
+            )
+        except Untrusted as error:
+            raise AgentFailure(ErrorCode.UNTRUSTED, str(error), error.hint) from error
+        return KeptTrust(kept.version, wanted.lab)
 
 
 def _parsed(version: SignedTrust) -> Trust:

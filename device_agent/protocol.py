@@ -359,7 +359,7 @@ class TrustState:
 
 @dataclass(frozen=True)
 class GetChallenge:
-    """A number that an `Override` must hold, for this session. Reply: `Challenge`."""
+    """A number for this session, for the next `Override` or `LabMode`. Reply: `Challenge`."""
 
 
 @dataclass(frozen=True)
@@ -379,6 +379,32 @@ class Override:
     """
 
     package_id: str
+    nonce: str
+
+
+@dataclass(frozen=True)
+class SetLab:
+    """Become a device of a lab, which may take unsigned packages, or stop being one.
+
+    Reply: `TrustState`.
+
+    Args:
+        signatures: armored signatures of a `LabMode`, by `threshold` keys of the device's trust.
+    """
+
+    lab: bool
+    signatures: str
+
+
+@dataclass(frozen=True)
+class LabMode:
+    """Not a message: what is signed to change the lab mode of one device, once.
+
+    Args:
+        nonce: of the device's `Challenge`, so that it holds on this device in this session only.
+    """
+
+    lab: bool
     nonce: str
 
 
@@ -613,6 +639,7 @@ MESSAGES = {
         TrustState,
         GetChallenge,
         Challenge,
+        SetLab,
         Stage,
         Staged,
         OpenModel,

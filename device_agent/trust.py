@@ -27,6 +27,8 @@ TRUST_NAMESPACE = "edgesdk-trust"
 """Signs the canonical bytes of a `Trust`."""
 OVERRIDE_NAMESPACE = "edgesdk-override"
 """Signs the permission to install an earlier package than the one that is there."""
+LAB_NAMESPACE = "edgesdk-lab"
+"""Signs that a device becomes one of a lab, which may take unsigned packages, or none any more."""
 
 FORMAT = "edgesdk-trust/1"
 TRUST_MAX_BYTES = 64 * 1024
@@ -249,6 +251,17 @@ def _require_enough(trust: Trust, signers: Tuple[bytes, ...], clock: Clock) -> N
         % (trust.version, trust.threshold, len(names), ", ".join(sorted(names)) or "none", refused),
         "its keys are " + _listed(trust),
     )
+
+
+def require_threshold(
+    trust: Trust, message: bytes, signatures: bytes, namespace: str, clock: Clock
+) -> None:
+    """Refuse what is not signed by as many keys as a change of the trust takes.
+
+    Raises:
+        Untrusted: with the reason.
+    """
+    _require_enough(trust, _signers(message, signatures, namespace), clock)
 
 
 # ---- signatures --------------------------------------------------------------------------------

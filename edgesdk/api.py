@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.keys import sign_trust as sign_trust
     from edgesdk.flows.keys import trust_documents as trust_documents
     from edgesdk.flows.keys import trust_key as trust_key
+    from edgesdk.flows.lab import set_lab as set_lab
     from edgesdk.flows.measure import bench as bench
     from edgesdk.flows.measure import evaluate as evaluate
     from edgesdk.flows.package import Signing as Signing
@@ -96,6 +97,7 @@ _HOMES = {
     "sign_trust": "edgesdk.flows.keys",
     "trust_documents": "edgesdk.flows.keys",
     "trust_key": "edgesdk.flows.keys",
+    "set_lab": "edgesdk.flows.lab",
     "bench": "edgesdk.flows.measure",
     "diff": "edgesdk.flows.diff",
     "evaluate": "edgesdk.flows.measure",

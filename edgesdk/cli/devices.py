@@ -1,8 +1,8 @@
-"""edgesdk device add | ls | show | installed | rm | emulate"""
+"""edgesdk device add | ls | show | installed | lab | rm | emulate"""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -81,6 +81,19 @@ def show(name: Name, as_json: options.Json = False) -> None:
 def installed(name: Name, as_json: options.Json = False) -> None:
     """List the packages on a device: current, previous, and what fell back."""
     output.emit(api.list_installed(name), as_json, render.inventory)
+
+
+@app.command("lab")
+def lab(
+    name: Name,
+    mode: Annotated[
+        Literal["on", "off"], typer.Argument(help="Whether it may be told to take unsigned ones.")
+    ],
+    as_json: options.Json = False,
+) -> None:
+    """Sign that a device may take unsigned packages, or never more."""
+    changed = api.set_lab(name, mode == "on", say=output.say)
+    output.emit(changed, as_json, render.device)
 
 
 @app.command("rm")

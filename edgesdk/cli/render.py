@@ -312,7 +312,8 @@ def devices(console: Console, enrolled: Sequence[Device]) -> None:
 def device(console: Console, enrolled: Device) -> None:
     """One entry of the inventory."""
     kind = "virtual device" if enrolled.virtual else "device"
-    _line(console, f"{kind} {enrolled.name}: {enrolled.address}, {enrolled.target}")
+    lab = ", may take unsigned packages" if enrolled.lab else ""
+    _line(console, f"{kind} {enrolled.name}: {enrolled.address}, {enrolled.target}{lab}")
 
 
 def visited(console: Console, visit: Visited) -> None:

@@ -55,6 +55,7 @@ from device_agent.protocol import (
     Predicted,
     Progress,
     Rollback,
+    SetLab,
     SignedTrust,
     Stage,
     Staged,
@@ -207,8 +208,16 @@ class AgentSession:
         """
         return self._ask(ChangeTrust(tuple(versions), lab), TrustState)
 
+    def set_lab(self, lab: bool, signatures: bytes) -> TrustState:
+        """Let the device take unsigned packages when asked to, or never more.
+
+        Args:
+            signatures: armored, of a `protocol.LabMode`.
+        """
+        return self._ask(SetLab(lab, signatures.decode()), TrustState)
+
     def challenge(self) -> str:
-        """The number that the next `protocol.Override` must hold."""
+        """The number that the next `protocol.Override` or `protocol.LabMode` must hold."""
         return self._ask(GetChallenge(), Challenge).nonce
 
     def stage(self, path: Path, progress: ProgressDisplay) -> str:

@@ -107,7 +107,8 @@ class Device:
         identity_file: private key to log in with; None asks ssh-agent, then ~/.ssh.
         python: the interpreter on the device, a name on its PATH or a path.
         virtual: it is an emulation; its latencies say nothing about a board.
-        lab: it may be told to take unsigned packages; settled when it is first enrolled.
+        lab: it may be told to take unsigned packages; settled when it is first enrolled, and signed
+            later on (`edgesdk.flows.lab`).
 
     Raises:
         UsageError: a field that does not hold.

@@ -83,7 +83,7 @@ def enrol_trust(agent: AgentSession, device: Device, say: Say) -> None:
             documents = trust_documents()
         agent.change_trust([_signed(each) for each in documents], lab=device.lab)
         return
-    believed = _parsed(state.document)
+    believed = parsed_trust(state.document)
     newer = _newer(believed, state.document, documents)
     if newer is None:
         say(_other_trust(device, believed, documents))
@@ -91,8 +91,8 @@ def enrol_trust(agent: AgentSession, device: Device, say: Say) -> None:
         agent.change_trust([_signed(each) for each in newer], lab=device.lab)
     if device.lab and not state.lab:
         say(
-            f"{device.name} was enrolled before, and not as a lab device; whoever owns it can "
-            "remove ~/.edgesdk/trust.json there, and it is enrolled anew"
+            f"{device.name} was enrolled before, and not as a lab device; a key that it believes "
+            f"makes it one: edgesdk device lab {device.name} on"
         )
 
 
@@ -117,7 +117,12 @@ def _newer(known: Trust, text: str, documents: tuple[Document, ...]) -> tuple[Do
     return tuple(each for each in documents if each.trust.version > known.version)
 
 
-def _parsed(text: str) -> Trust:
+def parsed_trust(text: str) -> Trust:
+    """Whom a device believes, of what it says.
+
+    Raises:
+        AgentError: it makes no sense.
+    """
     try:
         return read_trust(text.encode())
     except Untrusted as error:

@@ -209,6 +209,15 @@ def keys_folder() -> Path:
     return home() / "keys"
 
 
+def own_keys() -> tuple[OwnKey, ...]:
+    """This user's keys, those first that sign without a person or another program.
+
+    Raises:
+        SigningError: a key does not hold.
+    """
+    return tuple(sorted(store.load(keys_folder()), key=lambda key: key.place != "file"))
+
+
 def workstation_clock() -> Clock:
     """The clock of this machine, which is believed."""
     now_s = time.time()
@@ -329,7 +338,7 @@ def _propose(current: Trust | None, trust: Trust, say: Say) -> str:
 def _finish(current: Trust | None, document: Document, say: Say) -> str:
     """Let this user's keys sign as far as needed; store it, and say how far it came."""
     clock = workstation_clock()
-    for key in sorted(store.load(keys_folder()), key=lambda key: key.place != "file"):
+    for key in own_keys():
         if not _is_wanted(key, chain.wants(current, document, clock), current, document.trust):
             continue
         try:

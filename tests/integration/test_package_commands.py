@@ -327,3 +327,22 @@ def test_a_device_may_be_added_as_one_of_a_lab(keyed: Cli, device: VirtualDevice
     )
     sealed(keyed, key=None)
     good(keyed("push", "a.edgepkg", "-d", "pi", "--allow-unsigned"))
+
+
+def test_a_device_is_made_one_of_a_lab_later_and_the_refusal_says_how(
+    keyed: Cli, device: VirtualDevice
+) -> None:
+    enrolled = device.as_device("bench", this_machine())
+    add = ("device", "add", "pi", "--yes", "-t", this_machine(), "--replace")
+    add += ("--address", f"{enrolled.user}@{enrolled.host}:{enrolled.port}")
+    add += ("--identity", enrolled.identity_file or "")
+    good(keyed(*add))
+    assert "makes it one: edgesdk device lab pi on" in good(keyed(*add, "--lab")).err
+    sealed(keyed, key=None)
+    refused(
+        keyed("push", "a.edgepkg", "-d", "pi", "--allow-unsigned"), 4, "edgesdk device lab NAME on"
+    )
+    assert "may take unsigned packages" in good(keyed("device", "lab", "pi", "on")).out
+    good(keyed("push", "a.edgepkg", "-d", "pi", "--allow-unsigned"))
+    good(keyed("device", "lab", "pi", "off"))
+    refused(keyed("push", "a.edgepkg", "-d", "pi", "--allow-unsigned"), 4, "not enrolled as a lab")

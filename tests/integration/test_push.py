@@ -19,7 +19,7 @@ from edgesdk import api
 from edgesdk.devices import inventory
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
-from edgesdk.errors import AgentError, PackageError, TransportError, Unhealthy
+from edgesdk.errors import AgentError, PackageError, SigningError, TransportError, Unhealthy
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.flows.signing import ensure_signer
 from edgesdk.keys.signing import Signer
@@ -205,6 +205,51 @@ def test_an_unsigned_package_does_not_get_onto_another_device(
     assert "not enrolled as a lab device" in failure.message
     virtual_bench.enrol(virtual_bench.device)
     virtual_bench.refuses("untrusted", virtual_bench.seal(1, signer=None), unsigned=True)
+
+
+def test_a_device_becomes_one_of_a_lab_by_signature_and_stops_being_one(bench: Workbench) -> None:
+    bench.enrol(replace(bench.device, lab=False))
+    bench.push(bench.seal(1))
+    unsigned = bench.seal(2, signer=None)
+    bench.refuses("untrusted", unsigned, unsigned=True)
+    assert api.set_lab("bench", True, say=bench.said.append).lab
+    assert find_device("bench").lab
+    assert bench.push(unsigned, unsigned=True).installed.signed_by == ""
+    assert not api.set_lab("bench", False).lab
+    bench.refuses("untrusted", bench.seal(3, signer=None), unsigned=True)
+    assert bench.said[1:] == []
+
+
+def test_a_new_device_becomes_one_of_a_lab_by_signature_too(virtual_bench: Workbench) -> None:
+    virtual_bench.enrol(replace(virtual_bench.device, lab=False))
+    api.set_lab("bench", True, say=virtual_bench.said.append)
+    assert any("you had no key to sign with" in line for line in virtual_bench.said)
+    virtual_bench.push(virtual_bench.seal(1, signer=None), unsigned=True)
+
+
+def test_who_has_too_few_of_its_keys_does_not_change_a_device(
+    virtual_bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    virtual_bench.enrol(replace(virtual_bench.device, lab=False))
+    virtual_bench.push(virtual_bench.seal(1))
+    another_workstation(tmp_path, monkeypatch)
+    api.new_key("default")
+    with pytest.raises(SigningError, match=r"wants the signatures of 1 of its keys \(default\)"):
+        api.set_lab("bench", True)
+    assert not find_device("bench").lab
+    virtual_bench.refuses("untrusted", virtual_bench.seal(2, signer=None), unsigned=True)
+
+
+def test_as_many_keys_sign_as_a_change_of_the_trust_takes(virtual_bench: Workbench) -> None:
+    virtual_bench.enrol(replace(virtual_bench.device, lab=False))
+    virtual_bench.push(virtual_bench.seal(1))
+    api.new_key("second")
+    api.set_threshold(2)
+    assert api.set_lab("bench", True).lab
+    (virtual_bench.folder / "workstation" / "keys" / "second").unlink()
+    (virtual_bench.folder / "workstation" / "keys" / "second.pub").unlink()
+    with pytest.raises(SigningError, match=r"2 of its keys .* 1 can sign here"):
+        api.set_lab("bench", False)
 
 
 # ---- downgrades ----------------------------------------------------------------------------------
