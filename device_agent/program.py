@@ -1,13 +1,15 @@
 """What the zipapp runs: `serve MARKER ROOT` for a host; `worker` and `patch` for the agent itself;
 and the commands of `device_agent.local` for whoever has a package on the device.
 
-Each imports what it needs and no more: nothing here is compiled beforehand, and boards are slow.
+Each imports what it needs and no more: boards are slow.
 """
 
 from __future__ import annotations
 
 import signal
 from typing import Sequence
+
+from device_agent import bytecode
 
 
 def main(argv: Sequence[str], program: str) -> int:
@@ -18,6 +20,8 @@ def main(argv: Sequence[str], program: str) -> int:
         program: path of the zipapp, which workers are started from.
     """
     role = argv[0] if argv else ""
+    if role in ("serve", "worker", "patch"):
+        bytecode.prefer(program, build=role == "serve")
     if role == "serve":
         return _serve(argv[1], argv[2], program)
     if role == "worker":

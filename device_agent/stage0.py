@@ -1,4 +1,4 @@
-"""Starts the agent: python3 -I -c THIS MARKER SIZE SHA256 FOLDER
+"""Starts the agent: python3 -I -S -c THIS MARKER SIZE SHA256 FOLDER
 
 Says HAVE or NEED after the marker, reads the zipapp from stdin if needed, checks it, keeps it under
 its hash and becomes it. It must parse on Python 2.7, to say that it is too old.

@@ -45,6 +45,8 @@ CONNECT_DEADLINE_S = 20.0
 START_DEADLINE_S = 20.0
 _KEEPALIVE_S = 15
 _STALL_S = 15.0
+_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+"""Linux has it."""
 _WINDOW_BYTES = 8 * MIB
 _CHUNK_BYTES = 32 * KIB
 _WINDOW_WAIT_S = 0.002
@@ -176,10 +178,11 @@ def negotiate(address: Address, preferred_key: str, deadline: Deadline) -> param
 
 def end_session(session: paramiko.Transport) -> None:
     """Close a connection and its thread. Never raises; twice is fine."""
+    with contextlib.suppress(OSError):  # not connected any more
+        # Wakes its thread, which looks for the end ten times a second otherwise.
+        session.sock.shutdown(socket.SHUT_RDWR)
     session.close()
     session.packetizer.complete_handshake()  # ends a timer that a failed key exchange leaves behind
-    with contextlib.suppress(OSError):  # not connected any more
-        session.sock.shutdown(socket.SHUT_RDWR)
     session.sock.close()
     if session.is_alive() and session is not threading.current_thread():
         session.join()
@@ -194,13 +197,21 @@ class _HungUp(TransportError):
     """It closed the connection before saying anything: too busy, or too often asked."""
 
 
-class _StallLimitedSocket(socket.socket):
-    """A socket that gives up when the other side takes nothing for a while.
+class _PromptSocket(socket.socket):
+    """A socket that acknowledges at once, and gives up when the other side takes nothing for long.
 
-    paramiko sends with no limit of its own, so a line that fills up would block it for ever.
+    paramiko sends with no limit of its own, so a line that fills up would block it for ever. And
+    OpenSSH's server holds a small packet back until the last one is acknowledged (Nagle), which
+    systems put off by 40 ms for want of anything to say: at each step of starting a command.
     """
 
     _stuck_since: float | None = None
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        piece = super().recv(size, flags)
+        if _QUICKACK is not None:  # It holds for a few packets only.
+            self.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        return piece
 
     def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
         try:
@@ -255,7 +266,7 @@ def _dial(address: Address, deadline: Deadline) -> socket.socket:
         raise _hung_up(address) from error
     except OSError as error:
         raise TransportError(f"{address} cannot be reached: {error.strerror}") from error
-    sock = _StallLimitedSocket(fileno=plain.detach())
+    sock = _PromptSocket(fileno=plain.detach())
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
