@@ -20,8 +20,8 @@ import threading
 import time
 from typing import AbstractSet, Callable, Dict, Iterator, Optional
 
-from device_agent.archive import is_package_id
 from device_agent.codec import Malformed, parse_json
+from device_agent.documents import is_package_id
 from device_agent.durable import make_folder, read_file, remove, replace_file
 
 LOAD_FAILED = "load_failed"

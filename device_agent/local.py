@@ -17,8 +17,9 @@ import os
 import sys
 from typing import IO, Any, Callable, Dict, Sequence
 
-from device_agent.archive import CorruptPackage, head_bytes, read_head
+from device_agent.archive import head_bytes, read_head
 from device_agent.codec import to_dict
+from device_agent.documents import CorruptPackage
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
 from device_agent.protocol import ChangeTrust, ErrorCode, Installed, Offer, SignedTrust

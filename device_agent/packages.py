@@ -15,7 +15,7 @@ import os
 import stat
 from typing import AbstractSet, Callable, Optional, Tuple
 
-from device_agent.archive import (
+from device_agent.documents import (
     MANIFEST_MAX_BYTES,
     MANIFEST_NAME,
     SIGNATURE_SUFFIX,

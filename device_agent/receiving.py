@@ -14,20 +14,9 @@ import hashlib
 import os
 from typing import Callable, Optional
 
-from device_agent import archive
-from device_agent.archive import (
-    PATCHES,
-    SIGNATURE_SUFFIX,
-    CorruptPackage,
-    Head,
-    Payload,
-    Read,
-    chunk_offset,
-    head_bytes,
-    payloads,
-    resumed,
-)
+from device_agent.archive import Head, Payload, Read, chunk_offset, head_bytes, payloads, resumed
 from device_agent.codec import canonical
+from device_agent.documents import MANIFEST_NAME, PATCHES, SIGNATURE_SUFFIX, CorruptPackage
 from device_agent.durable import (
     append_file,
     copy_file,
@@ -142,9 +131,9 @@ class Transfer:
             if how is not None and is_made:
                 self._make(file, how, find_base, apply)
             self._check(file, is_made)
-        head = {archive.MANIFEST_NAME: canonical(manifest)}
+        head = {MANIFEST_NAME: canonical(manifest)}
         if self._head.signatures:
-            head[archive.MANIFEST_NAME + SIGNATURE_SUFFIX] = self._head.signatures
+            head[MANIFEST_NAME + SIGNATURE_SUFFIX] = self._head.signatures
         for name, text in head.items():
             path = os.path.join(self._files, name)
             remove(path)

@@ -13,9 +13,10 @@ from typing import Any, Callable, Dict, Optional, Tuple, Type, TypeVar
 
 import device_agent
 from device_agent import children
-from device_agent.archive import HEAD_MAX_BYTES, CorruptPackage
+from device_agent.archive import HEAD_MAX_BYTES
 from device_agent.channel import Channel, ChannelClosed, Payload
 from device_agent.codec import BadMessage
+from device_agent.documents import CorruptPackage
 from device_agent.environment import read_conditions, read_environment
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer

@@ -10,7 +10,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 
-from device_agent.archive import (
+from device_agent.documents import (
     MANIFEST_MAX_BYTES,
     MANIFEST_NAME,
     CorruptPackage,

@@ -33,8 +33,9 @@ from dataclasses import dataclass
 from typing import AbstractSet, Any, Callable, Iterator, Optional, Tuple
 
 from device_agent import fallbacks
-from device_agent.archive import Head, Read, is_file_name
+from device_agent.archive import Head, Read
 from device_agent.codec import Malformed, canonical, from_dict, parse_json
+from device_agent.documents import is_file_name
 from device_agent.durable import (
     disk_full,
     free_bytes,

@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 import edgesdk
-from device_agent.archive import head_bytes, is_file_name
+from device_agent.archive import head_bytes
 from device_agent.codec import BadMessage, decode_message, encode_message
+from device_agent.documents import is_file_name
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import edgesdk
-from device_agent import archive
+from device_agent import archive, documents
 from device_agent.archive import Head, Payload
 from device_agent.codec import canonical
 from device_agent.manifest import (
@@ -135,7 +135,7 @@ def check_release(release: Release, model_name: str) -> None:
         PackageError: says which, and what is allowed.
     """
     name = package_name(release, model_name)
-    if not archive.is_file_name(name):
+    if not documents.is_file_name(name):
         raise PackageError(
             f"found the package name {name!r}, expected letters, digits, dots, dashes and "
             "underscores, the first a letter or digit",
@@ -197,10 +197,10 @@ def _stored(role: FileRole, path: str, raw: bytes) -> tuple[File, Sequence[bytes
 
 def _require_sound(head: Head) -> None:
     try:
-        archive.check_manifest(head.manifest)
+        documents.check_manifest(head.manifest)
         if head.delta is not None:
-            archive.check_delta(head.delta, head.manifest)
-    except archive.CorruptPackage as error:
+            documents.check_delta(head.delta, head.manifest)
+    except documents.CorruptPackage as error:
         raise PackageError(f"this package cannot be built: {error}") from error
 
 

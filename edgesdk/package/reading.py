@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from device_agent import archive
+from device_agent import archive, documents
 from device_agent.archive import PackageReader
 from edgesdk.errors import PackageError
 from edgesdk.values.package import Package
@@ -52,7 +52,7 @@ def _sound(path: Path) -> Iterator[BinaryIO]:
             yield stream
     except OSError as error:
         raise PackageError(f"{path} cannot be read: {error.strerror}") from error
-    except archive.CorruptPackage as error:
+    except documents.CorruptPackage as error:
         raise PackageError(
             f"{path} is not a sound package: {error}", hint="build or copy it again"
         ) from error

@@ -133,7 +133,7 @@ class Bench:
         """Version of the package that an application finds and runs, by the one stable path."""
         import onnxruntime
 
-        from device_agent.archive import parse_manifest
+        from device_agent.documents import parse_manifest
 
         folder = (self.store / "models" / NAME).resolve(strict=True)
         manifest = parse_manifest((folder / "manifest.json").read_bytes())

@@ -25,9 +25,10 @@ from typing import Any
 
 import pytest
 
-from device_agent import archive, runtimes
-from device_agent.archive import BLOCK_BYTES, CorruptPackage
+from device_agent import archive, documents, runtimes
+from device_agent.archive import BLOCK_BYTES
 from device_agent.codec import canonical
+from device_agent.documents import CorruptPackage
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
 from device_agent.protocol import ChangeTrust, Install, Installed, Offer, Offered, SignedTrust
@@ -202,8 +203,8 @@ def test_sizes_and_depths(
         "a long exponent": b"1e999999999",
         "not UTF-8": b"\xff\xfe",
         "NaN": b"NaN",
-        "4 MiB": b" " * archive.MANIFEST_MAX_BYTES,
-        "more than 4 MiB": b" " * (archive.MANIFEST_MAX_BYTES + 1),
+        "4 MiB": b" " * documents.MANIFEST_MAX_BYTES,
+        "more than 4 MiB": b" " * (documents.MANIFEST_MAX_BYTES + 1),
     }
     for what, text in texts.items():
         spoilt[f"manifest: {what}"] = with_manifest(small, text)
@@ -288,7 +289,7 @@ import sys
 from device_agent import archive, runtimes
 try:
     archive.verify(open(sys.argv[1], "rb").read)
-except archive.CorruptPackage as error:
+except documents.CorruptPackage as error:
     said = error
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(said, int(peak.split()[1]) / 1024)

@@ -69,7 +69,8 @@ MAY_IMPORT = {
 """Room of edgesdk to the rooms it may import; "" is edgesdk/__init__.py."""
 
 AGENT_CONTRACT = {
-    *("archive", "clock", "codec", "ed25519", "manifest", "protocol", "sshsig", "trust"),
+    *("archive", "clock", "codec", "documents", "ed25519"),
+    *("manifest", "protocol", "sshsig", "trust"),
 }
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""
 AGENT_BEYOND_CONTRACT = {

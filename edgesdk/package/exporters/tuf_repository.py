@@ -29,7 +29,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
-from device_agent.archive import is_file_name
+from device_agent.documents import is_file_name
 from edgesdk.errors import PackageError, SigningError, UsageError
 from edgesdk.files import new_directory, write_durable
 from edgesdk.package.exporters.content import (

@@ -26,10 +26,11 @@ from agent_packages import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_agent import archive
-from device_agent.archive import CorruptPackage, PackageReader, Payload
+from device_agent import archive, documents
+from device_agent.archive import PackageReader, Payload
 from device_agent.clock import Clock
 from device_agent.codec import canonical
+from device_agent.documents import CorruptPackage
 from device_agent.manifest import CHUNK_BYTES, Compatibility, HealthCheck
 from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE, Untrusted, require_signed
 from tests.signers import BELIEVES_OWNER as TRUST
@@ -103,7 +104,7 @@ def test_ordinary_tar_reads_it() -> None:
     ]
 
 
-@given(st.integers(0, archive.STORED_MAX_BYTES))
+@given(st.integers(0, documents.STORED_MAX_BYTES))
 def test_headers_are_those_of_the_tar_library(size: int) -> None:
     info = tarfile.TarInfo("a/b")
     info.size = size
@@ -289,7 +290,7 @@ def test_a_bomb_within_a_bomb_is_no_larger() -> None:
     """The limit is a chunk's: whatever a manifest declares, 64 KiB at a time."""
     entry, stored = file_of("model", bytes(CHUNK_BYTES), stored=[zlib.compress(bytes(10**8), 9)])
     with pytest.raises(CorruptPackage, match=f"expected 1 to {CHUNK_BYTES}"):
-        archive.check_manifest(manifest_of(entry))
+        documents.check_manifest(manifest_of(entry))
     assert stored
 
 
@@ -342,14 +343,14 @@ UNSAFE_NAMES = ["../x", "/x", "a/b", "a\\b", "", ".", "..", ".x", "-x", "x\0", "
 def test_unsafe_names_are_refused(path: str) -> None:
     entry, _ = file_of("model", b"x", path=path)
     with pytest.raises(CorruptPackage):
-        archive.check_manifest(manifest_of(entry))
+        documents.check_manifest(manifest_of(entry))
 
 
 @pytest.mark.parametrize("name", UNSAFE_NAMES)
 def test_unsafe_package_names_are_refused(name: str) -> None:
     """It names a link on the device."""
     with pytest.raises(CorruptPackage, match="found package name"):
-        archive.check_manifest(manifest_of(file_of("model", b"x")[0], name=name))
+        documents.check_manifest(manifest_of(file_of("model", b"x")[0], name=name))
 
 
 @pytest.mark.parametrize(
@@ -377,14 +378,14 @@ def test_unsafe_package_names_are_refused(name: str) -> None:
 def test_files_that_contradict_themselves_are_refused(change: dict[str, object]) -> None:
     entry, _ = file_of("model", b"x", **change)
     with pytest.raises(CorruptPackage):
-        archive.check_manifest(manifest_of(entry))
+        documents.check_manifest(manifest_of(entry))
 
 
 @pytest.mark.parametrize("second", ["MODEL.BIN", "model.bin"])
 def test_names_that_differ_in_case_alone_are_refused(second: str) -> None:
     files = [file_of("model", b"x")[0], file_of("golden", b"y", path=second)[0]]
     with pytest.raises(CorruptPackage, match="file names"):
-        archive.check_manifest(manifest_of(*files))
+        documents.check_manifest(manifest_of(*files))
 
 
 @pytest.mark.parametrize("role", ["model", "companion"])
@@ -393,26 +394,26 @@ def test_a_role_twice_is_refused(role: str) -> None:
     if role != "model":
         files.append(file_of("model", b"z")[0])
     with pytest.raises(CorruptPackage, match="roles"):
-        archive.check_manifest(manifest_of(*files))
+        documents.check_manifest(manifest_of(*files))
 
 
 def test_a_companion_comes_beside_a_model_only() -> None:
     files = [file_of("model", b"x")[0], file_of("companion", b"y")[0]]
-    archive.check_manifest(manifest_of(*files))
+    documents.check_manifest(manifest_of(*files))
     with pytest.raises(CorruptPackage, match="expected 'model'"):
-        archive.check_manifest(manifest_of(files[1]))
+        documents.check_manifest(manifest_of(files[1]))
 
 
 def test_another_format_is_refused() -> None:
     with pytest.raises(CorruptPackage, match="edgepkg/2"):
-        archive.check_manifest(manifest_of(file_of("model", b"x")[0], format="edgepkg/2"))
+        documents.check_manifest(manifest_of(file_of("model", b"x")[0], format="edgepkg/2"))
 
 
 @pytest.mark.parametrize(("sequence", "least"), [(-1, 0), (0, -1), (3, 4)])
 def test_sequences_that_make_no_sense_are_refused(sequence: int, least: int) -> None:
     entry, _ = file_of("model", b"x")
     with pytest.raises(CorruptPackage, match=f"found sequence {sequence} and min_sequence {least}"):
-        archive.check_manifest(manifest_of(entry, sequence=sequence, min_sequence=least))
+        documents.check_manifest(manifest_of(entry, sequence=sequence, min_sequence=least))
 
 
 def with_manifest(text: bytes) -> bytes:
@@ -522,10 +523,10 @@ def test_signatures_may_be_taken_off_but_not_moved_to_another_member() -> None:
 @pytest.mark.parametrize(
     ("before", "name", "most"),
     [
-        (b"", M, archive.MANIFEST_MAX_BYTES),
-        (put_together(DELTA, M), MS, archive.SIGNATURES_MAX_BYTES),
-        (put_together(DELTA, M, MS), D, archive.MANIFEST_MAX_BYTES),
-        (put_together(DELTA, M, MS, D), DS, archive.SIGNATURES_MAX_BYTES),
+        (b"", M, documents.MANIFEST_MAX_BYTES),
+        (put_together(DELTA, M), MS, documents.SIGNATURES_MAX_BYTES),
+        (put_together(DELTA, M, MS), D, documents.MANIFEST_MAX_BYTES),
+        (put_together(DELTA, M, MS, D), DS, documents.SIGNATURES_MAX_BYTES),
     ],
     ids=[M, MS, D, DS],
 )
@@ -566,7 +567,7 @@ def spoilt_delta(change: dict[str, object]) -> Callable[[], None]:
     assert head.delta is not None
     model = dataclasses.replace(head.delta.files[0], **change)
     delta = dataclasses.replace(head.delta, files=(model, head.delta.files[1]))
-    return lambda: archive.check_delta(delta, head.manifest)
+    return lambda: documents.check_delta(delta, head.manifest)
 
 
 @pytest.mark.parametrize(
@@ -610,7 +611,7 @@ def test_the_delta_of_another_package_is_refused(change: dict[str, object]) -> N
     head = head_of_package(DELTA)
     assert head.delta is not None
     with pytest.raises(CorruptPackage):
-        archive.check_delta(dataclasses.replace(head.delta, **change), head.manifest)
+        documents.check_delta(dataclasses.replace(head.delta, **change), head.manifest)
 
 
 def test_a_delta_that_is_not_canonical_is_refused() -> None:
@@ -636,7 +637,7 @@ def test_the_id_is_the_hash_of_the_manifest() -> None:
 @pytest.mark.parametrize("expires", ["", "tomorrow", "2027-06-30", "2027-02-30T00:00:00Z"])
 def test_a_date_that_is_none_is_refused(expires: str) -> None:
     with pytest.raises(CorruptPackage, match="expiry"):
-        archive.check_manifest(manifest_of(file_of("model", b"x")[0], expires=expires))
+        documents.check_manifest(manifest_of(file_of("model", b"x")[0], expires=expires))
 
 
 @pytest.mark.parametrize(
@@ -650,4 +651,4 @@ def test_a_date_that_is_none_is_refused(expires: str) -> None:
 )
 def test_health_checks_that_cannot_be_obeyed_are_refused(health: HealthCheck, message: str) -> None:
     with pytest.raises(CorruptPackage, match=message):
-        archive.check_manifest(manifest_of(file_of("model", b"x")[0], health=health))
+        documents.check_manifest(manifest_of(file_of("model", b"x")[0], health=health))

@@ -11,8 +11,8 @@ import pytest
 from agent_packages import head_of_package, id_of, noise, package_of
 
 from device_agent import archive, receiving
-from device_agent.archive import CorruptPackage
 from device_agent.codec import canonical
+from device_agent.documents import CorruptPackage
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
 from device_agent.manifest import Compatibility

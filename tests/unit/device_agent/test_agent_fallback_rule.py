@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from device_agent.archive import CorruptPackage, check_manifest, parse_manifest
 from device_agent.codec import canonical
+from device_agent.documents import CorruptPackage, check_manifest, parse_manifest
 from device_agent.manifest import Band, Fallback, InputStatistics
 from tests.unit.device_agent.guarded_packages import ON_ALL, manifest_of
 

@@ -19,9 +19,9 @@ from agent_packages import head_of_package, id_of, noise, package_of
 from device_store import Device, fails, pretend_runtimes
 
 from device_agent import installing
-from device_agent.archive import CorruptPackage
 from device_agent.clock import Clock, format_utc
 from device_agent.codec import canonical
+from device_agent.documents import CorruptPackage
 from device_agent.installing import Installer
 from device_agent.manifest import Compatibility
 from device_agent.protocol import ChangeTrust, Override, SignedTrust, TrustState

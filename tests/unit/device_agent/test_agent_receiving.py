@@ -24,7 +24,8 @@ from agent_packages import (
 from device_store import Device, fails, pretend_runtimes
 
 from device_agent import durable, patching, store
-from device_agent.archive import CorruptPackage, chunk_offset, payloads
+from device_agent.archive import chunk_offset, payloads
+from device_agent.documents import CorruptPackage
 from device_agent.manifest import CHUNK_BYTES
 from device_agent.receiving import Transfer
 from tests.signers import OWNER
