@@ -89,38 +89,73 @@ def build_package(
         SigningError: the signer cannot sign; nothing was written.
     """
     check_release(release, artifact.plan.model_name)
+    contents = _contents(artifact, directory, release, twin)
+    fallback = fallback_rule(artifact, release, None if twin is None else twin.artifact, gates)
+    manifest = _manifest(
+        *(artifact, release, contents.files, budget, gates, fallback),
+        sequence=_sequence(release, base, package_name(release, artifact.plan.model_name)),
+    )
+    head = Head(manifest, signed(signer, canonical(manifest), PACKAGE_NAMESPACE))
+    full = _Archive(head, contents.stored)
+    delta = None if base is None else _delta(base, full, contents.raw, signer)
+    check_budget(
+        *(budget, artifact, manifest, full.size_bytes, delta.size_bytes if delta else None),
+        delta=delta.head.delta if delta else None,
+        offered=offered,
+    )
+    for each in filter(None, (full, delta)):
+        _require_sound(each.head)
+    before_writing()
+    return _written(output, full, delta)
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """The files that go in: as the manifest has them, and by name raw and as they are stored."""
+
+    files: tuple[File, ...]
+    raw: Mapping[str, bytes]
+    stored: Mapping[str, Sequence[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Archive:
+    """A package file that has not been written.
+
+    Args:
+        stored: of every file that may travel in it, by its name.
+    """
+
+    head: Head
+    stored: Mapping[str, Sequence[bytes]]
+
+    @property
+    def size_bytes(self) -> int:
+        return archive.package_bytes(self.head)
+
+
+def _contents(
+    artifact: Artifact, directory: Path, release: Release, twin: Twin | None
+) -> _Contents:
     left_out = () if release.include_float else ("float",)
     roles = [role for role in _WANTED if artifact.has(role) and role not in left_out]
     paths: dict[FileRole, str] = {role: artifact.file(role).path for role in roles}
-    contents = {paths[role]: _read(artifact, directory, role) for role in roles}
+    raw = {paths[role]: _read(artifact, directory, role) for role in roles}
     if twin is not None:
         paths["twin"] = twin_name(twin.artifact)
-        contents[paths["twin"]] = _read(twin.artifact, twin.directory, "model")
-    files = [_stored(role, path, contents[path]) for role, path in paths.items()]
-    fallback = fallback_rule(artifact, release, None if twin is None else twin.artifact, gates)
-    manifest = _manifest(
-        *(artifact, release, tuple(file for file, _ in files), budget, gates, fallback),
-        sequence=_sequence(release, base, package_name(release, artifact.plan.model_name)),
-    )
-    stored = {file.path: chunks for file, chunks in files}
-    head = Head(manifest, signed(signer, canonical(manifest), PACKAGE_NAMESPACE))
-    delta = None if base is None else delta_against(base, head, contents, signer)
-    full_bytes = archive.package_bytes(head)
-    smaller = delta is not None and archive.package_bytes(delta[0]) < full_bytes
-    delta_bytes = archive.package_bytes(delta[0]) if delta is not None and smaller else None
-    carried = delta[0].delta if delta is not None and smaller else None
-    check_budget(
-        *(budget, artifact, manifest, full_bytes, delta_bytes), delta=carried, offered=offered
-    )
-    _require_sound(head if delta is None else delta[0])
-    before_writing()
-    if delta is None or delta_bytes is None:
-        _write(output, head, stored)
-        return Package(output, head, full_bytes)
-    beside = full_path(output)
-    _write(beside, head, stored)
-    _write(output, delta[0], {**stored, **delta[1]})
-    return Package(output, delta[0], delta_bytes, beside)
+        raw[paths["twin"]] = _read(twin.artifact, twin.directory, "model")
+    entries = [_stored(role, path, raw[path]) for role, path in paths.items()]
+    stored = {file.path: chunks for file, chunks in entries}
+    return _Contents(tuple(file for file, _ in entries), raw, stored)
+
+
+def _delta(
+    base: Package, full: _Archive, raw: Mapping[str, bytes], signer: Signer | None
+) -> _Archive | None:
+    """The delta against a base; None where it is not the smaller."""
+    head, patches = delta_against(base, full.head, raw, signer)
+    made = _Archive(head, {**full.stored, **patches})
+    return made if made.size_bytes < full.size_bytes else None
 
 
 def package_name(release: Release, model_name: str) -> str:
@@ -204,11 +239,21 @@ def _require_sound(head: Head) -> None:
         raise PackageError(f"this package cannot be built: {error}") from error
 
 
-def _write(output: Path, head: Head, stored: Mapping[str, Sequence[bytes]]) -> None:
-    def of(payload: Payload) -> Sequence[bytes]:
-        return stored[payload.file.path]
+def _written(output: Path, full: _Archive, delta: _Archive | None) -> Package:
+    if delta is None:
+        _write(output, full)
+        return Package(output, full.head, full.size_bytes)
+    beside = full_path(output)
+    _write(beside, full)
+    _write(output, delta)
+    return Package(output, delta.head, delta.size_bytes, beside)
 
-    sealed = b"".join(archive.write_package(head, of))
+
+def _write(output: Path, package: _Archive) -> None:
+    def of(payload: Payload) -> Sequence[bytes]:
+        return package.stored[payload.file.path]
+
+    sealed = b"".join(archive.write_package(package.head, of))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_durable(output, sealed)
