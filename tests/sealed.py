@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from device_agent import archive
-from device_agent.archive import Head, Payload
-from device_agent.codec import canonical
-from device_agent.manifest import (
-    CHUNK_BYTES,
-    DELTA_FORMAT,
-    FORMAT,
-    Compatibility,
-    Delta,
-    DeltaFile,
-    File,
-    Limits,
-    Manifest,
-    Port,
-)
-from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE
+from device_agent.manifest import Compatibility, Manifest
 from edgesdk.keys.signing import Signer
 from edgesdk.values.package import Package
+from tests.unit.device_agent import agent_packages
+from tests.unit.device_agent.agent_packages import delta_of, file_of, head_of_package, package_of
 
 CONTENTS = {
     "model": np.random.default_rng(0).bytes(70_000),  # two chunks that do not compress
@@ -36,27 +22,8 @@ CONTENTS = {
 
 def manifest_of(contents: Mapping[str, bytes], **changes: Any) -> Manifest:
     """A manifest of a file for each role."""
-    fields: dict[str, Any] = {
-        "format": FORMAT,
-        "name": "digits",
-        "version": "1.2",
-        "sequence": 3,
-        "compatibility": Compatibility("raspberry-pi-5", ("aarch64",), "onnxruntime", "1.18"),
-        "inputs": (Port("image", (1, 4), "int8", 0.5, -3),),
-        "outputs": (Port("logits", (1, 2), "float32"),),
-        "files": tuple(_file(role, raw) for role, raw in contents.items()),
-        "limits": Limits(),
-        "gates": {},
-        "provenance": {
-            "model": "digits.onnx",
-            "model_sha256": "a" * 64,
-            "calibration_sha256": "c" * 64,
-            "calibration_samples": "5",
-            "precision": "w8a8",
-            "toolchain.onnx": "1.23.2",
-        },
-    }
-    return Manifest(**{**fields, **changes})
+    files = (file_of(role, raw)[0] for role, raw in contents.items())
+    return agent_packages.manifest_of(*files, **_fields(changes))
 
 
 def seal(
@@ -72,11 +39,7 @@ def seal(
         signer: nobody signs it unless given.
         changes: fields of the manifest.
     """
-    manifest = manifest_of(contents, **changes)
-    signed = b"" if signer is None else signer.sign(canonical(manifest), PACKAGE_NAMESPACE)
-    head = Head(manifest, signed)
-    stored = {f"{role}.bin": _stored(raw) for role, raw in contents.items()}
-    return _write(path, head, stored)
+    return _written(path, package_of(contents, signer, **_fields(changes)))
 
 
 def seal_delta(
@@ -93,54 +56,32 @@ def seal_delta(
     Args:
         patches: by role, in the place of the files; nobody looks whether they make them.
     """
-    manifest = manifest_of(contents, **changes)
-    patches = patches or {}
-    hows = tuple(_how(file, base, patches.get(file.role)) for file in manifest.files)
-    delta = Delta(DELTA_FORMAT, manifest.package_id, base.manifest.package_id, hows)
-    signed = delta_signed = b""
-    if signer is not None:
-        signed = signer.sign(canonical(manifest), PACKAGE_NAMESPACE)
-        delta_signed = signer.sign(canonical(delta), DELTA_NAMESPACE)
-    stored = {
-        f"{role}.bin": _pieces(patches[role]) if role in patches else _stored(raw)
-        for role, raw in contents.items()
+    full = package_of(contents, signer, **_fields(changes))
+    before = {(file.role, file.sha256) for file in base.manifest.files}
+    codecs = dict.fromkeys(patches or {}, "bytes-delta")
+    for file in head_of_package(full).manifest.files:
+        if (file.role, file.sha256) in before:
+            codecs[file.role] = "same"
+    content = delta_of(full, base.path.read_bytes(), codecs, patches or {}, signer)
+    return _written(path, content)
+
+
+def _fields(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "compatibility": Compatibility("raspberry-pi-5", ("aarch64",), "onnxruntime", "1.18"),
+        "gates": {},
+        "provenance": {
+            "model": "digits.onnx",
+            "model_sha256": "a" * 64,
+            "calibration_sha256": "c" * 64,
+            "calibration_samples": "5",
+            "precision": "w8a8",
+            "toolchain.onnx": "1.23.2",
+        },
+        **changes,
     }
-    return _write(path, Head(manifest, signed, delta, delta_signed), stored)
 
 
-def _how(file: File, base: Package, patch: bytes | None) -> DeltaFile:
-    before = base.manifest.file(file.role)
-    if before is not None and before.sha256 == file.sha256:
-        return DeltaFile(file.path, "same", before.sha256, before.raw_bytes)
-    if before is None or patch is None:
-        return DeltaFile(file.path, "full")
-    hashes = tuple(hashlib.sha256(piece).hexdigest() for piece in _pieces(patch))
-    return DeltaFile(file.path, "bytes-delta", before.sha256, before.raw_bytes, len(patch), hashes)
-
-
-def _write(path: Path, head: Head, stored: Mapping[str, list[bytes]]) -> Package:
-    def of(payload: Payload) -> list[bytes]:
-        return stored[payload.file.path]
-
-    path.write_bytes(b"".join(archive.write_package(head, of)))
-    return Package(path, head, path.stat().st_size)
-
-
-def _file(role: str, raw: bytes) -> File:
-    chunks = _stored(raw)
-    return File(
-        role=role,
-        path=f"{role}.bin",
-        raw_bytes=len(raw),
-        sha256=hashlib.sha256(raw).hexdigest(),
-        sizes=tuple(map(len, chunks)),
-        chunks=tuple(hashlib.sha256(chunk).hexdigest() for chunk in chunks),
-    )
-
-
-def _stored(raw: bytes) -> list[bytes]:
-    return [archive.store_chunk(piece) for piece in _pieces(raw)]
-
-
-def _pieces(raw: bytes) -> list[bytes]:
-    return [raw[start : start + CHUNK_BYTES] for start in range(0, len(raw), CHUNK_BYTES)]
+def _written(path: Path, content: bytes) -> Package:
+    path.write_bytes(content)
+    return Package(path, head_of_package(content), len(content))

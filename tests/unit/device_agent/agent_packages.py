@@ -24,7 +24,7 @@ from device_agent.manifest import (
     Port,
 )
 from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE
-from edgesdk.keys.signing import FileSigner
+from edgesdk.keys.signing import Signer
 
 Stored = Mapping[str, Sequence[bytes]]
 """The stored chunks of files, by their paths."""
@@ -79,14 +79,14 @@ def manifest_of(*files: File, **changes: Any) -> Manifest:
     return Manifest(**{**fields, **changes})
 
 
-def head_of(manifest: Manifest, signer: FileSigner | None = None) -> Head:
+def head_of(manifest: Manifest, signer: Signer | None = None) -> Head:
     """The head of a full package."""
     text = canonical(manifest)
     return Head(manifest, b"" if signer is None else signer.sign(text, PACKAGE_NAMESPACE))
 
 
 def package_of(
-    contents: Mapping[str, bytes], signer: FileSigner | None = None, **changes: Any
+    contents: Mapping[str, bytes], signer: Signer | None = None, **changes: Any
 ) -> bytes:
     """A sound package.
 
@@ -104,7 +104,7 @@ def delta_of(
     base: bytes,
     codecs: Mapping[str, str],
     patches: Mapping[str, bytes],
-    signer: FileSigner | None = None,
+    signer: Signer | None = None,
 ) -> bytes:
     """A delta package that makes the same as a full one, of the files of another.
 
