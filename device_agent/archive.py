@@ -23,7 +23,6 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from dataclasses import dataclass
 from typing import Callable, Iterable, Iterator, List, Optional, Tuple, Type, TypeVar
 
 from device_agent.clock import parse_utc
@@ -42,6 +41,7 @@ from device_agent.manifest import (
     HealthCheck,
     Manifest,
 )
+from device_agent.records import record
 
 BLOCK_BYTES = 512
 MANIFEST_MAX_BYTES = 4 * 1024 * 1024
@@ -78,7 +78,7 @@ class CorruptPackage(Exception):
     """The bytes are not a well-formed package; the message says where and why."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Head:
     """What comes before the payloads.
 
@@ -100,7 +100,7 @@ class Head:
         return self.manifest.package_id
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Payload:
     """The stored bytes of one file.
 
