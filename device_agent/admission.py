@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from device_agent.archive import Head, package_bytes
@@ -11,6 +10,7 @@ from device_agent.codec import canonical
 from device_agent.failures import AgentFailure
 from device_agent.manifest import Manifest, is_at_least, runs_on
 from device_agent.protocol import ErrorCode, Offer, Override, RuntimeVersion
+from device_agent.records import record
 from device_agent.state import State
 from device_agent.trust import (
     DELTA_NAMESPACE,
@@ -22,7 +22,7 @@ from device_agent.trust import (
 )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Circumstances:
     """What the device is, and whom it believes.
 
@@ -44,7 +44,7 @@ class Circumstances:
     nonce: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Admitted:
     """It may.
 

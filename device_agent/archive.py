@@ -23,7 +23,6 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from dataclasses import dataclass
 from typing import Callable, Iterable, Iterator, List, Optional, Tuple
 
 from device_agent.codec import canonical
@@ -43,6 +42,7 @@ from device_agent.documents import (
     plain_sizes,
 )
 from device_agent.manifest import CHUNK_BYTES, Delta, DeltaFile, File, Manifest
+from device_agent.records import record
 
 BLOCK_BYTES = 512
 HEAD_MAX_BYTES = 2 * (MANIFEST_MAX_BYTES + SIGNATURES_MAX_BYTES + 2 * BLOCK_BYTES)
@@ -56,7 +56,7 @@ Read = Callable[[int], bytes]
 """Like the `read` of an unbuffered stream: up to that many bytes, b"" at the end."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Head:
     """What comes before the payloads.
 
@@ -78,7 +78,7 @@ class Head:
         return self.manifest.package_id
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Payload:
     """The stored bytes of one file.
 

@@ -9,9 +9,10 @@ floor to ten years on. Where nothing is known, sequence numbers decide, and the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Optional
+
+from device_agent.records import record
 
 VALID = "valid"
 EXPIRED = "expired"
@@ -21,7 +22,7 @@ _TEN_YEARS_S = 10 * 365.25 * 24 * 3600
 _UTC = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Clock:
     """What the time is said to be, and what it is at least; both in seconds since 1970 UTC.
 

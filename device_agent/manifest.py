@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 from device_agent.codec import canonical
+from device_agent.records import record
 
 _MACHINE_ALIASES = {"arm64": "aarch64", "amd64": "x86_64"}
 
@@ -29,7 +29,7 @@ FALLBACK_CAUSES = ("load", "parity", "ood")
 CHUNK_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Port:
     """One input or output tensor of the packaged model.
 
@@ -44,7 +44,7 @@ class Port:
     zero_point: Optional[int] = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class File:
     """One file of the package.
 
@@ -77,7 +77,7 @@ class File:
         return sum(self.sizes)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Compatibility:
     """What the device must be.
 
@@ -96,7 +96,7 @@ class Compatibility:
     boards: Tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Limits:
     """Budgets in bytes; None where there is none. The device checks each of them again.
 
@@ -113,7 +113,7 @@ class Limits:
     peak_ram_bytes: Optional[int] = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class HealthCheck:
     """What a package on trial must pass on the device before it becomes the current one.
 
@@ -133,7 +133,7 @@ class HealthCheck:
     command_seconds: float = 60.0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Band:
     """From `low` to `high`, both ends of it inside."""
 
@@ -141,7 +141,7 @@ class Band:
     high: float
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class InputStatistics:
     """Where statistics of one input lay over the calibration samples, or may lie on the device.
 
@@ -171,7 +171,7 @@ class InputStatistics:
     max_beyond_percent: float = 0.0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Fallback:
     """When a guarded runner on the device runs another file in the model's place.
 
@@ -192,7 +192,7 @@ class Fallback:
     inputs: Tuple[InputStatistics, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Manifest:
     """Everything about a package but the bytes of its files.
 
@@ -244,7 +244,7 @@ class Manifest:
         return next((file for file in self.files if file.role == role), None)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class DeltaFile:
     """How a delta package carries one file of the manifest.
 
@@ -266,7 +266,7 @@ class DeltaFile:
     chunks: Tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Delta:
     """What makes a package a delta.
 

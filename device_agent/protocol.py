@@ -12,10 +12,11 @@ is settled by `Hello` and `Welcome`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Dict, Optional, Tuple
 
 from device_agent.manifest import Port
+from device_agent.records import record
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
@@ -47,7 +48,7 @@ class ErrorCode:
     INTERNAL = "internal"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RuntimeVersion:
     """A runtime the device has.
 
@@ -63,7 +64,7 @@ class RuntimeVersion:
     version: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Accelerators:
     """What the device has beside its CPU, by what its system says; "" where it says nothing.
 
@@ -82,7 +83,7 @@ class Accelerators:
     edge_tpus: Tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Environment:
     """What the device is, as far as it can be read without privileges.
 
@@ -107,7 +108,7 @@ class Environment:
     accelerators: Accelerators = Accelerators()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Conditions:
     """State of the device at one moment of a measurement; None where it cannot be read.
 
@@ -124,7 +125,7 @@ class Conditions:
     load_average: Optional[float]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Hello:
     """Host to agent, first message. Reply: `Welcome`.
 
@@ -139,7 +140,7 @@ class Hello:
     time_s: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Welcome:
     """The protocol both sides speak from here on, and the device."""
 
@@ -148,7 +149,7 @@ class Welcome:
     environment: Environment
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Offer:
     """May this package be installed? Its head follows as payload. Reply: `Offered`.
 
@@ -165,7 +166,7 @@ class Offer:
     override: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Offered:
     """It may.
 
@@ -184,7 +185,7 @@ class Offered:
     expiry: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Install:
     """The bytes of the package just offered follow as payload. Reply: `Installed`, on trial.
 
@@ -197,7 +198,7 @@ class Install:
     payload_bytes: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Installed:
     """A package on the device, every file verified and durable.
 
@@ -227,7 +228,7 @@ class Installed:
     fallbacks: Dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Commit:
     """Check the health of the package on trial and make it the current one. Reply: `Committed`.
 
@@ -238,7 +239,7 @@ class Commit:
     package_id: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Health:
     """What the health check saw; None where the package asks for no such thing.
 
@@ -257,7 +258,7 @@ class Health:
     command_status: Optional[int] = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Committed:
     """The package is the current one of its name.
 
@@ -273,7 +274,7 @@ class Committed:
     health: Optional[Health] = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Rollback:
     """Make the previous package the current one again. Reply: `Installed`.
 
@@ -284,7 +285,7 @@ class Rollback:
     name: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Current:
     """Which package is the current one? Reply: `Installed`, or `Failure` "not_installed".
 
@@ -295,12 +296,12 @@ class Current:
     name: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ListInstalled:
     """Everything on the device. Reply: `Inventory`."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Inventory:
     """The packages on the device, current ones first.
 
@@ -312,7 +313,7 @@ class Inventory:
     active: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SignedTrust:
     """One version of the trust.
 
@@ -325,12 +326,12 @@ class SignedTrust:
     signatures: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class GetTrust:
     """Whom does the device believe? Reply: `TrustState`."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ChangeTrust:
     """Take over newer versions of the trust, each signed by the one before. Reply: `TrustState`.
 
@@ -344,7 +345,7 @@ class ChangeTrust:
     lab: bool = False
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TrustState:
     """Whom the device believes.
 
@@ -357,19 +358,19 @@ class TrustState:
     lab: bool
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class GetChallenge:
     """A number for this session, for the next `Override` or `LabMode`. Reply: `Challenge`."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Challenge:
     """The number, as hex."""
 
     nonce: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Override:
     """Not a message: what is signed to allow one downgrade, once.
 
@@ -382,7 +383,7 @@ class Override:
     nonce: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SetLab:
     """Become a device of a lab, which may take unsigned packages, or stop being one.
 
@@ -396,7 +397,7 @@ class SetLab:
     signatures: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class LabMode:
     """Not a message: what is signed to change the lab mode of one device, once.
 
@@ -408,7 +409,7 @@ class LabMode:
     nonce: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Stage:
     """A file for this session only follows as payload (e.g. the float model). Reply: `Staged`."""
 
@@ -417,14 +418,14 @@ class Stage:
     payload_bytes: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Staged:
     """The file lies in the session's scratch folder and goes when the session ends."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class OpenModel:
     """Load a model in a worker process of its own. Reply: `Opened`.
 
@@ -450,7 +451,7 @@ class OpenModel:
     staged: Optional[str] = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Opened:
     """The model is loaded.
 
@@ -471,7 +472,7 @@ class Opened:
     outputs: Tuple[Port, ...]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Bench:
     """Time several opened models, taking turns in blocks. Reply: `Benched`.
 
@@ -496,7 +497,7 @@ class Bench:
     max_warm_up_seconds: float
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Latency:
     """Raw samples of one model.
 
@@ -520,14 +521,14 @@ class Latency:
     peak_rss_bytes: Optional[int]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Benched:
     """Reply to `Bench`, one entry a key, in the request's order."""
 
     latencies: Tuple[Latency, ...]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Predict:
     """A batch of samples follows as payload. Reply: `Predicted`.
 
@@ -549,7 +550,7 @@ class Predict:
     payload_bytes: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Predictions:
     """Top-1 class index of each sample of a batch, for one model."""
 
@@ -557,14 +558,14 @@ class Predictions:
     top1: Tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Predicted:
     """Reply to `Predict`, one entry a key, in the request's order."""
 
     predictions: Tuple[Predictions, ...]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class CheckParity:
     """Run an opened model on its package's golden inputs. Reply: `Parity`."""
 
@@ -572,7 +573,7 @@ class CheckParity:
     package_id: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Parity:
     """Outputs on the device against the golden outputs made with the same kernel path.
 
@@ -596,7 +597,7 @@ class Parity:
     top1_changed: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Progress:
     """How far a request is, in units of its own choosing; a total of 0 is one nobody knows."""
 
@@ -605,7 +606,7 @@ class Progress:
     what: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Failure:
     """Instead of the reply: what was found and expected, and what to do."""
 
@@ -614,7 +615,7 @@ class Failure:
     hint: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Goodbye:
     """Host to agent: end the session. No reply; closing stdin does the same."""
 

@@ -14,10 +14,10 @@ import binascii
 import hashlib
 import re
 import struct
-from dataclasses import dataclass
 from typing import List, Tuple
 
 from device_agent import ed25519
+from device_agent.records import record
 
 PLAIN_KEY = "ssh-ed25519"
 HARDWARE_KEY = "sk-ssh-ed25519@openssh.com"
@@ -47,7 +47,7 @@ class WrongContent(BadSignature):
     """A well-formed signature, for this purpose, of something else."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Signature:
     """What one armored signature says. Its bytes have the right form; nothing is verified yet.
 

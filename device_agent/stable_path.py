@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 
 from device_agent.documents import (
     MANIFEST_MAX_BYTES,
@@ -19,6 +18,7 @@ from device_agent.documents import (
 )
 from device_agent.durable import read_file
 from device_agent.manifest import File, Manifest
+from device_agent.records import record
 
 DEFAULT_ROOT = "~/.edgesdk"
 
@@ -27,7 +27,7 @@ class NoPackage(Exception):
     """There is no sound package where the application looked for one."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PackageFolder:
     """An installed package, its manifest checked against its id and none of its files yet.
 

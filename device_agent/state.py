@@ -7,19 +7,20 @@ functions here are pure: they make the next state of this one, or say why not.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import AbstractSet, Dict, Optional, Set, Tuple
 
 from device_agent.failures import AgentFailure
 from device_agent.manifest import Manifest
 from device_agent.protocol import ErrorCode
+from device_agent.records import record
 
 FORMAT = 1
 EARLIEST_S = 1_795_651_200
 """2026-11-26, when this was written: it cannot be earlier than that anywhere."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Slot:
     """The packages of one name.
 
@@ -37,7 +38,7 @@ class Slot:
     min_sequence: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Trial:
     """A package that is installed and not yet believed in.
 
@@ -50,7 +51,7 @@ class Trial:
     downgrade: bool = False
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class State:
     """Everything.
 

@@ -11,6 +11,7 @@
     ROOT/engines/                   what a runtime built here of its models; may be removed any time
     ROOT/fallbacks/                 what the guarded runner counts (`device_agent.fallbacks`)
     ROOT/agent/<sha256>.pyz         this agent and earlier ones (`stage0.py`)
+    ROOT/agent/<sha256>.<python>    its modules, compiled (`device_agent.bytecode`)
     ROOT/agent/current.pyz          link to the one that committed last: applications import from it
     ROOT/sessions/<random>/         what one session writes; its `lock` is held while it lives
 
@@ -29,7 +30,6 @@ import os
 import shutil
 import stat
 import tempfile
-from dataclasses import dataclass
 from typing import AbstractSet, Any, Callable, Iterator, Optional, Tuple
 
 from device_agent import fallbacks
@@ -52,6 +52,7 @@ from device_agent.failures import AgentFailure
 from device_agent.packages import Packages, damaged
 from device_agent.protocol import ErrorCode, SignedTrust
 from device_agent.receiving import Transfer
+from device_agent.records import record
 from device_agent.state import FORMAT, State, end_trial, forget, sign
 
 SPARE_BYTES = 256 * 1024
@@ -68,7 +69,7 @@ _PIECE_BYTES = 64 * 1024
 _STATE_MAX_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class KeptTrust:
     """The trust as it lies on the device.
 

@@ -10,13 +10,13 @@ stays listed for good: then a device can say "revoked" and not just "unknown".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 from device_agent import clock as clocks
 from device_agent import sshsig
 from device_agent.clock import Clock
 from device_agent.codec import Malformed, canonical, from_dict, parse_json
+from device_agent.records import record
 from device_agent.sshsig import BadSignature, WrongContent, WrongNamespace, fingerprint
 
 PACKAGE_NAMESPACE = "edgesdk-package"
@@ -68,7 +68,7 @@ class Untrusted(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TrustedKey:
     """A key that signatures are, or were, believed from.
 
@@ -94,7 +94,7 @@ class TrustedKey:
         return fingerprint(sshsig.key_blob(self.public_key))
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Trust:
     """The keys that are believed, as of one version.
 
@@ -294,7 +294,7 @@ def require_signed(
     )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Judged:
     """A signer, by what a trust says: the key it is, if any, and why it is not believed, if so."""
 

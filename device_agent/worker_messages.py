@@ -5,14 +5,14 @@ Any request may be answered by `Failure` instead, and any reply may be preceded 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from device_agent.manifest import Port
 from device_agent.protocol import Failure, Parity, Progress, RuntimeVersion
+from device_agent.records import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Load:
     """Import the runtime and load a model. Reply: `Loaded`.
 
@@ -32,7 +32,7 @@ class Load:
     engines: str = ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Loaded:
     """As in `protocol.Opened`."""
 
@@ -45,14 +45,14 @@ class Loaded:
     outputs: Tuple[Port, ...]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class WarmUp:
     """Run until the latency no longer falls. Reply: `Warm`."""
 
     max_seconds: float
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Warm:
     """How many runs it took, and whether the latency was steady at the end."""
 
@@ -60,7 +60,7 @@ class Warm:
     steady: bool
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TimeBlock:
     """Time one turn of runs. Reply: `Timed`.
 
@@ -72,7 +72,7 @@ class TimeBlock:
     max_seconds: float
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Timed:
     """The samples follow as payload: nanoseconds, signed 64 bits, in the machine's byte order."""
 
@@ -80,7 +80,7 @@ class Timed:
     payload_bytes: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Classify:
     """As `protocol.Predict`, for one model. Reply: `Classified`."""
 
@@ -90,21 +90,21 @@ class Classify:
     payload_bytes: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Classified:
     """Top-1 class index of each sample."""
 
     top1: Tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Run:
     """The inputs of one run follow as payload, as the model stores them. Reply: `Ran`."""
 
     payload_bytes: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Ran:
     """The outputs follow as payload, as the model stores them.
 
@@ -118,7 +118,7 @@ class Ran:
     payload_bytes: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Compare:
     """Run the golden vectors. Reply: `protocol.Parity`."""
 

@@ -25,7 +25,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from typing import IO, Any, FrozenSet, List, Tuple
 
 import device_agent
@@ -34,6 +33,7 @@ from device_agent.durable import storage_errors
 from device_agent.failures import AgentFailure
 from device_agent.manifest import is_at_least
 from device_agent.protocol import ErrorCode
+from device_agent.records import record
 from device_agent.runtimes.base import RuntimeFailed, Tell
 from device_agent.runtimes.engines import EngineKey, write_engine
 
@@ -59,7 +59,7 @@ _PROGRAM = (
 )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class BuildOrder:
     """What the builder's process is told.
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from dataclasses import dataclass
 from typing import Any, List, Optional, Tuple
 
 from device_agent.codec import canonical
 from device_agent.durable import make_folder, remove, storage_errors, sync_folder, write_file
+from device_agent.records import record
 from device_agent.runtimes.base import RuntimeFailed
 
 KEPT = 8
@@ -31,7 +31,7 @@ _HEAD_BYTES_MAX = 16 * 1024
 _READ_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class EngineKey:
     """What an engine was built from, by and for.
 
