@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device_agent.manifest import Delta, Manifest
 from edgesdk.targets.types import Precision
 from edgesdk.values.artifact import Artifact, TensorSize
 from edgesdk.values.overrun import Network, Overrun
 from edgesdk.values.package import Budget
+from edgesdk.values.remedies import BudgetName
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,53 +51,50 @@ def spent(made: Made) -> Mapping[str, int]:
 
 def _package(made: Made, limit_bytes: int) -> Overrun:
     sizes = {file.role: file.stored_bytes for file in made.manifest.files}
-    return Overrun(
-        what="package",
-        limit_bytes=limit_bytes,
-        actual_bytes=made.package_bytes,
-        network=_network(made),
-        float_bytes=sizes.get("float", 0),
-        twin_bytes=sizes.get("twin", 0),
-        fallback=_fallback(made),
-        golden_bytes=sizes.get("golden", 0),
-        golden_count=made.artifact.golden.count,
-        tensors=_constants(made.artifact),
-        counted=_counted(made, sizes),
-    )
+    return _whole(made, "package", limit_bytes, made.package_bytes, sizes)
 
 
 def _delta(made: Made, limit_bytes: int) -> Overrun | None:
     """Without tensors: one of another shape or type would have no base to be made from."""
-    sizes = spent(made)
     if made.delta_bytes is None:
         return None
-    return Overrun(
-        what="delta",
-        limit_bytes=limit_bytes,
-        actual_bytes=made.delta_bytes,
-        network=_network(made),
-        float_bytes=sizes.get("float", 0),
-        twin_bytes=sizes.get("twin", 0),
-        fallback=_fallback(made),
-        golden_bytes=sizes.get("golden", 0),
-        golden_count=made.artifact.golden.count,
-    )
+    return _of_files(made, "delta", limit_bytes, made.delta_bytes, spent(made))
 
 
 def _installed(made: Made, limit_bytes: int) -> Overrun:
     sizes = {file.role: file.raw_bytes for file in made.manifest.files}
+    return _whole(made, "installed", limit_bytes, made.manifest.raw_bytes, sizes)
+
+
+def _whole(
+    made: Made, what: BudgetName, limit_bytes: int, actual_bytes: int, sizes: Mapping[str, int]
+) -> Overrun:
+    """What whole files take, and the tensors in them."""
+    return replace(
+        _of_files(made, what, limit_bytes, actual_bytes, sizes),
+        tensors=_constants(made.artifact),
+        counted=_counted(made, sizes),
+    )
+
+
+def _of_files(
+    made: Made, what: BudgetName, limit_bytes: int, actual_bytes: int, sizes: Mapping[str, int]
+) -> Overrun:
+    """What files take.
+
+    Args:
+        sizes: role of each file to what counts of it, in bytes.
+    """
     return Overrun(
-        what="installed",
+        what=what,
         limit_bytes=limit_bytes,
-        actual_bytes=made.manifest.raw_bytes,
+        actual_bytes=actual_bytes,
         network=_network(made),
         float_bytes=sizes.get("float", 0),
         twin_bytes=sizes.get("twin", 0),
         fallback=_fallback(made),
         golden_bytes=sizes.get("golden", 0),
         golden_count=made.artifact.golden.count,
-        tensors=_constants(made.artifact),
-        counted=_counted(made, sizes),
     )
 
 
