@@ -11,6 +11,7 @@ import typer
 
 from edgesdk import api
 from edgesdk.cli import options, output, render
+from edgesdk.cli.groups import ReleaseFlags, spelt_out
 from edgesdk.cli.options import required
 
 Model = Annotated[
@@ -70,20 +71,13 @@ def convert(
     output.emit(conversion, as_json, render.conversion)
 
 
+@spelt_out
 def package(
     artifact: Annotated[Path, typer.Argument(help="Directory that convert wrote.")],
     out: Annotated[Path, typer.Option("--output", "-o", help="The .edgepkg file to write.")],
+    *,
     target: options.Target = None,
-    name: options.PackageName = None,
-    version: options.PackageVersion = None,
-    sequence: options.Sequence = None,
-    include_float: options.IncludeFloat = False,
-    min_sequence: options.MinSequence = None,
-    expires: options.Expires = None,
-    board: options.Boards = None,
-    health_latency: options.MaxLatency = None,
-    health_command: options.HealthCommand = None,
-    fallback: options.Fallback = None,
+    release: ReleaseFlags,
     twin: options.TwinArtifact = None,
     base: options.Base = None,
     key: options.Key = None,
@@ -101,19 +95,7 @@ def package(
         artifact,
         out,
         target=target,
-        release=options.release(
-            settings.package,
-            name=name,
-            version=version,
-            sequence=sequence,
-            include_float=include_float,
-            min_sequence=min_sequence,
-            expires=expires,
-            boards=board,
-            max_latency=health_latency,
-            health_command=health_command,
-            fallback=fallback,
-        ),
+        release=release.on(settings.package),
         budget=(
             settings.budget,
             api.BudgetText(package_budget, installed_budget, ram_budget, delta_budget),
@@ -260,8 +242,10 @@ def evaluate(
     raise typer.Exit(findings.exit_code)
 
 
+@spelt_out
 def deploy(
     model: Model = None,
+    *,
     target: options.Target = None,
     device: options.Device = None,
     calibration: options.Calibration = None,
@@ -276,16 +260,7 @@ def deploy(
     quantizer: options.ChosenQuantizer = None,
     encodings: options.Encodings = False,
     preprocessing: options.PreprocessingFile = None,
-    name: options.PackageName = None,
-    version: options.PackageVersion = None,
-    sequence: options.Sequence = None,
-    include_float: options.IncludeFloat = False,
-    min_sequence: options.MinSequence = None,
-    expires: options.Expires = None,
-    board: options.Boards = None,
-    health_latency: options.MaxLatency = None,
-    health_command: options.HealthCommand = None,
-    fallback: options.Fallback = None,
+    release: ReleaseFlags,
     base: options.Base = None,
     key: options.Key = None,
     unsigned: options.Unsigned = False,
@@ -323,19 +298,7 @@ def deploy(
         ),
         input_shapes={**settings.input_shapes, **options.parse_shapes(input_shape)},
         preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
-        release=options.release(
-            settings.package,
-            name=name,
-            version=version,
-            sequence=sequence,
-            include_float=include_float,
-            min_sequence=min_sequence,
-            expires=expires,
-            boards=board,
-            max_latency=health_latency,
-            health_command=health_command,
-            fallback=fallback,
-        ),
+        release=release.on(settings.package),
         budget=(
             settings.budget,
             api.BudgetText(package_budget, installed_budget, ram_budget, delta_budget),

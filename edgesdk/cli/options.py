@@ -16,7 +16,7 @@ from edgesdk.values.recipe import PortDType, Quantizer
 if TYPE_CHECKING:
     from edgesdk.data.preprocessing import Preprocessing
     from edgesdk.flows.package import Signing
-    from edgesdk.values.package import FallbackCause, Release
+    from edgesdk.values.package import FallbackCause
     from edgesdk.values.recipe import Recipe
     from edgesdk.values.timing import Timing
 
@@ -201,38 +201,6 @@ def preprocessing(project: Preprocessing | None, file: Path | None) -> Preproces
 def timing(threads: int, seconds: float) -> Timing:
     """How long to measure; the most is never less than the least that was asked for."""
     return api.Timing(threads=threads, min_seconds=seconds, max_seconds=max(60.0, seconds))
-
-
-def release(
-    project: Release,
-    *,
-    name: str | None,
-    version: str | None,
-    sequence: int | None,
-    include_float: bool,
-    min_sequence: int | None,
-    expires: str | None,
-    boards: list[str] | None,
-    max_latency: str | None,
-    health_command: str | None,
-    fallback: str | None,
-) -> Release:
-    """The project's release with the flags on top."""
-    import shlex
-
-    command = project.health_command
-    return api.Release(
-        name=name or project.name,
-        version=version or project.version,
-        sequence=project.sequence if sequence is None else sequence,
-        min_sequence=project.min_sequence if min_sequence is None else min_sequence,
-        expires=expires or project.expires,
-        boards=tuple(boards or project.boards),
-        include_float=include_float or project.include_float,
-        max_latency=max_latency or project.max_latency,
-        health_command=command if health_command is None else tuple(shlex.split(health_command)),
-        fallback=project.fallback if fallback is None else parse_fallback(fallback),
-    )
 
 
 def parse_fallback(text: str) -> tuple[FallbackCause, ...]:
