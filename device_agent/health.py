@@ -155,8 +155,8 @@ def run_command(
     """Run the user's own check; its exit status and the last of what it said.
 
     It finds the package's folder as its working directory and in EDGESDK_PACKAGE, the model's path
-    in EDGESDK_MODEL. A negative status is the signal that ended it. Its children end with it, but
-    for those that made a session of their own; while one of these holds its output, it is not done.
+    in EDGESDK_MODEL. A negative status is the signal that ended it. While anything that it started
+    holds its output, it is not done; all of that ends with it (`children.adopting`).
 
     Raises:
         AgentFailure: "unhealthy": it cannot be started, or takes too long.
@@ -172,7 +172,7 @@ def run_command(
     )
     end = time.monotonic() + longest_s
     try:
-        with started as child:
+        with children.adopting(), started as child:
             assert child.stdout is not None
             said = _last_words(child.stdout, end)
             child.wait(max(0.0, end - time.monotonic()))

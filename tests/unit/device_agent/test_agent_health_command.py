@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from device_agent import children
 from device_agent.failures import AgentFailure
 from device_agent.health import run_command
 
@@ -42,6 +46,86 @@ def test_it_ends_in_time_with_its_children(tmp_path: Path, script: str) -> None:
         shell(script, tmp_path, 0.5)
     assert caught.value.code == "unhealthy"
     assert time.monotonic() - began < 10
+
+
+# ---- what leaves its session ---------------------------------------------------------------------
+
+ESCAPES = {
+    "a session of its own": "setsid {escape} & sleep 60",
+    "one in one": "setsid sh -c 'setsid {escape} & sleep 60' & sleep 60",
+    "a daemon": "(setsid {escape} >&- 2>&- &) & sleep 60",
+    "a daemon of a command that is done": "(setsid {escape} >&- 2>&- &) & {started}",
+    "its output with it": "(setsid {escape} &) & {started}",
+}
+STARTED = "while [ ! -s escaped ]; do sleep 0.01; done"
+
+
+def escape(folder: Path, how: str) -> str:
+    """A command that starts a program which writes its id to a file and stays."""
+    program = folder / "escape"
+    program.write_text("#!/bin/sh\necho $$ > started; mv started escaped; exec sleep 60\n")
+    program.chmod(0o755)
+    return ESCAPES[how].format(escape="./escape", started=STARTED)
+
+
+def runs(pid: int) -> bool:
+    """Whether it is there, and not only because nobody asked how it ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != b"Z"
+
+
+@pytest.mark.parametrize("how", ESCAPES)
+def test_what_made_a_session_of_its_own_ends_with_it(tmp_path: Path, how: str) -> None:
+    if how == "a daemon of a command that is done":
+        assert shell(escape(tmp_path, how), tmp_path) == (0, "")
+    else:
+        with pytest.raises(AgentFailure, match="not done after 1 s"):
+            shell(escape(tmp_path, how), tmp_path, 1.0)
+    assert not runs(int((tmp_path / "escaped").read_text()))
+
+
+def test_what_was_there_before_stays(tmp_path: Path) -> None:
+    """The workers of other models."""
+    worker = subprocess.Popen(["sh", "-c", "sleep 60 & wait"])
+    try:
+        shell(escape(tmp_path, "a daemon of a command that is done"), tmp_path)
+        assert runs(worker.pid)
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def test_it_ends_with_the_session_of_its_host(tmp_path: Path) -> None:
+    script = escape(tmp_path, "a session of its own")
+    with ThreadPoolExecutor(1) as threads:
+        checking = threads.submit(shell, script, tmp_path)
+        while not (tmp_path / "escaped").exists():
+            time.sleep(0.01)
+        children.kill_all()
+        assert not runs(int((tmp_path / "escaped").read_text()))
+        assert checking.result()[0] == -9
+
+
+def test_no_orphan_is_adopted_afterwards(tmp_path: Path) -> None:
+    shell("exit 0", tmp_path)
+    look = "sleep 0.2; cut -d' ' -f4 /proc/$$/stat > parent"
+    subprocess.run(["sh", "-c", '(sh -c "$0" &)', look], cwd=tmp_path, check=True)
+    while not (parent := tmp_path / "parent").exists() or not parent.read_text():
+        time.sleep(0.01)
+    assert int(parent.read_text()) != os.getpid()
+
+
+def test_without_ctypes_its_own_session_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    assert shell("sleep 60 >&- 2>&- & exit 3", tmp_path) == (3, "")
+
+
+# ---- what cannot be run --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("word", ["a\0b", "\ud800"])
