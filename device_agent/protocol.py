@@ -141,12 +141,31 @@ class Hello:
 
 
 @record(frozen=True)
+class TrustState:
+    """Whom the device believes.
+
+    Args:
+        document: canonical JSON of its trust; "" where it has none.
+        lab: it may take unsigned packages when asked to.
+    """
+
+    document: str
+    lab: bool
+
+
+@record(frozen=True)
 class Welcome:
-    """The protocol both sides speak from here on, and the device."""
+    """The protocol both sides speak from here on, and the device.
+
+    Args:
+        trust: whom the device believes; None where its store cannot be used, and `GetTrust` says
+            why.
+    """
 
     protocol: int
     agent_version: str
     environment: Environment
+    trust: Optional[TrustState] = None
 
 
 @record(frozen=True)
@@ -343,19 +362,6 @@ class ChangeTrust:
 
     versions: Tuple[SignedTrust, ...]
     lab: bool = False
-
-
-@record(frozen=True)
-class TrustState:
-    """Whom the device believes.
-
-    Args:
-        document: canonical JSON of its trust; "" where it has none.
-        lab: it may take unsigned packages when asked to.
-    """
-
-    document: str
-    lab: bool
 
 
 @record(frozen=True)

@@ -54,6 +54,7 @@ from device_agent.protocol import (
     SetLab,
     Stage,
     Staged,
+    TrustState,
     Welcome,
 )
 from device_agent.store import Store
@@ -157,7 +158,11 @@ class Session:
                 "update edgesdk",
             )
         self._host_time_s = request.time_s
-        return Welcome(protocol, device_agent.VERSION, read_environment(self._root))
+        try:
+            trust: Optional[TrustState] = self._installer().trust()
+        except AgentFailure:
+            trust = None  # Whoever needs the store hears it then.
+        return Welcome(protocol, device_agent.VERSION, read_environment(self._root), trust)
 
     def _offer(self, request: Offer, payload: Payload) -> Offered:
         if not 0 < request.payload_bytes <= HEAD_MAX_BYTES:

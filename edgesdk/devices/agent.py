@@ -36,7 +36,6 @@ from device_agent.protocol import (
     Commit,
     Committed,
     Current,
-    Environment,
     ErrorCode,
     Failure,
     GetChallenge,
@@ -106,12 +105,16 @@ class AgentSession:
 
     Args:
         process: the running agent, its greeting exchanged.
-        environment: the device, as the agent read it.
+        welcome: what it said then.
         patience_s: longest silence.
+
+    Attributes:
+        environment: the device, as the agent read it.
     """
 
-    def __init__(self, process: Process, environment: Environment, patience_s: float) -> None:
-        self.environment = environment
+    def __init__(self, process: Process, welcome: Welcome, patience_s: float) -> None:
+        self.environment = welcome.environment
+        self._trust = welcome.trust
         self._process = process
         self._patience_s = patience_s
 
@@ -140,7 +143,7 @@ class AgentSession:
         except BaseException:
             process.close()
             raise
-        return cls(process, welcome.environment, patience_s)
+        return cls(process, welcome, patience_s)
 
     def offer(
         self, package: Package, *, allow_unsigned: bool = False, override: str = ""
@@ -199,7 +202,9 @@ class AgentSession:
 
     def trust(self) -> TrustState:
         """Whom the device believes."""
-        return self._ask(GetTrust(), TrustState)
+        if self._trust is None:
+            self._trust = self._ask(GetTrust(), TrustState)
+        return self._trust
 
     def change_trust(self, versions: Sequence[SignedTrust], *, lab: bool) -> TrustState:
         """Hand over newer versions of the trust, or the first.
@@ -207,7 +212,8 @@ class AgentSession:
         Args:
             lab: of a device without trust: it may take unsigned packages when asked to.
         """
-        return self._ask(ChangeTrust(tuple(versions), lab), TrustState)
+        self._trust = self._ask(ChangeTrust(tuple(versions), lab), TrustState)
+        return self._trust
 
     def set_lab(self, lab: bool, signatures: bytes) -> TrustState:
         """Let the device take unsigned packages when asked to, or never more.
@@ -215,7 +221,8 @@ class AgentSession:
         Args:
             signatures: armored, of a `protocol.LabMode`.
         """
-        return self._ask(SetLab(lab, signatures.decode()), TrustState)
+        self._trust = self._ask(SetLab(lab, signatures.decode()), TrustState)
+        return self._trust
 
     def challenge(self) -> str:
         """The number that the next `protocol.Override` or `protocol.LabMode` must hold."""
