@@ -17,7 +17,15 @@ import pytest
 from device_agent import archive
 from device_agent.archive import Head
 from device_agent.codec import canonical
-from device_agent.manifest import Compatibility, File, Limits, Manifest, Port
+from device_agent.manifest import (
+    CHUNK_BYTES,
+    FORMAT,
+    Compatibility,
+    File,
+    Limits,
+    Manifest,
+    Port,
+)
 from device_agent.trust import PACKAGE_NAMESPACE
 from edgesdk import api
 from edgesdk.calibration.types import Method
@@ -167,7 +175,7 @@ class Releases:
 def stored_chunks(package: Package) -> dict[str, list[bytes]]:
     """Of each file, the chunks as they travel."""
     contents = read_contents(package.path)
-    size = archive.CHUNK_BYTES
+    size = CHUNK_BYTES
     return {
         path: [archive.store_chunk(raw[at : at + size]) for at in range(0, len(raw), size)]
         for path, raw in contents.items()
@@ -181,7 +189,7 @@ def tiny(releases: Releases, **fields: Any) -> bytes:
     stored = {file.path: chunks for file, chunks in files}
     manifest = Manifest(
         **{
-            "format": archive.FORMAT,
+            "format": FORMAT,
             "name": NAME,
             "version": "1.0",
             "sequence": 2,
@@ -202,8 +210,7 @@ def tiny(releases: Releases, **fields: Any) -> bytes:
 def file_of(role: str, raw: bytes, path: str = "model.onnx") -> tuple[File, list[bytes]]:
     """A manifest's entry for some content, and the chunks that travel."""
     chunks = [
-        archive.store_chunk(raw[at : at + archive.CHUNK_BYTES])
-        for at in range(0, len(raw), archive.CHUNK_BYTES)
+        archive.store_chunk(raw[at : at + CHUNK_BYTES]) for at in range(0, len(raw), CHUNK_BYTES)
     ]
     file = File(role, path, len(raw), sha256(raw), tuple(map(len, chunks)), hashes(chunks))
     return file, chunks

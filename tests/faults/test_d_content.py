@@ -286,7 +286,7 @@ def test_bombs(releases: Releases, small: bytes, tmp_path: Path) -> None:
 
 MEASURED = """
 import sys
-from device_agent import archive, runtimes
+from device_agent import archive, documents, runtimes
 try:
     archive.verify(open(sys.argv[1], "rb").read)
 except documents.CorruptPackage as error:

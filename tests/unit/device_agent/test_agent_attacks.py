@@ -15,7 +15,7 @@ from device_agent.codec import canonical
 from device_agent.documents import CorruptPackage
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
-from device_agent.manifest import Compatibility
+from device_agent.manifest import CHUNK_BYTES, Compatibility
 from device_agent.protocol import (
     ChangeTrust,
     Offer,
@@ -29,7 +29,7 @@ from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER, STRANGER
 
 HERE = Compatibility("here", (), "onnxruntime", "")
-LARGE = {"model": noise(5 * archive.CHUNK_BYTES + 100), "golden": b"vectors"}
+LARGE = {"model": noise(5 * CHUNK_BYTES + 100), "golden": b"vectors"}
 
 
 class Host:
