@@ -624,7 +624,7 @@ def named(place: str, bench: Bench, releases: Releases) -> str:
     old, new = releases(1).manifest, releases(2).manifest
     model = new.file("model")
     assert model is not None
-    (agent,) = (path.name for path in (bench.store / "agent").iterdir() if not path.is_symlink())
+    (agent,) = (path.name for path in bench.store.glob("agent/*.pyz") if not path.is_symlink())
     for word, meant in {
         "NEW": new.package_id,
         "OLD": old.package_id,
