@@ -208,6 +208,8 @@ class Offered:
 class Install:
     """The bytes of the package just offered follow as payload. Reply: `Installed`, on trial.
 
+    With `commit`, what `Commit` does follows at once, and its reply is the only one.
+
     They begin where `Offered.resume_at` says. Without a payload, for a package that is there.
     `Failure` "resume_failed" asks for another `Offer`: what had come before was damaged, and is
     gone.
@@ -215,6 +217,7 @@ class Install:
 
     package_id: str
     payload_bytes: int
+    commit: bool = False
 
 
 @record(frozen=True)

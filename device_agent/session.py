@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import traceback
-from typing import Any, Callable, Dict, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, Optional, Tuple, Type, TypeVar, Union
 
 import device_agent
 from device_agent import children
@@ -31,6 +31,7 @@ from device_agent.protocol import (
     ChangeTrust,
     CheckParity,
     Commit,
+    Committed,
     Current,
     ErrorCode,
     Failure,
@@ -172,15 +173,18 @@ class Session:
             )
         return self._installer().offer(request, payload.read)
 
-    def _install(self, request: Install, payload: Payload) -> Installed:
-        meter = _Meter(self._channel, request.payload_bytes, "install")
+    def _install(self, request: Install, payload: Payload) -> Union[Installed, Committed]:
+        meter = _Meter(self._channel, request.payload_bytes, "installing")
 
         def read(limit: int) -> bytes:
             piece = payload.read(limit)
             meter.advance(len(piece))
             return piece
 
-        return self._seen(self._installer().install(request.package_id, read))
+        installed = self._seen(self._installer().install(request.package_id, read))
+        if request.commit:
+            return self._installer().commit(installed.package_id, self._tell)
+        return installed
 
     def _seen(self, installed: Installed) -> Installed:
         self._last_seen = installed.package_id

@@ -166,14 +166,20 @@ class AgentSession:
         Raises:
             PackageError: the file is unreadable.
         """
-        if offered.already:
-            return self._ask(Install(offered.package_id, 0), Installed)
-        with _opened(package.path, PackageError) as stream:
-            size = stream.seek(0, 2) - offered.resume_at
-            stream.seek(offered.resume_at)
-            request = Install(offered.package_id, size)
-            with _bar(progress, "installing", size) as on_progress:
-                return self._ask(request, Installed, on_progress, _pieces(stream))
+        with _named_bar(progress) as on_progress:
+            self._send(package, offered, on_progress, commit=False)
+            return self._exchange(self._patience_s).hear(Installed, on_progress)
+
+    def put(self, package: Package, offered: Offered, progress: ProgressDisplay) -> Committed:
+        """`install` and then `commit`, without a pause between the two.
+
+        Raises:
+            PackageError: the file is unreadable.
+            Unhealthy: it did not pass; the device is as it was before.
+        """
+        with _named_bar(progress) as on_progress:
+            self._send(package, offered, on_progress, commit=True)
+            return self._exchange(_LOADING_S).hear(Committed, on_progress)
 
     def commit(self, package_id: str, progress: ProgressDisplay) -> Committed:
         """Have the package on trial checked, and made the current one.
@@ -304,6 +310,20 @@ class AgentSession:
     ) -> None:
         self.close()
 
+    def _send(
+        self, package: Package, offered: Offered, on_progress: OnProgress, *, commit: bool
+    ) -> None:
+        """What the device lacks of a package."""
+        exchange = self._exchange(self._patience_s)
+        if offered.already:
+            exchange.tell(Install(offered.package_id, 0, commit))
+            return
+        with _opened(package.path, PackageError) as stream:
+            size = stream.seek(0, 2) - offered.resume_at
+            stream.seek(offered.resume_at)
+            request = Install(offered.package_id, size, commit)
+            exchange.tell(request, on_progress, _pieces(stream))
+
     def _predict(self, keys: tuple[str, ...], batch: _Batch, output: int) -> dict[str, Any]:
         request = Predict(keys, batch.count, batch.dtypes, output, len(batch.payload))
         reply = self._ask(request, Predicted, pieces=[batch.payload])
@@ -343,12 +363,21 @@ class _Exchange:
         on_progress: OnProgress = lambda _: None,
         pieces: Iterable[bytes] = (),
     ) -> R:
+        self.tell(request, on_progress, pieces)
+        return self.hear(expected, on_progress)
+
+    def tell(
+        self,
+        request: Any,
+        on_progress: OnProgress = lambda _: None,
+        pieces: Iterable[bytes] = (),
+    ) -> None:
+        """A request and its payload, without waiting for the reply."""
         try:
             self._send(encode_message(request), pieces, on_progress)
         except CommandEnded as error:
             self._hear_last_words()
             raise _agent_died(self._process, error) from error
-        return self.hear(expected, on_progress)
 
     def hear(self, expected: type[R], on_progress: OnProgress = lambda _: None) -> R:
         """The reply to what has been asked."""

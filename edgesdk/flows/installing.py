@@ -1,14 +1,22 @@
-"""A package onto a device, as far as its trial: trust first, then the offer, then the bytes."""
+"""A package onto a device: trust first, then the offer, then the bytes; perhaps the commit, too."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from device_agent.clock import UNKNOWN
 from device_agent.codec import canonical
-from device_agent.protocol import ErrorCode, Installed, Override, SignedTrust
+from device_agent.protocol import (
+    Committed,
+    ErrorCode,
+    Installed,
+    Offered,
+    Override,
+    SignedTrust,
+)
 from device_agent.trust import OVERRIDE_NAMESPACE, Trust, Untrusted, read_trust
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
@@ -22,6 +30,9 @@ from edgesdk.progress import Progress
 from edgesdk.values.package import Package
 
 Say = Callable[[str], None]
+R = TypeVar("R")
+Send = Callable[[Package, Offered, Progress], R]
+"""What is asked for with the bytes of a package that was offered."""
 
 _NEEDS_FULL = (ErrorCode.BASE_MISSING, ErrorCode.DELTA_FAILED)
 
@@ -60,13 +71,27 @@ def install(
         PackageError: the device needs the full package, and it is not there.
     """
     enrol_trust(agent, device, say)
-    try:
-        return _continue(agent, package, progress, permissions, say)
-    except AgentError as error:
-        if package.head.delta is None or error.code not in _NEEDS_FULL:
-            raise
-        say(f"{error.message}; sending the full package instead")
-        return _continue(agent, _full(package, error), progress, permissions, say)
+    return _deliver(agent.install, agent, package, progress, permissions, say)
+
+
+def put(
+    agent: AgentSession,
+    device: Device,
+    package: Package,
+    progress: Progress,
+    *,
+    permissions: Permissions,
+    say: Say,
+) -> Committed:
+    """`install`, and make it the current one if it is healthy.
+
+    Raises:
+        AgentError: the device refuses it.
+        Unhealthy: it did not pass; the device is as it was before.
+        PackageError: the device needs the full package, and it is not there.
+    """
+    enrol_trust(agent, device, say)
+    return _deliver(agent.put, agent, package, progress, permissions, say)
 
 
 def enrol_trust(agent: AgentSession, device: Device, say: Say) -> None:
@@ -133,22 +158,39 @@ def _signed(document: Document) -> SignedTrust:
     return SignedTrust(document.text.decode(), document.signatures.decode())
 
 
-def _continue(
-    agent: AgentSession, package: Package, progress: Progress, permissions: Permissions, say: Say
-) -> Installed:
-    """From where it broke off; once more where what had come until then turns out damaged."""
+def _deliver(
+    send: Send[R],
+    agent: AgentSession,
+    package: Package,
+    progress: Progress,
+    permissions: Permissions,
+    say: Say,
+) -> R:
+    """The package, or what the device needs instead of it."""
+
+    def attempt(wanted: Package) -> R:
+        offered = _offer(agent, wanted, permissions, say)
+        return send(wanted, offered, progress)
+
+    def attempts(wanted: Package) -> R:
+        try:
+            return attempt(wanted)
+        except AgentError as error:
+            if error.code != ErrorCode.RESUME_FAILED:
+                raise
+            say(f"{error.message}; sending it again")
+            return attempt(wanted)
+
     try:
-        return _install(agent, package, progress, permissions, say)
+        return attempts(package)
     except AgentError as error:
-        if error.code != ErrorCode.RESUME_FAILED:
+        if package.head.delta is None or error.code not in _NEEDS_FULL:
             raise
-        say(f"{error.message}; sending it again")
-        return _install(agent, package, progress, permissions, say)
+        say(f"{error.message}; sending the full package instead")
+        return attempts(_full(package, error))
 
 
-def _install(
-    agent: AgentSession, package: Package, progress: Progress, permissions: Permissions, say: Say
-) -> Installed:
+def _offer(agent: AgentSession, package: Package, permissions: Permissions, say: Say) -> Offered:
     override = ""
     if permissions.downgrade:
         wanted = canonical(Override(package.manifest.package_id, agent.challenge()))
@@ -160,7 +202,7 @@ def _install(
             f"whether the package has expired ({package.manifest.expires}) is unknown: the "
             "device's clock cannot be right"
         )
-    return agent.install(package, offered, progress)
+    return offered
 
 
 def _full(package: Package, error: AgentError) -> Package:

@@ -13,8 +13,7 @@ from edgesdk.data.samples import LABEL, Samples, Source, check_labels, open_samp
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, UsageError
-from edgesdk.flows.installing import Permissions, Say
-from edgesdk.flows.push import put
+from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec

@@ -6,13 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from device_agent.protocol import Committed
-from edgesdk.devices.agent import AgentSession
-from edgesdk.devices.inventory import Device
-from edgesdk.flows.installing import Permissions, Say, install
+from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.package.reading import read_package
 from edgesdk.progress import Progress, Silent
-from edgesdk.values.package import Package
 
 
 def push(
@@ -50,21 +47,3 @@ def push(
                 permissions=permissions or Permissions(),
                 say=say,
             )
-
-
-def put(
-    agent: AgentSession,
-    device: Device,
-    package: Package,
-    progress: Progress,
-    *,
-    permissions: Permissions,
-    say: Say,
-) -> Committed:
-    """The same over an open session.
-
-    Raises:
-        AgentError: the device refuses it, or it is not healthy there.
-    """
-    installed = install(agent, device, package, progress, permissions=permissions, say=say)
-    return agent.commit(installed.package_id, progress)
