@@ -140,6 +140,8 @@ def end_trial(state: State) -> State:
 def roll_back(state: State, name: str, previous: Manifest) -> State:
     """The state with the previous package of that name as the current one, and the other way round.
 
+    A trial is over: it was admitted beside another package.
+
     Args:
         previous: the manifest of the slot's previous package.
 
@@ -162,7 +164,7 @@ def roll_back(state: State, name: str, previous: Manifest) -> State:
         sequence=max(slot.sequence, previous.sequence),
         min_sequence=max(slot.min_sequence, previous.min_sequence),
     )
-    return dataclasses.replace(_with_slot(state, back), active=slot.name)
+    return dataclasses.replace(_with_slot(state, back), active=slot.name, trial=None)
 
 
 def require_slot(state: State, name: str) -> Slot:

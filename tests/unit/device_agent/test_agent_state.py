@@ -167,6 +167,12 @@ def test_who_signed_is_kept_as_long_as_the_package() -> None:
     assert again.signed_by == {}, "the last one who brought it counts"
 
 
+def test_going_back_ends_a_trial() -> None:
+    """It was admitted beside the other package, which may have demanded less."""
+    state = begin_trial(committed(A, B), Trial("digits", "x"), "", 0)
+    assert roll_back(state, "digits", A).trial is None
+
+
 def test_the_floor_of_the_clock_only_rises() -> None:
     trial = Trial("digits", A.package_id)
     later = begin_trial(State(), trial, "", EARLIEST_S + 5)
