@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 import platform
 import pwd
@@ -279,19 +280,25 @@ def _fields(device: Device) -> dict[str, object]:
 
 
 class Delay:
-    """A TCP proxy that holds every piece back for `seconds`, without limiting the rate."""
+    """A TCP proxy that holds every piece back for `seconds`, without limiting the rate.
+
+    It is a process of its own: beside `edgesdk` it would take the interpreter's lock from it.
+    """
 
     def __init__(self, host: str, port: int, seconds: float) -> None:
         self._target, self._seconds = (host, port), seconds
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
+        self._process = multiprocessing.get_context("fork").Process(target=self._accept)
 
     def __enter__(self) -> Delay:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._process.start()
+        self._listener.close()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
+        self._process.terminate()
+        self._process.join()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
