@@ -107,14 +107,22 @@ class AgentSession:
         process: the running agent, its greeting exchanged.
         welcome: what it said then.
         patience_s: longest silence.
+        offered: its answer to an offer that came with the greeting.
 
     Attributes:
         environment: the device, as the agent read it.
     """
 
-    def __init__(self, process: Process, welcome: Welcome, patience_s: float) -> None:
+    def __init__(
+        self,
+        process: Process,
+        welcome: Welcome,
+        patience_s: float,
+        offered: Offered | None = None,
+    ) -> None:
         self.environment = welcome.environment
         self._trust = welcome.trust
+        self._offered = offered
         self._process = process
         self._patience_s = patience_s
 
@@ -126,6 +134,7 @@ class AgentSession:
         python: str = "python3",
         folder: str = FOLDER,
         patience_s: float = PATIENCE_S,
+        offering: Callable[[], Package] | None = None,
     ) -> Self:
         """Start the agent on a device, sending it there first if the device does not have it.
 
@@ -133,17 +142,25 @@ class AgentSession:
             python: the device's interpreter, 3.7 or newer.
             folder: of the agent's store on the device; "~" is its user's home.
             patience_s: longest silence of the agent in this session.
+            offering: gives a package that will be offered, so that this needs no round trip of its
+                own; what it raises ends the session.
         """
         agent, marker = build_agent(), f"edgesdk-{secrets.token_hex(8)}"
         process = transport.start(agent.command(python, marker, folder))
         try:
             hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, edgesdk.__version__, int(time.time()))
-            _bootstrap(process, python, marker, agent.zipapp, encode_message(hello))
-            welcome = _Exchange(process, patience_s).hear(Welcome)
+            first_words = encode_message(hello)
+            if offering is not None:
+                head = head_bytes(offering().head)
+                first_words += encode_message(Offer(len(head))) + head
+            _bootstrap(process, python, marker, agent.zipapp, first_words)
+            exchange = _Exchange(process, patience_s)
+            welcome = exchange.hear(Welcome)
+            offered = None if offering is None else _answer_to_offer(exchange)
         except BaseException:
             process.close()
             raise
-        return cls(process, welcome, patience_s)
+        return cls(process, welcome, patience_s, offered)
 
     def offer(
         self, package: Package, *, allow_unsigned: bool = False, override: str = ""
@@ -157,6 +174,10 @@ class AgentSession:
         Raises:
             AgentError: with code "base_missing" where the device needs the full package.
         """
+        early, self._offered = self._offered, None
+        is_same = early is not None and early.package_id == package.manifest.package_id
+        if early is not None and is_same and not (allow_unsigned or override):
+            return early
         head = head_bytes(package.head)
         return self._ask(Offer(len(head), allow_unsigned, override), Offered, pieces=[head])
 
@@ -218,6 +239,7 @@ class AgentSession:
         Args:
             lab: of a device without trust: it may take unsigned packages when asked to.
         """
+        self._offered = None  # It was judged by the trust before.
         self._trust = self._ask(ChangeTrust(tuple(versions), lab), TrustState)
         return self._trust
 
@@ -435,6 +457,14 @@ class _Exchange:
         if isinstance(message, Failure):
             raise _failed(message)
         return message
+
+
+def _answer_to_offer(exchange: _Exchange) -> Offered | None:
+    """None where it was refused: the device may lack the trust that it is about to be told."""
+    try:
+        return exchange.hear(Offered)
+    except AgentError:
+        return None
 
 
 def _failed(failure: Failure) -> AgentError:

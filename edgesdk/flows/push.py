@@ -37,12 +37,11 @@ def push(
     # Hashing a large package takes as long as logging in, and both mostly wait.
     with ThreadPoolExecutor(1) as reader:
         reading = reader.submit(read_package, Path(package))
-        with agent_on(enrolled) as agent:
-            sealed = reading.result()
+        with agent_on(enrolled, offering=reading.result) as agent:
             return put(
                 agent,
                 enrolled,
-                sealed,
+                reading.result(),
                 progress or Silent(),
                 permissions=permissions or Permissions(),
                 say=say,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from edgesdk.devices.inventory import Device
 from edgesdk.devices.ssh import connect
 from edgesdk.errors import AgentError
 from edgesdk.targets.types import Runtime, RuntimeName
+from edgesdk.values.package import Package
 from edgesdk.values.plan import ConversionPlan
 
 _VIRTUAL_ENVIRONMENT = (
@@ -133,12 +134,20 @@ def generic_target(machine: str) -> str | None:
 
 
 @contextmanager
-def agent_on(device: Device) -> Iterator[AgentSession]:
+def agent_on(
+    device: Device, *, offering: Callable[[], Package] | None = None
+) -> Iterator[AgentSession]:
     """A session with the agent on a device, ended with the block.
+
+    Args:
+        offering: gives the package that will be offered first.
 
     Raises:
         TransportError: the device cannot be reached, or is not the enrolled one.
         AgentError: the agent does not start there.
     """
-    with connect(device) as transport, AgentSession.open(transport, python=device.python) as agent:
+    with (
+        connect(device) as transport,
+        AgentSession.open(transport, python=device.python, offering=offering) as agent,
+    ):
         yield agent
