@@ -134,7 +134,7 @@ def _signer(head: Head, offer: Offer, device: Circumstances) -> str:
         raise AgentFailure(
             ErrorCode.UNTRUSTED,
             "found a signed package on a device that was not told whom to believe",
-            "enrol it: edgesdk device add",
+            "tell it: trust-local TRUST.json, on the device; or push to it over SSH once",
         )
     try:
         key = require_signed(

@@ -284,8 +284,8 @@ class Installer:
                 store.give_up(head)  # What a full disk took of it would keep it full.
                 raise
 
-    def _apply(self, base: str, patch: str, path: str) -> None:
-        apply_patch(self._program, base, patch, path)
+    def _apply(self, base: str, patch: str, path: str, size: int) -> None:
+        apply_patch(self._program, base, patch, path, size)
 
     def _require_bases(self, head: Head) -> None:
         for each in () if head.delta is None else head.delta.files:
