@@ -10,7 +10,7 @@ import functools
 import platform
 import secrets
 import time
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 from device_agent import fallbacks, runtimes
 from device_agent.admission import Admitted, Circumstances, admit
@@ -26,6 +26,7 @@ from device_agent.patching import apply_patch
 from device_agent.protocol import (
     ChangeTrust,
     Committed,
+    Damaged,
     ErrorCode,
     Installed,
     Inventory,
@@ -201,14 +202,22 @@ class Installer:
         return self.describe(require_slot(self._store.state(), name).current, True)
 
     def inventory(self) -> Inventory:
-        """Everything on the device.
+        """Everything on the device, and what should be there and is not.
 
         Raises:
-            AgentFailure: "storage".
+            AgentFailure: "storage": the state is damaged.
         """
-        packages = [self.describe(each, True) for each in self._store.packages.ids()]
+        state = self._store.state()
+        packages: List[Installed] = []
+        damaged: List[Damaged] = []
+        for package_id in sorted({*self._store.packages.ids(), *state.in_use()}):
+            try:
+                packages.append(self.describe(package_id, True))
+            except AgentFailure as failure:  # One that is damaged hides no other.
+                standing = state.standing(package_id)
+                damaged.append(Damaged(package_id, standing, failure.message))
         packages.sort(key=lambda each: (_ORDER.index(each.state), each.name, -each.sequence))
-        return Inventory(tuple(packages), self._store.state().active)
+        return Inventory(tuple(packages), state.active, tuple(damaged))
 
     def describe(self, package_id: str, already: bool) -> Installed:
         """An installed package as the wire tells of it.

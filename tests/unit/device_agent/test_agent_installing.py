@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -81,6 +82,29 @@ def test_the_one_before_it_becomes_the_previous_one(device: Device) -> None:
         *(("2", "current"), ("1", "previous")),
     ]
     assert inventory.active == "digits"
+
+
+def test_a_damaged_package_hides_no_other(root: Path, device: Device) -> None:
+    device.install(FIRST)
+    device.install(SECOND)
+    (root / "store" / id_of(FIRST) / "manifest.json").write_bytes(b"?")
+    inventory = device.installer.inventory()
+    assert [each.version for each in inventory.packages] == ["2"]
+    (lost,) = inventory.damaged
+    assert (lost.package_id, lost.state) == (id_of(FIRST), "previous")
+    assert "its manifest is not the one its id names" in lost.problem
+
+
+def test_a_current_package_that_is_gone_is_told(root: Path, device: Device) -> None:
+    device.install(FIRST)
+    shutil.rmtree(root / "store" / id_of(FIRST))
+    inventory = device.installer.inventory()
+    assert inventory.packages == ()
+    assert [(each.package_id, each.state) for each in inventory.damaged] == [
+        (id_of(FIRST), "current")
+    ]
+    device.install(FIRST)
+    assert device.installer.inventory().damaged == ()
 
 
 def test_what_is_current_already_needs_neither_trial_nor_check(root: Path, device: Device) -> None:
