@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edgesdk.errors import UsageError
 from edgesdk.flows.keys import keys_folder
 from edgesdk.keys import store
 from edgesdk.package.exporters import check_wanted, find_exporter, load_export
@@ -41,7 +42,8 @@ def export(
         clock: the time in UTC.
 
     Raises:
-        UsageError: there is no such format, or it takes or needs other arguments.
+        UsageError: there is no such format, or it takes or needs other arguments; or the output is
+            the package.
         PackageError: the package is damaged.
         ToolchainMissing: the other system's tool is not installed.
         ExportError: that tool refused.
@@ -61,6 +63,10 @@ def export(
     check_wanted(exporter, wanted)
     carry_out = load_export(exporter)
     content = content_of(read_package(Path(package)))
+    if Path(output).exists() and Path(output).samefile(package):
+        raise UsageError(
+            f"writing {output} would replace the package", hint="name another --output"
+        )
     return carry_out(content, wanted, progress or Silent())
 
 

@@ -344,7 +344,7 @@ def _finish(current: Trust | None, document: Document, say: Say) -> str:
         try:
             document = chain.signed_by(document, open_signer(key.path))
         except SigningError as error:
-            say(f"{key.name} did not sign: {error.message}")
+            say("; ".join(filter(None, (f"{key.name} did not sign: {error.message}", error.hint))))
     version = document.trust.version
     if chain.wants(current, document, clock):
         chain.keep_pending(_trust_folder(), document)

@@ -174,6 +174,8 @@ def _file_signer(key: Ed25519PrivateKey) -> FileSigner:
 
 
 def _require_private(path: Path) -> None:
+    if not path.is_file():
+        raise SigningError(f"{path} is no file, expected a private key in OpenSSH's form")
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise SigningError(

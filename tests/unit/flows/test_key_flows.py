@@ -296,7 +296,7 @@ def test_a_key_of_mine_that_cannot_sign_now_is_told(home: Path, tmp_path: Path) 
     api.new_key("token", existing=tmp_path / "token.pub", say=said.append)
     assert said == []  # The other key's signature is enough.
     api.set_threshold(2, say=said.append)
-    assert re.search("token did not sign: ssh-keygen", said[0])
+    assert re.search("token did not sign: ssh-keygen.*; `ssh-add -L` lists", said[0])
     assert last()[0] == 2
 
 

@@ -53,6 +53,12 @@ def test_a_key_in_a_file_signs_in_this_process(
     assert sshsig.verify(signer.sign(MESSAGE, PURPOSE), MESSAGE, PURPOSE) == ANNA.blob
 
 
+def test_a_folder_is_no_key_and_nobody_is_told_to_close_it_to_others(tmp_path: Path) -> None:
+    with pytest.raises(SigningError, match="is no file") as caught:
+        open_signer(tmp_path)
+    assert "chmod" not in caught.value.hint
+
+
 def test_the_same_message_gets_the_same_signature(tmp_path: Path) -> None:
     signer = open_signer(written(tmp_path))
     assert signer.sign(MESSAGE, PURPOSE) == signer.sign(MESSAGE, PURPOSE)
