@@ -189,6 +189,14 @@ def test_an_older_package_is_refused() -> None:
     assert "edgesdk rollback" in failure.hint and "--downgrade" in failure.hint
 
 
+def test_the_sequence_that_is_told_would_be_admitted() -> None:
+    """The previous package may come back with the highest there was, and another one may not."""
+    found = head(sequence=2)
+    state = dataclasses.replace(has_had(3).slots[0], previous=found.package_id)
+    failure = refused("downgrade", found, state=State(slots=(state,), active="digits"))
+    assert "expected at least 4" in failure.message and "--sequence 4" in failure.hint
+
+
 def test_what_is_current_is_no_downgrade_however_high_the_device_has_been() -> None:
     found = head(sequence=2)
     assert not admit(found, OFFER, has_had(9, current=found.package_id), PI).downgrade
