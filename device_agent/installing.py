@@ -172,7 +172,8 @@ class Installer:
 
         Raises:
             AgentFailure: "not_installed", "no_previous", "downgrade", "busy", "storage";
-                "untrusted": the key that signed it was revoked since.
+                "untrusted": the key that signed it was revoked since, or it is
+                unsigned and the device none of a lab any more.
         """
         store = self._store
         store.begin_installing()
@@ -185,7 +186,7 @@ class Installer:
                     "push the package you want",
                 )
             previous = store.packages.manifest(slot.previous)
-            self._refuse_revoked(previous)
+            self._refuse_unbelieved(previous)
             store.change(lambda state: roll_back(state, slot.name, previous))
         finally:
             store.end_installing()
@@ -306,12 +307,18 @@ class Installer:
         slots = self._store.state().slots
         return next((slot.previous for slot in slots if slot.current == package_id), "")
 
-    def _refuse_revoked(self, manifest: Manifest) -> None:
+    def _refuse_unbelieved(self, manifest: Manifest) -> None:
         """What has expired since may come back in an emergency; what nobody believes may not."""
         kept = self._store.trust()
         signatures = self._store.packages.signatures(manifest.package_id)
-        if kept is None or not signatures:
+        if kept is None or (kept.lab and not signatures):
             return
+        if not signatures:
+            raise AgentFailure(
+                ErrorCode.UNTRUSTED,
+                "the previous package is not signed, and this device is none of a lab any more",
+                "push a package that is signed",
+            )
         text, trust = canonical(manifest), _parsed(kept.version)
         try:
             require_signed(trust, text, signatures, PACKAGE_NAMESPACE, self._clock())

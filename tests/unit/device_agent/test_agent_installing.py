@@ -162,6 +162,19 @@ def test_a_package_whose_key_was_revoked_does_not_come_back(root: Path) -> None:
     device.close()
 
 
+def test_an_unsigned_package_comes_back_on_lab_devices_only(root: Path) -> None:
+    device = Device(root, lab=True)
+    device.install(UNSIGNED, allow_unsigned=True)
+    device.install(package_of({"model": b"x"}, OWNER, sequence=10))
+    device.installer.roll_back("")
+    device.installer.roll_back("")
+    device.store.change_trust(lambda kept: dataclasses.replace(kept, lab=False))
+    message = fails("untrusted", lambda: device.installer.roll_back("")).message
+    assert "is not signed, and this device is none of a lab" in message
+    assert device.installer.current("").signed_by == "owner"
+    device.close()
+
+
 def test_a_commit_that_was_not_heard_may_be_asked_for_again(root: Path) -> None:
     device = Device(root)
     device.install(FIRST)
