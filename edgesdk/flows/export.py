@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgesdk.errors import UsageError
+from edgesdk.errors import PackageError, UsageError
 from edgesdk.flows.keys import keys_folder
 from edgesdk.keys import store
 from edgesdk.package.exporters import check_wanted, find_exporter, load_export
@@ -44,7 +44,7 @@ def export(
     Raises:
         UsageError: there is no such format, or it takes or needs other arguments; or the output is
             the package.
-        PackageError: the package is damaged.
+        PackageError: the package is damaged, or the output cannot be written.
         ToolchainMissing: the other system's tool is not installed.
         ExportError: that tool refused.
         SigningError: a key or certificate that does not hold.
@@ -67,7 +67,11 @@ def export(
         raise UsageError(
             f"writing {output} would replace the package", hint="name another --output"
         )
-    return carry_out(content, wanted, progress or Silent())
+    try:
+        return carry_out(content, wanted, progress or Silent())
+    except OSError as error:
+        why = error.strerror or error  # Its file may be the package, which was only read.
+        raise PackageError(f"{output} cannot be written: {why}") from error
 
 
 def _key_file(key: Path | str) -> Path:
