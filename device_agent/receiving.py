@@ -165,6 +165,8 @@ class Transfer:
             wrong = f"{file.path}: its SHA-256 is not the manifest's"
             if file.path in self._came_before:
                 raise DamagedPart(f"{wrong}; a part of it had come earlier, and was damaged here")
+            if is_made:  # By arithmetic that differs here, perhaps; the full package needs none.
+                raise AgentFailure(ErrorCode.DELTA_FAILED, wrong, "push the full package")
             raise CorruptPackage(wrong)
         sync_file(path)
 

@@ -352,8 +352,10 @@ def test_a_patch_is_applied_to_its_base(with_old: Device, monkeypatch: pytest.Mo
 def test_what_a_patch_makes_is_not_believed(
     with_old: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(CorruptPackage, match=r"model.bin: its SHA-256 is not the manifest's"):
-        with_old.try_out(patched(monkeypatch, b"New" * 1000))
+    delta = patched(monkeypatch, b"New" * 1000)
+    failure = fails("delta_failed", lambda: with_old.try_out(delta))
+    assert failure.message == "model.bin: its SHA-256 is not the manifest's"
+    assert failure.hint == "push the full package"
     assert NEW_ID not in with_old.store.packages.ids()
     assert with_old.version == "1.2"
 
