@@ -134,7 +134,7 @@ def _signer(head: Head, offer: Offer, device: Circumstances) -> str:
         raise AgentFailure(
             ErrorCode.UNTRUSTED,
             "found a signed package on a device that was not told whom to believe",
-            "enrol it: edgesdk device add",
+            "tell it: trust-local TRUST.json, on the device; or push to it over SSH once",
         )
     try:
         key = require_signed(
@@ -192,9 +192,9 @@ def _is_downgrade(manifest: Manifest, offer: Offer, state: State, device: Circum
     slot = state.slot(manifest.name)
     if slot is None or manifest.package_id == slot.current:
         return False
-    again = device.lab or manifest.package_id == slot.previous
-    lowest = max(slot.sequence + (0 if again else 1), slot.min_sequence)
-    if manifest.sequence >= lowest:
+    lowest = max(slot.sequence + (0 if device.lab else 1), slot.min_sequence)
+    again = manifest.package_id == slot.previous
+    if manifest.sequence >= (max(slot.sequence, slot.min_sequence) if again else lowest):
         return False
     if not offer.override:
         raise AgentFailure(

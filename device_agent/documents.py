@@ -31,6 +31,7 @@ MANIFEST_MAX_BYTES = 4 * 1024 * 1024
 SIGNATURES_MAX_BYTES = 16 * 1024
 _MOST_BRACKETS = 4096
 _MOST_COMMAS = 250_000
+_MOST_KEYS = 4096
 """What is parsed before anybody vouches for it may not take much more memory than its text."""
 STORED_MAX_BYTES = 8**11 - 1
 """Largest size that the eleven octal digits of a header can say."""
@@ -236,7 +237,8 @@ def parse_canonical(kind: Type[T], text: bytes, what: str) -> T:
     Raises:
         CorruptPackage: malformed, or not canonical.
     """
-    if text.count(b"[") + text.count(b"{") > _MOST_BRACKETS or text.count(b",") > _MOST_COMMAS:
+    brackets, keys = text.count(b"[") + text.count(b"{"), text.count(b'":')
+    if brackets > _MOST_BRACKETS or keys > _MOST_KEYS or text.count(b",") > _MOST_COMMAS:
         raise CorruptPackage(f"{what}: found more values than any package has")
     try:
         value = from_dict(kind, parse_json(text))

@@ -133,9 +133,11 @@ def has_content(path: str, size: int, sha256: str) -> bool:
 def _read(path: str, limit: int) -> Iterator[bytes]:
     # Without O_NONBLOCK, a planted fifo would hold the agent for ever.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags), "rb", buffering=0) as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a plain file", path)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a plain file", path)
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
         left = limit
         while left:
             piece = stream.read(min(left, _READ_BYTES))

@@ -10,7 +10,7 @@ import functools
 import platform
 import secrets
 import time
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 from device_agent import fallbacks, runtimes
 from device_agent.admission import Admitted, Circumstances, admit
@@ -26,6 +26,7 @@ from device_agent.patching import apply_patch
 from device_agent.protocol import (
     ChangeTrust,
     Committed,
+    Damaged,
     ErrorCode,
     Installed,
     Inventory,
@@ -171,7 +172,8 @@ class Installer:
 
         Raises:
             AgentFailure: "not_installed", "no_previous", "downgrade", "busy", "storage";
-                "untrusted": the key that signed it was revoked since.
+                "untrusted": the key that signed it was revoked since, or it is
+                unsigned and the device none of a lab any more.
         """
         store = self._store
         store.begin_installing()
@@ -184,7 +186,7 @@ class Installer:
                     "push the package you want",
                 )
             previous = store.packages.manifest(slot.previous)
-            self._refuse_revoked(previous)
+            self._refuse_unbelieved(previous)
             store.change(lambda state: roll_back(state, slot.name, previous))
         finally:
             store.end_installing()
@@ -201,14 +203,22 @@ class Installer:
         return self.describe(require_slot(self._store.state(), name).current, True)
 
     def inventory(self) -> Inventory:
-        """Everything on the device.
+        """Everything on the device, and what should be there and is not.
 
         Raises:
-            AgentFailure: "storage".
+            AgentFailure: "storage": the state is damaged.
         """
-        packages = [self.describe(each, True) for each in self._store.packages.ids()]
+        state = self._store.state()
+        packages: List[Installed] = []
+        damaged: List[Damaged] = []
+        for package_id in sorted({*self._store.packages.ids(), *state.in_use()}):
+            try:
+                packages.append(self.describe(package_id, True))
+            except AgentFailure as failure:  # One that is damaged hides no other.
+                standing = state.standing(package_id)
+                damaged.append(Damaged(package_id, standing, failure.message))
         packages.sort(key=lambda each: (_ORDER.index(each.state), each.name, -each.sequence))
-        return Inventory(tuple(packages), self._store.state().active)
+        return Inventory(tuple(packages), state.active, tuple(damaged))
 
     def describe(self, package_id: str, already: bool) -> Installed:
         """An installed package as the wire tells of it.
@@ -284,8 +294,8 @@ class Installer:
                 store.give_up(head)  # What a full disk took of it would keep it full.
                 raise
 
-    def _apply(self, base: str, patch: str, path: str) -> None:
-        apply_patch(self._program, base, patch, path)
+    def _apply(self, base: str, patch: str, path: str, size: int) -> None:
+        apply_patch(self._program, base, patch, path, size)
 
     def _require_bases(self, head: Head) -> None:
         for each in () if head.delta is None else head.delta.files:
@@ -297,12 +307,18 @@ class Installer:
         slots = self._store.state().slots
         return next((slot.previous for slot in slots if slot.current == package_id), "")
 
-    def _refuse_revoked(self, manifest: Manifest) -> None:
+    def _refuse_unbelieved(self, manifest: Manifest) -> None:
         """What has expired since may come back in an emergency; what nobody believes may not."""
         kept = self._store.trust()
         signatures = self._store.packages.signatures(manifest.package_id)
-        if kept is None or not signatures:
+        if kept is None or (kept.lab and not signatures):
             return
+        if not signatures:
+            raise AgentFailure(
+                ErrorCode.UNTRUSTED,
+                "the previous package is not signed, and this device is none of a lab any more",
+                "push a package that is signed",
+            )
         text, trust = canonical(manifest), _parsed(kept.version)
         try:
             require_signed(trust, text, signatures, PACKAGE_NAMESPACE, self._clock())

@@ -42,7 +42,9 @@ def main(argv: Sequence[str], program: str) -> int:
     except AgentFailure as failure:
         return _fail(failure.code, failure.message, failure.hint)
     except OSError as error:
-        return _fail(ErrorCode.STORAGE, str(error))
+        why = error.strerror or str(error)
+        place = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        return _fail(ErrorCode.STORAGE, f"{place}{why}, expected a file that can be read")
     sys.stdout.write(json.dumps(to_dict(done), indent=1) + "\n")
     return 0
 
@@ -110,13 +112,19 @@ def _fail(code: str, message: str, hint: str = "") -> int:
     return 1
 
 
+def _folder(path: str) -> str:
+    if not path:  # Of a variable that is not set; it would be the working directory.
+        raise argparse.ArgumentTypeError("found no folder, expected one such as " + ROOT)
+    return path
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edgesdk-agent.pyz", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.required = True
     for name in _COMMANDS:
         command = commands.add_parser(name)
-        command.add_argument("--root", default=ROOT, help="the agent's folder")
+        command.add_argument("--root", type=_folder, default=ROOT, help="the agent's folder")
     install, rollback, _, trust = (commands.choices[name] for name in _COMMANDS)
     install.add_argument("file", help="an .edgepkg file")
     install.add_argument("--allow-unsigned", action="store_true", help="on a lab device")

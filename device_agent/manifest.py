@@ -297,10 +297,14 @@ def is_at_least(version: str, minimum: str) -> bool:
     return _numbers(version) >= _numbers(minimum)
 
 
-def _numbers(version: str) -> List[int]:
-    """The release part, without trailing zeros: "2.10.0rc1" is [2, 10]."""
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    numbers = [int(part) for part in match.group().split(".")] if match else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return numbers
+def _numbers(version: str) -> List[Tuple[int, str]]:
+    """The release part, without trailing zeros: "2.10.0rc1" is 2 and 10.
+
+    A number is how many digits it has, and those. `int` would take minutes for the millions that a
+    manifest has room for, or refuse them.
+    """
+    match = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
+    digits = [part.lstrip("0") for part in match.group().split(".")] if match else []
+    while digits and not digits[-1]:
+        digits.pop()
+    return [(len(number), number) for number in digits]

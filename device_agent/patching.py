@@ -16,17 +16,19 @@ from device_agent.protocol import ErrorCode
 LONGEST_S = 600.0
 
 
-def apply_patch(program: str, base: str, patch: str, path: str) -> None:
+def apply_patch(program: str, base: str, patch: str, path: str, size: int) -> None:
     """Run `device_agent.patch_worker` in a process.
 
     Args:
         program: the agent's zipapp.
+        size: of the file to make, in bytes. A patch that says that it makes another is not begun:
+            it could fill the disk before its hash is looked at.
 
     Raises:
         AgentFailure: "delta_failed": out of memory or of processes, too slow, or not a patch of
             this base.
     """
-    argv = [sys.executable, program, "patch", base, patch, path]
+    argv = [sys.executable, program, "patch", base, patch, path, str(size)]
     started = children.running(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )

@@ -324,15 +324,32 @@ class ListInstalled:
 
 
 @record(frozen=True)
+class Damaged:
+    """A package of the device that cannot be read any more, or is gone.
+
+    Args:
+        state: as of `Installed`; "" where nothing needs it.
+        problem: what is wrong with it.
+    """
+
+    package_id: str
+    state: str
+    problem: str
+
+
+@record(frozen=True)
 class Inventory:
     """The packages on the device, current ones first.
 
     Args:
         active: name of the package that was committed last; "" without one.
+        damaged: those whose manifest cannot be read. That the files of the others are whole is
+            seen when they are used.
     """
 
     packages: Tuple[Installed, ...]
     active: str
+    damaged: Tuple[Damaged, ...] = ()
 
 
 @record(frozen=True)

@@ -34,8 +34,8 @@ from device_agent.protocol import ErrorCode
 FindBase = Callable[[str, int], Optional[str]]
 """From the SHA-256 and size of a file to the path of an installed one, or None."""
 
-Apply = Callable[[str, str, str], None]
-"""Makes a file: the paths of its base, of the patch, and of the file."""
+Apply = Callable[[str, str, str, int], None]
+"""Makes a file: the paths of its base, of the patch, and of the file; and the file's size."""
 
 
 class DamagedPart(Exception):
@@ -153,7 +153,7 @@ class Transfer:
         if how.codec == "same":
             copy_file(base, path)
         else:
-            apply(base, os.path.join(self._patches, file.path), path)
+            apply(base, os.path.join(self._patches, file.path), path, file.raw_bytes)
 
     def _check(self, file: File, is_made: bool) -> None:
         path = os.path.join(self._files, file.path)
@@ -165,6 +165,8 @@ class Transfer:
             wrong = f"{file.path}: its SHA-256 is not the manifest's"
             if file.path in self._came_before:
                 raise DamagedPart(f"{wrong}; a part of it had come earlier, and was damaged here")
+            if is_made:  # By arithmetic that differs here, perhaps; the full package needs none.
+                raise AgentFailure(ErrorCode.DELTA_FAILED, wrong, "push the full package")
             raise CorruptPackage(wrong)
         sync_file(path)
 

@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import field
 from typing import AbstractSet, Dict, Optional, Set, Tuple
 
+from device_agent.documents import is_file_name, is_package_id
 from device_agent.failures import AgentFailure
 from device_agent.manifest import Manifest
 from device_agent.protocol import ErrorCode
@@ -18,6 +19,8 @@ from device_agent.records import record
 FORMAT = 1
 EARLIEST_S = 1_795_651_200
 """2026-11-26, when this was written: it cannot be earlier than that anywhere."""
+LATEST_S = 253_402_300_799
+"""The end of the year 9999, the last that a date can name."""
 
 
 @record(frozen=True)
@@ -88,6 +91,23 @@ class State:
         if self.trial is not None and self.trial.package_id == package_id:
             return "trial"
         return "previous" if package_id in self.in_use() else ""
+
+
+def problem(state: State) -> str:
+    """Why a state that was read is none that was written here; "" where it can be."""
+    if state.format != FORMAT:
+        return f"found format {state.format}, expected {FORMAT}"
+    for package_id in sorted({*state.in_use(), *(slot.current for slot in state.slots)}):
+        if not is_package_id(package_id):
+            return f"found package id {package_id[:80]!r}, expected a SHA-256 in hex"
+    names = [slot.name for slot in state.slots]
+    if not all(map(is_file_name, names)) or len(set(names)) != len(names):
+        return f"found packages called {str(names)[:200]}, expected plain names, each once"
+    if state.active not in ("", *names):
+        return f"found {state.active[:80]!r} in use, which has no package"
+    if not 0 <= state.clock_floor_s <= LATEST_S:
+        return f"found a time that no calendar has, expected 0 to {LATEST_S} s after 1970"
+    return ""
 
 
 def begin_trial(state: State, trial: Trial, signed_by: str, clock_floor_s: int) -> State:

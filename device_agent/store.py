@@ -53,7 +53,7 @@ from device_agent.packages import Packages, damaged
 from device_agent.protocol import ErrorCode, SignedTrust
 from device_agent.receiving import Transfer
 from device_agent.records import record
-from device_agent.state import FORMAT, State, end_trial, forget, sign
+from device_agent.state import State, end_trial, forget, problem, sign
 
 SPARE_BYTES = 256 * 1024
 """Kept free beyond the files themselves: folders, the manifest, the state."""
@@ -195,8 +195,8 @@ class Store:
             AgentFailure: "storage": it is damaged.
         """
         found = self._read("state.json", State) or State()
-        if found.format != FORMAT:
-            why = f"found format {found.format}, expected {FORMAT}"
+        why = problem(found)
+        if why:
             raise damaged(os.path.join(self.root, "state.json"), why, _WITHOUT["state.json"])
         return found
 

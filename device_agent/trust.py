@@ -33,6 +33,8 @@ LAB_NAMESPACE = "edgesdk-lab"
 FORMAT = "edgesdk-trust/1"
 TRUST_MAX_BYTES = 64 * 1024
 MOST_KEYS = 64
+VERSION_MAX = 2**53 - 1
+"""What every reader of JSON can tell apart."""
 
 _KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -140,8 +142,8 @@ def check_trust(trust: Trust) -> None:
     """
     if trust.format != FORMAT:
         raise _bad("found format %r, expected %r" % (trust.format, FORMAT))
-    if not 1 <= trust.version < 2**53:
-        raise _bad("found version %d, expected 1 or more" % trust.version)
+    if not 1 <= trust.version <= VERSION_MAX:
+        raise _bad("found version %d, expected 1 to %d" % (trust.version, VERSION_MAX))
     if len(trust.keys) > MOST_KEYS:
         raise _bad("found %d keys, expected at most %d" % (len(trust.keys), MOST_KEYS))
     for key in trust.keys:

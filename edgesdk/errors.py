@@ -66,7 +66,7 @@ class Interrupted(EdgeSDKError):
     """
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__("interrupted; nothing half-written was left")
+        super().__init__("interrupted; nothing half-written is in use")
         self.exit_code = 128 + signal_number
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +53,20 @@ def write_durable(path: Path, content: bytes, mode: int = 0o644) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def _require_file(path: Path) -> None:
+    """Refuse what a rename would put a file in the place of: /dev/null would be one from then on.
+
+    Raises:
+        OSError: a device, a pipe or a socket.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # A folder says so by itself.
+            raise OSError(errno.EINVAL, "a device, pipe or socket, expected a file", str(path))
+
+
 def _replace(path: Path, content: bytes, mode: int) -> None:
+    _require_file(path)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -74,6 +89,7 @@ def move_durable(made: Path, path: Path) -> None:
         OSError: it cannot be put there; the error names `path`.
     """
     try:
+        _require_file(path)
         made.chmod(0o644)
         with made.open("rb") as stream:
             os.fsync(stream.fileno())

@@ -69,9 +69,7 @@ def render(console: "Console", done: "Exported") -> None:
     mapping = output.table("", "package", "says", "becomes", fixed="package")
     for row in done.mapping:
         becomes = row.becomes or "cannot be said there"
-        mapping.add_row(
-            row.field, plain(row.value).replace("[", "\\["), becomes.replace("[", "\\[")
-        )
+        mapping.add_row(row.field, _cell(row.value), _cell(becomes))
     console.print(mapping)
     for note in done.notes:
         _line(console, f"note: {note}")

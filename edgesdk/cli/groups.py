@@ -48,11 +48,9 @@ class ReleaseFlags(NamedTuple):
         )
 
     def _command(self, project: "Release") -> tuple[str, ...]:
-        import shlex  # only whoever names a command waits for it
-
         if self.health_command is None:
             return project.health_command
-        return tuple(shlex.split(self.health_command))
+        return options.parse_command(self.health_command)
 
 
 _GROUPS = (ReleaseFlags,)

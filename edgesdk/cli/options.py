@@ -203,6 +203,22 @@ def timing(threads: int, seconds: float) -> Timing:
     return api.Timing(threads=threads, min_seconds=seconds, max_seconds=max(60.0, seconds))
 
 
+def parse_command(text: str) -> tuple[str, ...]:
+    """A command's words, by the shell's rules for quotes.
+
+    Raises:
+        UsageError: a quote is not closed.
+    """
+    import shlex  # only whoever names a command waits for it
+
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(
+            f"found --health-command {text}, expected every quote closed ({error})"
+        ) from error
+
+
 def parse_fallback(text: str) -> tuple[FallbackCause, ...]:
     """Read "load,ood", or "none".
 

@@ -233,8 +233,18 @@ def _health(health: Health) -> str:
     return ", ".join(told) or "its model loads; nothing else could be checked"
 
 
+_LOST = {
+    "current": "it is the current one: push it again, or edgesdk rollback",
+    "previous": "it is the previous one, which there is no going back to",
+}
+_UNUSED = "nothing needs it, and the next push removes it"
+"""What a damaged package means, by how it stands."""
+
+
 def inventory(console: Console, found: Inventory) -> None:
     """Every package on a device."""
+    for lost in found.damaged:
+        _line(console, f"{lost.problem}; {_LOST.get(lost.state, _UNUSED)}")
     if not found.packages:
         _line(console, "no package is installed: edgesdk push FILE --device NAME")
         return

@@ -114,9 +114,14 @@ def read_artifact(directory: Path) -> Artifact:
     """Read an artifact and check the hash of each of its files.
 
     Raises:
-        MalformedFile: `artifact.json` is missing or does not hold.
-        ArtifactError: a file is missing or has changed since the conversion.
+        MalformedFile: `artifact.json` does not hold.
+        ArtifactError: it is missing, or a file is missing or has changed since the conversion.
     """
+    if not (directory / ARTIFACT_FILE).is_file():
+        raise ArtifactError(
+            f"found no {ARTIFACT_FILE} in {directory}, expected a directory that convert wrote",
+            hint="name that directory, or make one: edgesdk convert",
+        )
     artifact = read_json(Artifact, directory / ARTIFACT_FILE)
     for file in artifact.files:
         path = directory / file.path

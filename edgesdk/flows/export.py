@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edgesdk.errors import PackageError, UsageError
 from edgesdk.flows.keys import keys_folder
 from edgesdk.keys import store
 from edgesdk.package.exporters import check_wanted, find_exporter, load_export
@@ -41,8 +42,9 @@ def export(
         clock: the time in UTC.
 
     Raises:
-        UsageError: there is no such format, or it takes or needs other arguments.
-        PackageError: the package is damaged.
+        UsageError: there is no such format, or it takes or needs other arguments; or the output is
+            the package.
+        PackageError: the package is damaged, or the output cannot be written.
         ToolchainMissing: the other system's tool is not installed.
         ExportError: that tool refused.
         SigningError: a key or certificate that does not hold.
@@ -61,7 +63,15 @@ def export(
     check_wanted(exporter, wanted)
     carry_out = load_export(exporter)
     content = content_of(read_package(Path(package)))
-    return carry_out(content, wanted, progress or Silent())
+    if Path(output).exists() and Path(output).samefile(package):
+        raise UsageError(
+            f"writing {output} would replace the package", hint="name another --output"
+        )
+    try:
+        return carry_out(content, wanted, progress or Silent())
+    except OSError as error:
+        why = error.strerror or error  # Its file may be the package, which was only read.
+        raise PackageError(f"{output} cannot be written: {why}") from error
 
 
 def _key_file(key: Path | str) -> Path:

@@ -27,7 +27,7 @@ output = "out"
 
 [package]
 version = "0.1.0"
-sequence = 1
+# sequence = 7                        # without it: one more than the device or the base has
 
 [budget]                              # on top of the target's
 # package = "4 MiB"

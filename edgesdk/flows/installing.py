@@ -151,7 +151,11 @@ def parsed_trust(text: str) -> Trust:
     try:
         return read_trust(text.encode())
     except Untrusted as error:
-        raise AgentError(f"the device's trust does not hold: {error}") from error
+        raise AgentError(
+            f"on the device, {error}",
+            hint="remove trust.json from ~/.edgesdk there: the next push tells it anew whom to "
+            "believe",
+        ) from error
 
 
 def _signed(document: Document) -> SignedTrust:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from device_agent.clock import Clock, format_utc, parse_utc
 from device_agent.trust import Trust, TrustedKey
-from edgesdk.errors import SigningError, UsageError
+from edgesdk.errors import NotTrusted, SigningError, UsageError
 from edgesdk.files import one_writer
 from edgesdk.home import home
 from edgesdk.keys import chain, ring, store
@@ -100,6 +100,10 @@ def trust_key(
     with _locked():
         current = _settled()
         wanted = _key_to_trust(current, key, name, expires)
+        if current is not None and wanted in current.keys:
+            return TrustChange(
+                f"{wanted.name} ({wanted.fingerprint}) was trusted so before", _ring()
+            )
         how = _propose(current, ring.with_key(current, wanted), say)
         return TrustChange(f"{wanted.name} ({wanted.fingerprint}): {how}", _ring())
 
@@ -344,7 +348,7 @@ def _finish(current: Trust | None, document: Document, say: Say) -> str:
         try:
             document = chain.signed_by(document, open_signer(key.path))
         except SigningError as error:
-            say(f"{key.name} did not sign: {error.message}")
+            say("; ".join(filter(None, (f"{key.name} did not sign: {error.message}", error.hint))))
     version = document.trust.version
     if chain.wants(current, document, clock):
         chain.keep_pending(_trust_folder(), document)
@@ -356,7 +360,10 @@ def _finish(current: Trust | None, document: Document, say: Say) -> str:
 def _with_signatures(current: Trust | None, document: Document, path: Path) -> Document:
     """With what somebody else signed; what does not bring it forward is not carried along."""
     clock = workstation_clock()
-    signed = chain.with_signatures(document, path.read_bytes())
+    try:
+        signed = chain.with_signatures(document, path.read_bytes())
+    except NotTrusted as error:
+        raise NotTrusted(f"{path}: {error.message}", code=error.code, hint=error.hint) from error
     if chain.wants(current, signed, clock) == chain.wants(current, document, clock):
         raise UsageError(
             f"{path} holds no signature that is wanted and not there yet",

@@ -109,10 +109,21 @@ class SshKeygenSigner:
                 raise SigningError(
                     ended.sentence(f"ssh-keygen -Y sign with {self.path}", _TOUCH_DEADLINE_S),
                     details=ended.last_lines(),
-                    hint=f"`ssh-add -L` lists what ssh-agent holds; `ssh-add {self.path}` unlocks "
-                    "a key with a passphrase",
+                    hint=self._remedy(),
                 )
             return signature.read_bytes()
+
+    def _remedy(self) -> str:
+        if self.path.suffix == ".pub":
+            private = self.path.with_suffix("")
+            return (
+                f"its private half is not at {private}, and `ssh-add -L` lists what ssh-agent "
+                "holds: restore it, or add it there"
+            )
+        return (
+            f"`ssh-add -L` lists what ssh-agent holds; `ssh-add {self.path}` unlocks a key with a "
+            "passphrase"
+        )
 
 
 def new_signer() -> FileSigner:
@@ -158,6 +169,8 @@ def read_public_key(path: Path) -> str:
         raise SigningError(f"{path} holds a private key, expected a public one", hint="add .pub")
     text = " ".join(line.split()[:2])
     try:
+        if not line:
+            raise BadSignature("it is empty")
         if "\n" in line:
             raise BadSignature("found several lines, expected one")
         sshsig.key_blob(text)
@@ -174,6 +187,8 @@ def _file_signer(key: Ed25519PrivateKey) -> FileSigner:
 
 
 def _require_private(path: Path) -> None:
+    if not path.is_file():
+        raise SigningError(f"{path} is no file, expected a private key in OpenSSH's form")
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise SigningError(

@@ -85,10 +85,12 @@ def build_package(
     Raises:
         BudgetExceeded: a budget is broken; nothing was written.
         PackageError: a name or sequence that is not allowed, a file of an artifact that is missing
-            or has changed, a fallback that cannot be, or `output` is not writable.
+            or has changed, a fallback that cannot be, or `output` is not writable, or is the base.
         SigningError: the signer cannot sign; nothing was written.
     """
     check_release(release, artifact.plan.model_name)
+    if base is not None:
+        _spare(base.path, output)
     contents = _contents(artifact, directory, release, twin)
     fallback = fallback_rule(artifact, release, None if twin is None else twin.artifact, gates)
     manifest = _manifest(
@@ -191,6 +193,16 @@ def _check_sequence(sequence: int, least: int) -> None:
             f"found the sequence number {sequence} with a least one of {least}, expected neither "
             "below 0, nor the latter above the former"
         )
+
+
+def _spare(base: Path, output: Path) -> None:
+    """The next delta, and devices that come later, need the base as it is."""
+    for written in (output, full_path(output)):
+        if written.exists() and written.samefile(base):
+            raise PackageError(
+                f"writing {output} would replace the base {base}",
+                hint="choose another --output, and keep the base: later deltas may need it",
+            )
 
 
 def _sequence(release: Release, base: Package | None, name: str) -> int:

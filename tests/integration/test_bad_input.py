@@ -342,7 +342,7 @@ def test_ctrl_c_at_any_point_leaves_nothing_half_written(
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=20)
     assert running.returncode == 130, err
-    assert "interrupted; nothing half-written was left" in err
+    assert "interrupted; nothing half-written is in use" in err
     assert "Traceback" not in err
     out = cli.folder / "out"
     assert not [path for path in out.rglob("*") if path.name.startswith(".")]

@@ -42,6 +42,16 @@ def test_a_damaged_package_is_not_exported(cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "b.swu").exists()
 
 
+def test_the_package_itself_is_not_overwritten(cli: Cli, tmp_path: Path) -> None:
+    package = seal(tmp_path / "b.edgepkg").path
+    before = package.read_bytes()
+    (tmp_path / "link").symlink_to("b.edgepkg")
+    for name in ("b.edgepkg", "link"):
+        done = cli("export", package, "--to", "cyclonedx", "-o", name)
+        assert done.code == 2 and f"writing {name} would replace the package" in done.err
+    assert package.read_bytes() == before
+
+
 def test_json_has_the_whole_mapping(cli: Cli, tmp_path: Path) -> None:
     package = seal(tmp_path / "b.edgepkg", min_sequence=1)
     done = cli("export", package.path, "--to", "swupdate", "-o", "b.swu", "--json")
@@ -63,5 +73,5 @@ def test_an_output_that_cannot_be_written_leaves_nothing(cli: Cli, tmp_path: Pat
     package = seal(tmp_path / "b.edgepkg").path
     (tmp_path / "file").write_text("")
     done = cli("export", package, "--to", "swupdate", "-o", "file/b.swu")
-    assert done.code == 3
+    assert done.code == 3 and "file/b.swu cannot be written: " in done.err
     assert (tmp_path / "file").read_text() == ""

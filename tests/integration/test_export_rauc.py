@@ -49,11 +49,13 @@ def test_the_package_inside_is_the_same_bytes(
 def test_rauc_reads_what_the_package_says(
     cli: Cli, tmp_path: Path, signing: tuple[Path, Path]
 ) -> None:
-    bundle = export(cli, seal(tmp_path / "b.edgepkg").path, signing, "--compatible", "My Board")
+    package = seal(tmp_path / "b.edgepkg")
+    bundle = export(cli, package.path, signing, "--compatible", "My Board")
     said = must("rauc", "--keyring", signing[1], "info", bundle)
     for line in (
         "Compatible: \t'My Board'",
         "Version:    \t'1.2'",
+        f"Description:\t'digits, edgesdk package {package.manifest.package_id}'",
         "Build:      \t'3'",
         "Bundle Format: \tverity",
         "0 Images",

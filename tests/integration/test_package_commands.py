@@ -100,6 +100,7 @@ def test_a_key_may_be_named(cli: Cli, artifact: str) -> None:
         (("--min-sequence", "2"), 3, "with a least one of 2"),
         (("--sequence", "-1"), 2, "Invalid value"),
         (("--health-latency", "quick"), 2, "quick"),
+        (("--health-command", "sh -c 'exit"), 2, "expected every quote closed"),
         (("--base", "nothing.edgepkg"), 3, "nothing.edgepkg cannot be read"),
     ],
 )

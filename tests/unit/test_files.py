@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesdk.files import new_directory, sha256_file, write_durable
+from edgesdk.files import move_durable, new_directory, sha256_file, write_durable
 
 INTERRUPTIONS = [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError("bug")]
 
@@ -76,6 +76,22 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(
     with pytest.raises(type(error)):
         write_durable(tmp_path / "f", b"new")
     assert tree(tmp_path) == {"f": b"old"}
+
+
+@pytest.mark.parametrize("how", ["written", "moved"])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, how: str) -> None:
+    """As root, `-o /dev/null` would make a file of the device."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "made").write_bytes(b"new")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match="expected a file"):
+            if how == "written":
+                write_durable(tmp_path / name, b"new")
+            else:
+                move_durable(tmp_path / "made", tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_file_is_durable_before_it_takes_its_place(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgesdk.errors import ExitCode, ProjectError
+from edgesdk.flows.init import init
 from edgesdk.project import Project, load_project
 from edgesdk.targets.types import BudgetText, Contract, GateBounds
 from edgesdk.values.package import Release
@@ -92,6 +93,14 @@ def test_every_key_is_read(path: Path, tmp_path: Path) -> None:
         gates=GateBounds(0.5, "10 ms", "48 MiB", 1.0),
         contract=Contract(0.9),
     )
+
+
+def test_a_new_project_leaves_the_sequence_to_what_the_device_and_the_base_have(
+    tmp_path: Path,
+) -> None:
+    """One that is fixed would have the second deployment refused as a downgrade."""
+    init(tmp_path)
+    assert load_project(tmp_path / "edgesdk.toml").package.sequence is None
 
 
 def test_an_empty_file_is_an_empty_project(path: Path) -> None:

@@ -44,8 +44,9 @@ def manifest(content: Content, wanted: Wanted) -> str:
     """
     of, version = content.manifest, plain_name(content.manifest.version)
     lines = ["[update]", f"compatible={_compatible(content, wanted)}", f"version={version}"]
-    lines += [f"description={of.name}, an edgesdk package", f"build={of.sequence}", ""]
+    lines += [f"description={of.name}, edgesdk package {of.package_id}", f"build={of.sequence}", ""]
     lines += ["[bundle]", "format=verity", "", "[handler]", f"filename={HANDLER}", ""]
+    # RAUC drops it before 1.9, without a word.
     lines += ["[meta.edgesdk]", f"package-id={of.package_id}", f"name={of.name}"]
     lines += [f"sequence={of.sequence}"]
     if content.base:
@@ -71,12 +72,12 @@ def _compatible(content: Content, wanted: Wanted) -> str:
 def expressed(content: Content, wanted: Wanted) -> dict[str, str]:
     """How RAUC says what the package says."""
     return {
-        "name": "[meta.edgesdk] name; not compared",
+        "name": "[update] description; not compared",
         "version": "[update] version; not compared",
         "sequence": "[update] build; not compared",
         "target": f"[update] compatible={_compatible(content, wanted)}",
-        "package id": "[meta.edgesdk] package-id; not compared",
-        "base": "[meta.edgesdk] base; not compared",
+        "package id": "[update] description; not compared",
+        "base": "[meta.edgesdk] base, from RAUC 1.9 on; not compared",
     }
 
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from device_agent.manifest import Fallback
-from device_agent.protocol import Committed, Health, Installed, Inventory
+from device_agent.protocol import Committed, Damaged, Health, Installed, Inventory
 from edgesdk.cli import render
 from edgesdk.values.package import Check, Package, Verification
 from tests.unit.report.example import OTHER_SHA, example_delta, example_package
@@ -148,6 +148,17 @@ def test_an_inventory_tells_what_stands_how_who_signed_and_what_fell_back() -> N
         "digits 1.1 6 previous by anna 87.9 KiB none",
         "digits 0.9 1 not used NOT SIGNED 87.9 KiB a: 1, ood: 3",
     ]
+
+
+def test_an_inventory_tells_of_what_is_damaged() -> None:
+    lost = tuple(Damaged("0" * 64, state, "gone") for state in ("current", "previous", ""))
+    text = said(render.inventory, Inventory((INSTALLED,), "digits", lost))
+    assert text.splitlines()[:3] == [
+        "gone; it is the current one: push it again, or edgesdk rollback",
+        "gone; it is the previous one, which there is no going back to",
+        "gone; nothing needs it, and the next push removes it",
+    ]
+    assert "digits" in text
 
 
 def test_an_empty_device_says_what_to_do() -> None:

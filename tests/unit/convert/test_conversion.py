@@ -21,7 +21,6 @@ from edgesdk.errors import (
     ConversionError,
     DataError,
     IncompatibleTarget,
-    MalformedFile,
 )
 from edgesdk.files import sha256_file
 from edgesdk.models.opening import open_model
@@ -330,7 +329,7 @@ def test_a_changed_file_is_refused_when_read(work: Work, name: str) -> None:
 
 
 def test_a_directory_without_an_account_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(MalformedFile, match=r"artifact.json cannot be read"):
+    with pytest.raises(ArtifactError, match=r"found no artifact.json in"):
         read_artifact(tmp_path)
 
 

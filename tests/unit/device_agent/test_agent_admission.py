@@ -93,7 +93,7 @@ def test_a_lab_device_still_checks_the_signatures_that_are_there() -> None:
 def test_a_device_that_trusts_nobody_yet_takes_no_signed_package() -> None:
     failure = refused("untrusted", head(), device=NEW)
     assert "was not told whom to believe" in failure.message
-    assert "edgesdk device add" in failure.hint
+    assert "trust-local" in failure.hint
 
 
 def test_a_key_that_nobody_knows_is_named() -> None:
@@ -187,6 +187,14 @@ def test_an_older_package_is_refused() -> None:
     failure = refused("downgrade", head(sequence=2), state=has_had(3))
     assert "found sequence 2 of digits, expected at least 4" in failure.message
     assert "edgesdk rollback" in failure.hint and "--downgrade" in failure.hint
+
+
+def test_the_sequence_that_is_told_would_be_admitted() -> None:
+    """The previous package may come back with the highest there was, and another one may not."""
+    found = head(sequence=2)
+    state = dataclasses.replace(has_had(3).slots[0], previous=found.package_id)
+    failure = refused("downgrade", found, state=State(slots=(state,), active="digits"))
+    assert "expected at least 4" in failure.message and "--sequence 4" in failure.hint
 
 
 def test_what_is_current_is_no_downgrade_however_high_the_device_has_been() -> None:
@@ -314,6 +322,8 @@ def test_boards(boards: tuple[str, ...], board: str | None, suits: bool) -> None
         ("onnxruntime", "1.20", True),
         ("onnxruntime", "1.20.2", False),
         ("onnxruntime", "1.100", False),
+        ("onnxruntime", "01.20.0", True),
+        ("onnxruntime", "9" * 5000, False),
         ("litert", "", False),
     ],
 )

@@ -356,6 +356,10 @@ OTHER_MANIFESTS = {
     "deep": (b"[" * 4000, "not JSON"),
     "deeper": (b"[" * 100_000, "more values than any package"),
     "wide": (b"[" + b"0," * 300_000 + b"0]", "more values than any package"),
+    "many names": (
+        edited(lambda data: data.update(gates={str(number): 0.5 for number in range(5000)})),
+        "more values than any package",
+    ),
     "NaN": (b'{"a":NaN}', "not JSON"),
     "a number": (b"1" * 10_000, "not JSON|found int"),
     "no fields": (b"{}", "missing"),

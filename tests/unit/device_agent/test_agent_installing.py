@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -83,6 +84,29 @@ def test_the_one_before_it_becomes_the_previous_one(device: Device) -> None:
     assert inventory.active == "digits"
 
 
+def test_a_damaged_package_hides_no_other(root: Path, device: Device) -> None:
+    device.install(FIRST)
+    device.install(SECOND)
+    (root / "store" / id_of(FIRST) / "manifest.json").write_bytes(b"?")
+    inventory = device.installer.inventory()
+    assert [each.version for each in inventory.packages] == ["2"]
+    (lost,) = inventory.damaged
+    assert (lost.package_id, lost.state) == (id_of(FIRST), "previous")
+    assert "its manifest is not the one its id names" in lost.problem
+
+
+def test_a_current_package_that_is_gone_is_told(root: Path, device: Device) -> None:
+    device.install(FIRST)
+    shutil.rmtree(root / "store" / id_of(FIRST))
+    inventory = device.installer.inventory()
+    assert inventory.packages == ()
+    assert [(each.package_id, each.state) for each in inventory.damaged] == [
+        (id_of(FIRST), "current")
+    ]
+    device.install(FIRST)
+    assert device.installer.inventory().damaged == ()
+
+
 def test_what_is_current_already_needs_neither_trial_nor_check(root: Path, device: Device) -> None:
     device.install(FIRST)
     before = device.files()
@@ -135,6 +159,19 @@ def test_a_package_whose_key_was_revoked_does_not_come_back(root: Path) -> None:
     device.store.change_trust(lambda _: kept)
     assert "revoked" in fails("untrusted", lambda: device.installer.roll_back("")).message
     assert device.installer.current("").package_id == id_of(SECOND)
+    device.close()
+
+
+def test_an_unsigned_package_comes_back_on_lab_devices_only(root: Path) -> None:
+    device = Device(root, lab=True)
+    device.install(UNSIGNED, allow_unsigned=True)
+    device.install(package_of({"model": b"x"}, OWNER, sequence=10))
+    device.installer.roll_back("")
+    device.installer.roll_back("")
+    device.store.change_trust(lambda kept: dataclasses.replace(kept, lab=False))
+    message = fails("untrusted", lambda: device.installer.roll_back("")).message
+    assert "is not signed, and this device is none of a lab" in message
+    assert device.installer.current("").signed_by == "owner"
     device.close()
 
 

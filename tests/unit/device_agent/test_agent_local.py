@@ -50,6 +50,25 @@ def test_a_refusal_says_what_to_do(
     assert "next: sign it" in said
 
 
+@pytest.mark.parametrize("command", ["install-local", "trust-local"])
+def test_a_file_that_cannot_be_read_is_named(
+    root: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(root, command, tmp_path) == 1
+    words = f"storage: {tmp_path}: Is a directory, expected a file that can be read\n"
+    assert capsys.readouterr().err == words
+
+
+def test_no_root_is_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        local.main(["installed-local", "--root", ""], "no program")
+    assert "found no folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["1.json", "1.sig"])
 def test_a_trust_that_is_no_text_is_no_crash(
     root: Path, first: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -332,7 +332,8 @@ def test_a_package_that_differs_in_its_manifest_alone_needs_no_payload(with_old:
 def patched(monkeypatch: pytest.MonkeyPatch, result: bytes) -> bytes:
     """A delta of the model, and an applier that makes that of it."""
 
-    def apply(program: str, base: str, patch: str, path: str) -> None:
+    def apply(program: str, base: str, patch: str, path: str, size: int) -> None:
+        assert size == len(NEW["model"])
         assert Path(base).read_bytes() == b"old" * 1000
         assert Path(patch).read_bytes() == b"a patch" * 20_000
         Path(path).write_bytes(result)
@@ -351,8 +352,10 @@ def test_a_patch_is_applied_to_its_base(with_old: Device, monkeypatch: pytest.Mo
 def test_what_a_patch_makes_is_not_believed(
     with_old: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(CorruptPackage, match=r"model.bin: its SHA-256 is not the manifest's"):
-        with_old.try_out(patched(monkeypatch, b"New" * 1000))
+    delta = patched(monkeypatch, b"New" * 1000)
+    failure = fails("delta_failed", lambda: with_old.try_out(delta))
+    assert failure.message == "model.bin: its SHA-256 is not the manifest's"
+    assert failure.hint == "push the full package"
     assert NEW_ID not in with_old.store.packages.ids()
     assert with_old.version == "1.2"
 
@@ -406,7 +409,7 @@ def test_a_patch_that_cannot_be_applied_asks_for_the_full_package(
 ) -> None:
     delta = patched(monkeypatch, b"")
 
-    def fail(program: str, base: str, patch: str, path: str) -> None:
+    def fail(program: str, base: str, patch: str, path: str, size: int) -> None:
         raise patching._failed("out of memory")
 
     monkeypatch.setattr("device_agent.installing.apply_patch", fail)

@@ -21,6 +21,7 @@ from device_agent.state import (
     commit,
     end_trial,
     forget,
+    problem,
     require_previous,
     require_slot,
     roll_back,
@@ -265,3 +266,40 @@ class Device(RuleBasedStateMachine):
 
 
 TestDevice = Device.TestCase
+
+
+# ---- what was read -------------------------------------------------------------------------------
+
+SOUND = begin_trial(committed(A, B, package(4, "faces")), Trial("digits", C.package_id), "anna", 0)
+SLOT = SOUND.slots[0]
+
+
+def test_what_was_written_has_no_problem() -> None:
+    assert problem(State()) == problem(SOUND) == problem(end_trial(SOUND)) == ""
+
+
+def of_slot(**changes: object) -> State:
+    slot = dataclasses.replace(SLOT, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(SOUND, slots=(slot, *SOUND.slots[1:]))
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (dataclasses.replace(SOUND, format=2), "found format 2, expected 1"),
+        (of_slot(current=""), "found package id ''"),
+        (of_slot(current="../../x"), "found package id '../../x'"),
+        (of_slot(previous="../../x"), "found package id '../../x'"),
+        (dataclasses.replace(SOUND, trial=Trial("digits", "?")), "found package id '?'"),
+        (of_slot(name="../../x"), "found packages called ['../../x', 'faces']"),
+        (of_slot(name="a\0b"), "expected plain names, each once"),
+        (of_slot(name="\ud800"), "expected plain names, each once"),
+        (of_slot(name=""), "expected plain names, each once"),
+        (of_slot(name="faces"), "expected plain names, each once"),
+        (dataclasses.replace(SOUND, active="other"), "found 'other' in use, which has no package"),
+        (dataclasses.replace(SOUND, clock_floor_s=-1), "found a time that no calendar has"),
+        (dataclasses.replace(SOUND, clock_floor_s=10**900), "found a time that no calendar has"),
+    ],
+)
+def test_what_nobody_has_written_is_a_problem(state: State, words: str) -> None:
+    assert words in problem(state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -145,7 +146,7 @@ def test_a_new_device_knows_of_nothing(device: Device) -> None:
 
 
 def test_the_state_is_there_for_the_next_session(root: Path, device: Device) -> None:
-    changed = device.store.change(lambda state: begin_trial(state, Trial("x", "y"), "anna", 0))
+    changed = device.store.change(lambda state: begin_trial(state, Trial("x", "a" * 64), "anna", 0))
     assert device.store.state() == changed != State()
 
 
@@ -175,6 +176,23 @@ def test_a_damaged_file_is_said_and_what_to_do_about_it(root: Path, name: str, t
     assert str(root / name) in failure.message and "damaged" in failure.message
     assert "move it away" in failure.hint
     assert (root / name).read_bytes() == text, "what a person may still want to look at"
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "a\0b", "\ud800"])
+def test_a_state_that_leads_astray_is_damaged_and_not_followed(root: Path, name: str) -> None:
+    device = Device(root)
+    device.install(FIRST)
+    device.close()
+    text = (root / "state.json").read_text()
+    (root / "state.json").write_text(text.replace('"digits"', json.dumps(name)))
+    failure = fails("storage", lambda: store_on(root))
+    assert "state.json is damaged" in failure.message and "move it away" in failure.hint
+    assert not os.path.lexists(root.parent / "escaped")
+
+
+def test_a_folder_in_the_place_of_the_state_is_said(root: Path, device: Device) -> None:
+    (root / "state.json").mkdir()
+    assert "not a plain file" in fails("storage", device.store.state).message
 
 
 @pytest.mark.parametrize("end", ["killed", "closed"])

@@ -274,6 +274,10 @@ BAD_TRUSTS = {
     "a negative threshold": (replace(ANNA_AND_BEN, threshold=-1), "a threshold of -1"),
     "a threshold above the keys": (replace(ANNA_AND_BEN, threshold=3), "expected 1 to 2"),
     "a huge threshold": (replace(ANNA_AND_BEN, threshold=10**30), "expected 1 to 2"),
+    "a version beyond what JSON can tell": (
+        replace(ANNA_AND_BEN, version=2**53),
+        "expected 1 to 9",
+    ),
     "more than a file of signatures holds": (Trust(1, 9, MANY[:9]), "expected 1 to 8"),
     "a threshold that revoked keys would have to meet": (
         Trust(1, 2, (ANNA.trusted(), BEN.trusted(revoked=True))),

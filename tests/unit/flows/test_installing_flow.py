@@ -135,7 +135,7 @@ def test_a_device_that_is_ahead_or_elsewhere_is_left_alone_and_told_of(tmp_path:
 def test_nonsense_for_a_trust_is_said(tmp_path: Path) -> None:
     agent = Agent()
     agent.state = TrustState("{}", False)
-    with pytest.raises(AgentError, match="the device's trust does not hold"):
+    with pytest.raises(AgentError, match="on the device, the trust does not hold"):
         put(agent, seal(tmp_path / "a.edgepkg"))
     assert agent.offers == []
 

@@ -98,6 +98,13 @@ def test_a_key_is_called_as_asked_and_can_be_renamed(tmp_path: Path) -> None:
     assert last() == (3, 1, [("default", False), ("build", False)])
 
 
+def test_trusting_what_is_trusted_already_makes_no_version(tmp_path: Path) -> None:
+    api.new_key("default")
+    api.trust_key(pub(tmp_path, ANNA))
+    assert "was trusted so before" in api.trust_key("anna").sentence
+    assert last()[0] == 2
+
+
 def test_an_expiry_is_set_and_undone(tmp_path: Path) -> None:
     api.new_key("default")
     api.trust_key("default", expires="2099-06-30T12:00:00Z")
@@ -250,6 +257,7 @@ def test_a_signature_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotTrusted) as caught:
         api.sign_trust([other])
     assert caught.value.code == "wrong_signature"
+    assert caught.value.message.startswith(f"{other}: ")
 
 
 def test_while_a_change_lacks_signatures_no_other_is_made(tmp_path: Path) -> None:
@@ -296,7 +304,7 @@ def test_a_key_of_mine_that_cannot_sign_now_is_told(home: Path, tmp_path: Path) 
     api.new_key("token", existing=tmp_path / "token.pub", say=said.append)
     assert said == []  # The other key's signature is enough.
     api.set_threshold(2, say=said.append)
-    assert re.search("token did not sign: ssh-keygen", said[0])
+    assert re.search("token did not sign: ssh-keygen.*; .*`ssh-add -L` lists", said[0])
     assert last()[0] == 2
 
 

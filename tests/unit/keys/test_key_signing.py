@@ -53,6 +53,12 @@ def test_a_key_in_a_file_signs_in_this_process(
     assert sshsig.verify(signer.sign(MESSAGE, PURPOSE), MESSAGE, PURPOSE) == ANNA.blob
 
 
+def test_a_folder_is_no_key_and_nobody_is_told_to_close_it_to_others(tmp_path: Path) -> None:
+    with pytest.raises(SigningError, match="is no file") as caught:
+        open_signer(tmp_path)
+    assert "chmod" not in caught.value.hint
+
+
 def test_the_same_message_gets_the_same_signature(tmp_path: Path) -> None:
     signer = open_signer(written(tmp_path))
     assert signer.sign(MESSAGE, PURPOSE) == signer.sign(MESSAGE, PURPOSE)
@@ -135,7 +141,7 @@ def test_a_public_key_is_read_without_its_comment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "holds no key that can be used"),
+        (b"", "holds no key that can be used: it is empty"),
         (b"ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAAQA=", "found a key of type 'ssh-rsa'"),
         (ANNA.text.encode() + b"\n" + BEN.text.encode(), "several lines"),
         (ANNA.text[:-3].encode(), "expected a type and base64"),
@@ -208,6 +214,7 @@ def test_a_key_that_ssh_agent_does_not_have_is_said_so(tmp_path: Path, agent: No
         signer.sign(MESSAGE, PURPOSE)
     assert caught.value.details
     assert "ssh-add -L" in caught.value.hint
+    assert f"its private half is not at {tmp_path / 'anna'}, and" in caught.value.hint
 
 
 def test_without_ssh_keygen_it_is_asked_for(

@@ -53,6 +53,25 @@ def new(tmp_path: Path, artifact: Artifact, old: Package) -> Package:
     return build(tmp_path, artifact, "new.edgepkg", old, version="2", sequence=2)
 
 
+@pytest.mark.parametrize("name", ["old.edgepkg", "link.edgepkg"])
+def test_a_base_is_not_overwritten(
+    tmp_path: Path, artifact: Artifact, old: Package, name: str
+) -> None:
+    (tmp_path / "link.edgepkg").symlink_to("old.edgepkg")
+    with pytest.raises(PackageError, match="would replace the base"):
+        build(tmp_path, artifact, name, old, version="2")
+    assert read_package(old.path) == old
+
+
+def test_a_base_is_not_overwritten_by_the_full_package_beside_the_delta(
+    tmp_path: Path, artifact: Artifact
+) -> None:
+    base = build(tmp_path, artifact, "a.full.edgepkg")
+    with pytest.raises(PackageError, match=r"a.full.edgepkg"):
+        build(tmp_path, artifact, "a.edgepkg", base, version="2")
+    assert read_package(base.path) == base
+
+
 def test_files_that_did_not_change_do_not_travel(old: Package, new: Package) -> None:
     assert new.head.delta is not None
     assert new.head.delta.files == tuple(

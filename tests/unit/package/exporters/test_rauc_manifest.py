@@ -21,11 +21,12 @@ def read(of: Content, wants: Wanted) -> ConfigParser:
 
 
 def test_it_names_the_system_the_version_and_the_handler(tmp_path: Path) -> None:
-    found = read(content(tmp_path), wanted())
+    of = content(tmp_path)
+    found = read(of, wanted())
     assert dict(found["update"]) == {
         "compatible": "raspberry-pi-5",
         "version": "1.2",
-        "description": "digits, an edgesdk package",
+        "description": f"digits, edgesdk package {of.manifest.package_id}",
         "build": "3",
     }
     assert found["bundle"]["format"] == "verity"
