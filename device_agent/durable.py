@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import stat
+import threading
 from typing import Callable, Iterable, Iterator, Optional
 
 from device_agent.failures import AgentFailure
@@ -15,6 +16,7 @@ from device_agent.protocol import ErrorCode
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ_BYTES = 256 * 1024
+_BEHIND_BYTES = 8 * 1024 * 1024
 
 
 def write_file(path: str, pieces: Iterable[bytes]) -> None:
@@ -74,12 +76,55 @@ def append_file(path: str, size: int) -> Iterator[Callable[[bytes], None]]:
         os.ftruncate(stream.fileno(), size)
         stream.seek(size)
 
-        def write(piece: bytes) -> None:
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[stream.write(rest) :]
+        with _written_behind(stream.fileno()) as wrote:
 
-        yield write
+            def write(piece: bytes) -> None:
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[stream.write(rest) :]
+                wrote(len(piece))
+
+            yield write
+
+
+@contextlib.contextmanager
+def _written_behind(descriptor: int) -> Iterator[Callable[[int], None]]:
+    """Have the disk write what there is while more is coming, so that little is left for the end.
+
+    Raises:
+        OSError: it could not. A later `fsync` would not say so again.
+    """
+    due, ended, waiting, failures = threading.Event(), False, 0, []
+
+    def flush() -> None:
+        while True:
+            due.wait()
+            due.clear()
+            if ended:
+                return
+            try:
+                os.fdatasync(descriptor)
+            except OSError as error:
+                failures.append(error)
+                return
+
+    def wrote(count: int) -> None:
+        nonlocal waiting
+        waiting += count
+        if waiting >= _BEHIND_BYTES:
+            waiting = 0
+            due.set()
+
+    flusher = threading.Thread(target=flush, daemon=True)
+    flusher.start()
+    try:
+        yield wrote
+    finally:
+        ended = True
+        due.set()
+        flusher.join()
+    if failures:
+        raise failures[0]
 
 
 def sync_file(path: str) -> None:
