@@ -220,8 +220,8 @@ def _peak_of_agent(folder: Path) -> Iterator[list[int]]:
 
 def _agent_rss(process: Path, folder: Path) -> int:
     try:
-        argv = (process / "cmdline").read_bytes()
-        if b".pyz\0serve\0" not in argv or str(folder).encode() not in argv:
+        argv, home = (process / "cmdline").read_bytes(), f"HOME={folder}/device\0".encode()
+        if b"\0-c\0" not in argv or home not in (process / "environ").read_bytes() + b"\0":
             return 0
         status = (process / "status").read_text()
     except OSError:

@@ -6,8 +6,10 @@ Each imports what it needs and no more: boards are slow.
 
 from __future__ import annotations
 
+import os
 import signal
-from typing import Sequence
+import sys
+from typing import NoReturn, Sequence
 
 from device_agent import bytecode
 
@@ -23,7 +25,7 @@ def main(argv: Sequence[str], program: str) -> int:
     if role in ("serve", "worker", "patch"):
         bytecode.prefer(program, build=role == "serve")
     if role == "serve":
-        return _serve(argv[1], argv[2], program)
+        _serve(argv[1], argv[2], program)
     if role == "worker":
         from device_agent import worker
 
@@ -39,13 +41,15 @@ def main(argv: Sequence[str], program: str) -> int:
     return local.main(argv, program)
 
 
-def _serve(marker: str, root: str, program: str) -> int:
+def _serve(marker: str, root: str, program: str) -> NoReturn:
     from device_agent.channel import guard_standard_streams
     from device_agent.session import Session
 
     _leave_interrupts_to_the_agent()
     read_fd, write_fd = guard_standard_streams()
-    return Session(read_fd, write_fd, root, program).serve(marker)
+    code = Session(read_fd, write_fd, root, program).serve(marker)
+    sys.stderr.flush()
+    os._exit(code)  # All is written; taking the interpreter down takes as long as a round trip.
 
 
 def _leave_interrupts_to_the_agent() -> None:

@@ -1,13 +1,17 @@
-"""Starts the agent: python3 -I -S -c THIS MARKER SIZE SHA256 FOLDER
+"""Starts the agent: python3 -c THIS MARKER SIZE SHA256 FOLDER
 
 Says HAVE or NEED after the marker, reads the zipapp from stdin if needed, checks it, keeps it under
 its hash and becomes it. It must parse on Python 2.7, to say that it is too old.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
+# ruff: noqa: E402
+
+import sys
+
+sys.path[:] = [path for path in sys.path if path]  # Nothing is imported from where we happen to be.
 
 import hashlib
 import os
-import sys
 
 
 def say(marker, word):
@@ -66,6 +70,15 @@ def hold(content):
     return "/proc/%d/fd/%d" % (os.getpid(), fd)
 
 
+def become(path, marker, root):
+    """In this very process: an interpreter more would take as long again to start."""
+    sys.argv = [path, "serve", marker, root]
+    sys.path.insert(0, path)
+    from device_agent import program
+
+    sys.exit(program.main(sys.argv[1:], path))
+
+
 def main(marker, size, digest, root):
     if sys.version_info < (3, 7):
         say(marker, "OLD %d.%d" % sys.version_info[:2])
@@ -85,7 +98,7 @@ def main(marker, size, digest, root):
             keep(path, content)
         except OSError:
             path = hold(content)
-    os.execv(sys.executable, [sys.executable, path, "serve", marker, root])
+    become(path, marker, root)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Agent:
             folder: of the store on the device; "~" is its user's home.
         """
         size = str(len(self.zipapp))
-        return (python, "-I", "-S", "-c", self.stage0, marker, size, self.sha256, folder)
+        return (python, "-c", self.stage0, marker, size, self.sha256, folder)
 
 
 @functools.cache

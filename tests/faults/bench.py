@@ -22,6 +22,7 @@ from edgesdk.flows.session import agent_on
 from edgesdk.progress import Silent
 from edgesdk.testing.fault_proxy import FaultProxy
 from edgesdk.values.package import Package
+from tests.agent_processes import agent_processes
 from tests.cli import DIGITS, Cli
 from tests.faults.interpreter import Interpreter, Order
 from tests.faults.releases import NAME
@@ -113,15 +114,7 @@ class Bench:
 
     def processes(self) -> dict[int, str]:
         """The agent's processes on the device, with their roles."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal():
-                with contextlib.suppress(OSError):
-                    argv = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-                    ours = [at for at, word in enumerate(argv) if self._is_agent(word)]
-                    if ours and len(argv) > ours[0] + 1:
-                        found[int(entry.name)] = argv[ours[0] + 1]
-        return found
+        return agent_processes(self.store)
 
     def await_silence(self) -> None:
         """Wait until no process of the agent is left."""
@@ -167,9 +160,6 @@ class Bench:
         for name in ("sessions", "incoming"):
             assert os.listdir(self.store / name) == []
         assert self._outside() == self._usual
-
-    def _is_agent(self, word: str) -> bool:
-        return word.startswith(str(self.store)) and word.endswith(".pyz")
 
     def _outside(self) -> frozenset[str]:
         return frozenset(name for name in os.listdir(self.home) if name != ".edgesdk")

@@ -35,7 +35,7 @@ class Order:
         path: pattern of what the call is about.
         number: of the calls that fit, the one that counts; from 1.
         moment: "before" or "after" that call.
-        role: of the process: "start", "serve", "worker" or "patch".
+        role: of the process: "serve", "worker" or "patch".
         argument: of the action.
     """
 

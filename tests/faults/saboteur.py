@@ -5,7 +5,7 @@ orders in a file beside it. The agent is not changed and does not know: the call
 that it makes are counted here, and at the one that was named the process really dies, its disk
 really fills up, or it stops until it is told to go on.
 
-A point is a role ("start", "serve", "worker", "patch"), a call, a pattern for its path, and a
+A point is a role ("serve", "worker", "patch"), a call, a pattern for its path, and a
 number; "before" or "after" the call. `os.fdopen(...).write` is called "append"; "spawn" is a child
 process, whose path is its command; "begin" is the start of the process itself.
 """
@@ -21,7 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ORDERS = os.path.join(HERE, "orders.json")
 DONE = os.path.join(HERE, "done.log")
 
-_ROLES = ("serve", "worker", "patch")
+_ROLES = ("worker", "patch")
 _ONE_PATH = ("open", "mkdir", "rmdir", "unlink", "chmod", "fsync", "ftruncate", "write")
 _TWO_PATHS = ("rename", "symlink")
 _ALSO_AGAIN = ("clock", "files")
@@ -34,8 +34,8 @@ _really_rename = os.rename
 def role():
     with open("/proc/self/cmdline", "rb") as stream:
         argv = stream.read().split(b"\0")
-    if b"-c" in argv:
-        return "start"
+    if b"-c" in argv and any(word.startswith(b"edgesdk-") for word in argv):
+        return "serve"
     behind = [argv[at + 1] for at, word in enumerate(argv[:-1]) if word.endswith(b".pyz")]
     return next((name for name in _ROLES if behind[:1] == [name.encode()]), "")
 

@@ -28,6 +28,7 @@ from edgesdk.errors import AgentError, DeadlineExceeded, PackageError, Unhealthy
 from edgesdk.keys.signing import Signer
 from edgesdk.progress import Silent
 from edgesdk.values.package import Package
+from tests.agent_processes import agent_processes
 from tests.pythons import NEW, OLD, version_name, version_of
 from tests.sealed import seal
 from tests.signers import OWNER, STRANGER, TRUST
@@ -188,17 +189,8 @@ def opening(installed: Installed, **changes: Any) -> OpenModel:
 
 
 def processes(folder: Path, what: str) -> list[int]:
-    """Living processes of this store's agent: those whose command line has the word."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if any(str(folder).encode() in word for word in words) and what.encode() in words:
-                found.append(int(entry.name))
-    return found
+    """Living processes of this store's agent that do this."""
+    return [pid for pid, role in agent_processes(folder).items() if role == what]
 
 
 def wait_until(true: Callable[[], object], seconds: float = 5.0) -> None:

@@ -18,6 +18,7 @@ import onnx
 import pytest
 
 from edgesdk.devices.virtual import VirtualDevice
+from tests.agent_processes import agent_processes
 from tests.cli import CALIBRATION, DIGITS, TEST, Cli, Done, this_machine
 
 MODEL = DIGITS / "digits.onnx"
@@ -373,10 +374,10 @@ def test_an_agent_killed_while_it_measures(cli: Cli, device: VirtualDevice) -> N
         *("-o", "out", "--seconds", "20"),
     )
     deadline = time.monotonic() + 60
-    while not agents_of(device, " worker"):
+    while not agents_of(device, "worker"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    for agent in agents_of(device, " serve "):
+    for agent in agents_of(device, "serve"):
         subprocess.run(["kill", "-9", str(agent)], check=False)
     out, err = running.communicate(timeout=30)
     refused(Done(running.returncode, out, err), 4, "the agent on the device ended")
@@ -384,13 +385,4 @@ def test_an_agent_killed_while_it_measures(cli: Cli, device: VirtualDevice) -> N
 
 
 def agents_of(device: VirtualDevice, doing: str) -> list[int]:
-    """Processes that run from the virtual device's home."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if str(device.home) in command and f".pyz{doing}" in command:
-            found.append(int(process.name))
-    return found
+    return [pid for pid, role in agent_processes(device.home).items() if role == doing]
