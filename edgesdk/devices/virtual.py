@@ -274,7 +274,7 @@ class _Server:
         assert task is not None
         self._commands[task] = command
         try:
-            process.stdout.write(self._greeting)
+            await _write(process.stdout, self._greeting)
             await _connect_streams(process, command)
         finally:
             del self._commands[task]
@@ -285,6 +285,8 @@ async def _connect_streams(
 ) -> None:
     """Pump by hand: asyncssh's own redirection loses output at the end of a command."""
     assert command.stdin and command.stdout and command.stderr
+    if process.channel.is_closing():  # It left while the command started: its input never ends.
+        command.stdin.close()
     feeding = asyncio.create_task(_feed(process.stdin, command.stdin))
     try:
         await asyncio.gather(
@@ -302,11 +304,13 @@ async def _connect_streams(
 
 async def _feed(source: asyncssh.SSHReader[bytes], stdin: asyncio.StreamWriter) -> None:
     """Client to command, until either ends; a lost client is the end of stdin."""
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError, asyncssh.Error):
-        while piece := await source.read(_PIECE_BYTES):
-            stdin.write(piece)
-            await stdin.drain()
-    stdin.close()
+    try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, asyncssh.Error):
+            while piece := await source.read(_PIECE_BYTES):
+                stdin.write(piece)
+                await stdin.drain()
+    finally:
+        stdin.close()
 
 
 async def _drain(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:

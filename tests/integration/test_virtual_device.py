@@ -119,6 +119,16 @@ def test_a_vanished_client_is_the_end_of_stdin(virtual_device: VirtualDevice) ->
     _await(lambda: (virtual_device.home / "ended").exists())
 
 
+def test_so_is_one_that_vanishes_while_its_command_starts(virtual_device: VirtualDevice) -> None:
+    for number in range(10):
+        transport = connect(_device(virtual_device))
+        process = transport.start(["sh", "-c", f"echo up; cat; touch ended{number}"])
+        if number % 2:
+            process.close()
+        transport.close()
+    _await(lambda: len(list(virtual_device.home.glob("ended*"))) == 10)
+
+
 def test_stopping_kills_what_runs(virtual_device: VirtualDevice) -> None:
     with connect(_device(virtual_device)) as transport:
         process = transport.start(["sh", "-c", "echo $$; sleep 60; true"])
