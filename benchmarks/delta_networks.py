@@ -247,9 +247,13 @@ def digits(out: Path) -> None:
     np.savez(out / "calibration.npz", **{"first/image": calibration[:80]})
     np.savez(out / "recalibration.npz", **{"first/image": calibration[80:]})
     base = example.train(splits["train"])
-    nets = {"base": base}
+    nets = {"base": base, "head-tuned": copy.deepcopy(base)}
+    nets["head-tuned"].requires_grad_(False).classify.requires_grad_(True)
+    _tuned_digits(nets["head-tuned"], splits["train"], 1e-3)
     for name, rate in (("tuned-gently", 1e-5), ("tuned", 1e-4), ("tuned-hard", 1e-3)):
         nets[name] = _tuned_digits(copy.deepcopy(base), splits["train"], rate)
+    example.SEED += 1
+    nets["from-scratch"] = example.train(splits["train"])
     for name, net in nets.items():
         example.export_onnx(net.eval(), out / f"{name}.onnx")
         example.export_tflite(net.eval(), out / f"{name}.tflite")
