@@ -3,6 +3,7 @@
     python benchmarks/delta.py                        # synthetic INT8 weights
     python benchmarks/delta.py --trained networks/    # made by delta_networks.py, quantized here
     python benchmarks/delta.py --pair OLD NEW         # files of yours
+    python benchmarks/delta.py --pair OLD.bin NEW.bin --described-by OLD.xml NEW.xml
 
 All are made in one run from the same two files. Ratios are to the new file packed with xz, and with
 zlib as packages have it. Ours is then applied in a process of its own for each `--python`, which
@@ -38,6 +39,7 @@ STAGES = (
     (1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1),
 )  # fmt: skip
 """Expansion, channels, blocks of MobileNetV2; table 2 of arXiv:1801.04381."""
+DESCRIBED_BY = ("base_described_by", "described_by")
 APPLY = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -88,9 +90,15 @@ class Row:
     applied: dict[str, dict[str, float]]
 
 
-def measure(case: str, old: bytes, new: bytes, pythons: Sequence[str]) -> Row:
-    """Make all deltas of one pair, and apply ours."""
-    delta = make_delta(old, new)
+def measure(
+    case: str, old: bytes, new: bytes, pythons: Sequence[str], models: Sequence[bytes] = ()
+) -> Row:
+    """Make all deltas of one pair, and apply ours.
+
+    Args:
+        models: the two that describe the files, where these are weights beside a model.
+    """
+    delta = make_delta(old, new, **dict(zip(DESCRIBED_BY, models, strict=False)))
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, name) for name in ("old", "new", "patch")]
         for path, data in zip(paths, (old, new, delta.patch), strict=True):
@@ -285,6 +293,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trained", type=Path, help="folder that delta_networks.py wrote")
     parser.add_argument("--pair", type=Path, nargs=2, metavar=("OLD", "NEW"))
+    parser.add_argument("--described-by", type=Path, nargs=2, metavar=("OLD", "NEW"))
     parser.add_argument("--python", action="append", default=[], help="interpreter to apply with")
     parser.add_argument("--results", type=Path, help="file of the raw numbers, a line a pair")
     arguments = parser.parse_args()
@@ -299,10 +308,11 @@ def main() -> None:
         cases = trained(arguments.trained)
     else:
         cases = synthetic()
+    models = [path.read_bytes() for path in arguments.described_by or ()]
     known = read_results(arguments.results)
     rows = []
     for case, old_bytes, new_bytes in cases:
-        row = known.get(case) or measure(case, old_bytes, new_bytes, pythons)
+        row = known.get(case) or measure(case, old_bytes, new_bytes, pythons, models)
         if arguments.results and case not in known:
             with arguments.results.open("a") as results:
                 results.write(json.dumps(dataclasses.asdict(row)) + "\n")
