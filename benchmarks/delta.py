@@ -3,11 +3,13 @@
     python benchmarks/delta.py                        # synthetic INT8 weights
     python benchmarks/delta.py --trained networks/    # made by delta_networks.py, quantized here
     python benchmarks/delta.py --pair OLD NEW         # files of yours
+    python benchmarks/delta.py --pair OLD.bin NEW.bin --described-by OLD.xml NEW.xml
 
 All are made in one run from the same two files. Ratios are to the new file packed with xz, and with
 zlib as packages have it. Ours is then applied in a process of its own for each `--python`, which
 says how long that takes and the most memory it held. A tool that is not installed is a line "not
-measured".
+measured". A run that was cut off goes on where it was: what is in the file of `--results` is not
+measured again, and networks stay quantized beside the float ones.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ STAGES = (
     (1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1),
 )  # fmt: skip
 """Expansion, channels, blocks of MobileNetV2; table 2 of arXiv:1801.04381."""
+DESCRIBED_BY = ("base_described_by", "described_by")
 APPLY = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -87,9 +90,15 @@ class Row:
     applied: dict[str, dict[str, float]]
 
 
-def measure(case: str, old: bytes, new: bytes, pythons: Sequence[str]) -> Row:
-    """Make all deltas of one pair, and apply ours."""
-    delta = make_delta(old, new)
+def measure(
+    case: str, old: bytes, new: bytes, pythons: Sequence[str], models: Sequence[bytes] = ()
+) -> Row:
+    """Make all deltas of one pair, and apply ours.
+
+    Args:
+        models: the two that describe the files, where these are weights beside a model.
+    """
+    delta = make_delta(old, new, **dict(zip(DESCRIBED_BY, models, strict=False)))
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, name) for name in ("old", "new", "patch")]
         for path, data in zip(paths, (old, new, delta.patch), strict=True):
@@ -187,24 +196,45 @@ def _network(weights: Weights, clip: float = 1.0, seed: int = 0) -> bytes:
 
 # --- trained networks ---
 
+UPDATES = (
+    "head-tuned", "tuned-gently", "tuned", "tuned-hard", "new-head", "grown", "from-scratch",
+)  # fmt: skip
+"""What `delta_networks.py` makes of a network; the example's has some of them."""
+
 
 def trained(folder: Path) -> Iterator[tuple[str, bytes, bytes]]:
     """The networks of `delta_networks.py`, quantized by every toolkit here, against the first."""
     from delta_quantizers import QUANTIZERS
 
     for place in sorted(path.parent for path in folder.glob("*/base.onnx")):
-        names = sorted(path.stem for path in place.glob("*.onnx") if path.stem != "base")
-        for quantizer, quantize in QUANTIZERS.items():
-            base = quantize(place, "base", "calibration")
+        updates = [name for name in UPDATES if (place / f"{name}.onnx").exists()]
+        for quantizer in QUANTIZERS:
+            base = quantized(place, quantizer, "base", "calibration")
             if base is None:
                 print(f"{place.name}, {quantizer}: not measured", file=sys.stderr)
                 continue
             cases = [("recalibrated", "base", "recalibration")]
-            cases += [(name, name, "calibration") for name in names]
+            cases += [(name, name, "calibration") for name in updates]
             for case, name, calibration in cases:
-                new = quantize(place, name, calibration)
+                new = quantized(place, quantizer, name, calibration)
                 if new is not None:
-                    yield f"{place.name}, {quantizer}, {case}", base, new
+                    yield f"{place.name} | {quantizer} | {case}", base, new
+
+
+def quantized(place: Path, quantizer: str, name: str, calibration: str) -> bytes | None:
+    """The INT8 file, as it was made before or now; None where a toolkit is missing."""
+    from delta_quantizers import QUANTIZERS
+
+    made = place / "quantized" / f"{quantizer}, {name}, {calibration}"
+    if made.exists():
+        return made.read_bytes()
+    content = QUANTIZERS[quantizer](place, name, calibration)
+    if content is not None:
+        made.parent.mkdir(exist_ok=True)
+        unfinished = made.with_suffix(".part")
+        unfinished.write_bytes(content)
+        unfinished.replace(made)
+    return content
 
 
 # --- output ---
@@ -224,18 +254,50 @@ def show(row: Row) -> None:
         f"{each['seconds']:.2f} s, {each['peak_bytes'] / 2**20:.0f} MiB"
         for each in row.applied.values()
     ]
-    cells = [row.case, f"{row.new_bytes:,}", *peers, ours, to_zlib, against, *applied]
+    cells = [
+        row.case.replace(" | ", ", "),
+        f"{row.new_bytes:,}",
+        *peers,
+        ours,
+        to_zlib,
+        against,
+        *applied,
+    ]
     print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def summary(rows: Sequence[Row]) -> None:
+    """A line for each network and quantizer: ours, and in brackets the smallest of the others."""
+    ratios: dict[str, dict[str, str]] = {}
+    for row in rows:
+        network, quantizer, case = row.case.split(" | ")
+        best = min((size for size in row.peers.values() if size), default=None)
+        others = "not measured" if best is None else f"{best / row.xz_bytes:.4f}"
+        cell = f"{row.patch_bytes / row.xz_bytes:.4f} ({others})"
+        ratios.setdefault(f"{network}, {quantizer}", {})[case] = cell
+    cases = ("recalibrated", *UPDATES)
+    print("\n| quantized by | " + " | ".join(cases) + " |" + "\n" + "|---" * (len(cases) + 1) + "|")
+    for line, cells in ratios.items():
+        print(f"| {line} | " + " | ".join(cells.get(case, "-") for case in cases) + " |")
+
+
+def read_results(path: Path | None) -> dict[str, Row]:
+    """Rows measured before, by case."""
+    if path is None or not path.exists():
+        return {}
+    rows = [Row(**json.loads(line)) for line in path.read_text().splitlines()]
+    return {row.case: row for row in rows}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trained", type=Path, help="folder that delta_networks.py wrote")
     parser.add_argument("--pair", type=Path, nargs=2, metavar=("OLD", "NEW"))
+    parser.add_argument("--described-by", type=Path, nargs=2, metavar=("OLD", "NEW"))
     parser.add_argument("--python", action="append", default=[], help="interpreter to apply with")
-    parser.add_argument("--json", type=Path, help="write the raw numbers to this file")
+    parser.add_argument("--results", type=Path, help="file of the raw numbers, a line a pair")
     arguments = parser.parse_args()
-    pythons = arguments.python or [sys.executable]
+    pythons = arguments.python
     head = ["case", "bytes", *TOOLS, "ours", "ours to zlib", "to the best other"]
     print("| " + " | ".join([*head, *(f"applied by {Path(each).name}" for each in pythons)]) + " |")
     print("|---" * (len(head) + len(pythons)) + "|")
@@ -246,12 +308,18 @@ def main() -> None:
         cases = trained(arguments.trained)
     else:
         cases = synthetic()
+    models = [path.read_bytes() for path in arguments.described_by or ()]
+    known = read_results(arguments.results)
     rows = []
     for case, old_bytes, new_bytes in cases:
-        rows.append(measure(case, old_bytes, new_bytes, pythons))
-        show(rows[-1])
-    if arguments.json:
-        arguments.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
+        row = known.get(case) or measure(case, old_bytes, new_bytes, pythons, models)
+        if arguments.results and case not in known:
+            with arguments.results.open("a") as results:
+                results.write(json.dumps(dataclasses.asdict(row)) + "\n")
+        rows.append(row)
+        show(row)
+    if arguments.trained:
+        summary(rows)
 
 
 if __name__ == "__main__":

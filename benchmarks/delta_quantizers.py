@@ -100,10 +100,11 @@ def _ai_edge(recipe: str) -> Quantize:
         image = api.open_model(str(model)).inputs[0].names[0]
         samples = [{image: each[None]} for each in _samples(folder, calibration)]
         with tempfile.TemporaryDirectory() as scratch:
-            work = quantizer.Quantizer(str(model), getattr(recipes, recipe)())
-            statistics = work.calibrate({"serving_default": samples})
             out = Path(scratch, "out.tflite")
-            work.quantize(statistics).export_model(out)
+            with contextlib.redirect_stdout(io.StringIO()):
+                work = quantizer.Quantizer(str(model), getattr(recipes, recipe)())
+                statistics = work.calibrate({"serving_default": samples})
+                work.quantize(statistics).export_model(out)
             return out.read_bytes()
 
     return quantize

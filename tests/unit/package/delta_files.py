@@ -117,6 +117,26 @@ def onnx_qoperator(net: Sequence[Layer]) -> bytes:
     return _onnx(nodes, constants)
 
 
+def onnx_float_biases(net: Sequence[Layer], biases: Sequence[Array]) -> bytes:
+    """Weights and inputs behind DequantizeLinear, biases in float, as TensorRT wants them."""
+    nodes, constants = [], []
+    for layer, bias in zip(net, biases, strict=True):
+        parts = {
+            "weight": layer.q.reshape(*layer.q.shape, 1, 1),
+            "scale": layer.scales,
+            "zero": np.zeros(len(layer.q), np.int8),
+            "in_scale": layer.input_scale,
+            "in_zero": np.int8(0),
+            "bias": bias.astype(np.float32),
+        }
+        for part, values in parts.items():
+            constants.append(numpy_helper.from_array(np.asarray(values), f"{layer.name}/{part}"))
+        inputs = [f"{layer.name}/{part}" for part in ("weight", "scale", "zero")]
+        outputs = [f"{layer.name}/weight_float"]
+        nodes.append(helper.make_node("DequantizeLinear", inputs, outputs, axis=0))
+    return _onnx(nodes, constants)
+
+
 def _onnx(nodes: Sequence[onnx.NodeProto], constants: Sequence[onnx.TensorProto]) -> bytes:
     out = helper.make_tensor_value_info(nodes[0].output[0], onnx.TensorProto.FLOAT, None)
     graph = helper.make_graph(nodes, "net", [], [out], constants)

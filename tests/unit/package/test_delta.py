@@ -21,6 +21,7 @@ from tests.unit.package.delta_files import (
     Layer,
     layers,
     noisy,
+    onnx_float_biases,
     onnx_qdq,
     onnx_qoperator,
     renamed,
@@ -137,6 +138,18 @@ def test_recalibrated_activations_cost_no_weights(
     write: Callable[[tuple[Layer, ...]], bytes],
 ) -> None:
     assert ratio(write(layers(BASE)), write(layers(BASE, seed=1))) < 0.03
+
+
+def test_float_biases_corrected_anew_cost_no_more_than_their_bytes_packed() -> None:
+    """They move by little, each by something else: too few values for tables of their own."""
+    random = np.random.default_rng(0)
+    before = [random.normal(0, 0.2, len(w)) for w in BASE]
+    after = [bias + random.normal(0, 0.002, len(bias)) for bias in before]
+    base = onnx_float_biases(layers(BASE), before)
+    new = onnx_float_biases(layers(BASE, seed=1), after)
+    differences = np.frombuffer(new, np.uint8) - np.frombuffer(base, np.uint8)
+    packed = len(lzma.compress(differences.tobytes(), preset=9))
+    assert len(make_delta(base, new).patch) < 0.95 * packed
 
 
 def test_a_network_trained_from_scratch_is_hardly_larger_than_the_full_file(
