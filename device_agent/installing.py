@@ -91,7 +91,7 @@ class Installer:
         head = read_head(read)
         store, package_id = self._store, head.package_id
         store.begin_installing()
-        self._offered = None
+        self._withdraw()
         admitted = admit(head, offer, store.state(), self._circumstances())
         self._nonce = ""  # An override holds once.
         store.clean_up({package_id})
@@ -255,6 +255,7 @@ class Installer:
         Raises:
             AgentFailure: "untrusted": one does not follow; those before it hold from now on.
         """
+        self._withdraw()
         # A new device starts with the last one, which need only hold by itself.
         is_new = self._store.trust() is None
         for version in change.versions[-1:] if is_new else change.versions:
@@ -267,6 +268,7 @@ class Installer:
         Raises:
             AgentFailure: "untrusted"; "storage" or "disk_full".
         """
+        self._withdraw()
         nonce, self._nonce = self._nonce, ""  # It holds once.
         self._store.change_trust(functools.partial(self._with_lab, wanted, nonce))
         return self.trust()
@@ -277,6 +279,12 @@ class Installer:
         return self._nonce
 
     # ---- within --------------------------------------------------------------------------------
+
+    def _withdraw(self) -> None:
+        """Forget what was offered: another offer has come, or it would be judged otherwise now."""
+        offered, self._offered = self._offered, None
+        if offered is not None:
+            self._store.give_up_empty(offered[0])
 
     def _receive(self, head: Head, read: Read, resume_at: int) -> None:
         store = self._store

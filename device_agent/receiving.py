@@ -10,6 +10,7 @@ of it is right: a chunk that a power cut damaged costs the whole file again, and
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from typing import Callable, Optional
@@ -66,6 +67,13 @@ class Transfer:
         """Name of the folder for a package with that head."""
         signed = canonical(head.manifest if head.delta is None else head.delta)
         return hashlib.sha256(signed).hexdigest()
+
+    @staticmethod
+    def remove_empty(folder: str) -> None:
+        """Remove the folder of a transfer of which nothing has come."""
+        for path in (os.path.join(folder, "files"), os.path.join(folder, "patches"), folder):
+            with contextlib.suppress(OSError):  # Not empty, or not there.
+                os.rmdir(path)
 
     def resume_at(self) -> int:
         """Offset in the package file from where its bytes are missing."""

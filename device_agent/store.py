@@ -273,6 +273,10 @@ class Store:
         """Forget the transfer of that package."""
         remove(os.path.join(self._incoming, Transfer.key(head)))
 
+    def give_up_empty(self, head: Head) -> None:
+        """Forget the transfer of that package, unless some of it has come."""
+        Transfer.remove_empty(os.path.join(self._incoming, Transfer.key(head)))
+
     def link_agent(self, program: str) -> None:
         """Let applications find this agent, whose guarded runner they import, by one link.
 

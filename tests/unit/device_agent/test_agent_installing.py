@@ -215,6 +215,24 @@ def test_an_offer_that_was_refused_is_none(device: Device) -> None:
     fails("bad_request", lambda: device.installer.install(id_of(strange), lambda _: b""))
 
 
+def test_an_offer_that_was_judged_by_another_trust_is_none(root: Path, device: Device) -> None:
+    offered = device.offer(FIRST)
+    assert len(os.listdir(root / "incoming")) == 1
+    device.installer.change_trust(ChangeTrust((), False))
+    fails("bad_request", lambda: device.receive(FIRST, offered))
+    assert os.listdir(root / "incoming") == []
+
+
+def test_what_came_before_is_kept_for_the_next_offer(root: Path, device: Device) -> None:
+    offered = device.offer(SECOND)
+    with pytest.raises(CorruptPackage):
+        device.receive(SECOND, offered, until=offered.resume_at + 66_000)
+    resumed = device.offer(SECOND).resume_at
+    assert resumed > offered.resume_at
+    device.installer.change_trust(ChangeTrust((), False))
+    assert device.offer(SECOND).resume_at == resumed
+
+
 def test_an_offer_ends_with_the_right_to_install(device: Device) -> None:
     """Else what is received later could meet another session's."""
     device.install(FIRST)
