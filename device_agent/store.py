@@ -30,6 +30,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from typing import AbstractSet, Any, Callable, Iterator, Optional, Tuple
 
 from device_agent import fallbacks
@@ -66,6 +67,7 @@ _WITHOUT = {
 """What to do about a file that is damaged, and what that costs."""
 
 _PIECE_BYTES = 64 * 1024
+_NEW_S = 3600.0
 _STATE_MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -296,6 +298,9 @@ class Store:
             make_folder(folder)
             if not (os.path.islink(link) and os.readlink(link) == target):
                 replace_link(link, target, os.path.join(self._session, "link"))
+            # Sessions of another agent still import from it.
+            if os.sep not in target and os.listdir(self._sessions) == [self._session_name()]:
+                _remove_old_agents(folder, target)
 
     def clean_up(self, kept: AbstractSet[str] = frozenset()) -> None:
         """Remove the packages that nothing needs.
@@ -434,11 +439,25 @@ class Store:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return folder, lock
 
+    def _session_name(self) -> str:
+        return os.path.basename(self._session)
+
     def _remove_dead_sessions(self) -> None:
         for name in os.listdir(self._sessions):
             folder = os.path.join(self._sessions, name)
             if _is_dead(folder):
                 remove(folder)
+
+
+def _remove_old_agents(folder: str, current: str) -> None:
+    """What earlier versions left; a file of the last hour may be of a session that just begins."""
+    kept = current[: -len(".pyz")] + "."
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if name.startswith(kept) or name == "current.pyz":
+            continue
+        if abs(time.time() - os.lstat(path).st_ctime) > _NEW_S:
+            remove(path)
 
 
 def _hold(lock: int, else_said: str) -> int:

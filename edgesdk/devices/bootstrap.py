@@ -18,6 +18,8 @@ import device_agent
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MAIN = """\
 import sys
+if sys.version_info < (3, 7):
+    sys.exit("found Python %d.%d, expected 3.7 or newer" % sys.version_info[:2])
 from device_agent.program import main
 sys.exit(main(sys.argv[1:], sys.path[0]))
 """

@@ -43,6 +43,18 @@ def test_it_holds_the_agent_and_nothing_else() -> None:
     assert {entry.compress_type for entry in entries} == {zipfile.ZIP_STORED}
 
 
+@pytest.mark.parametrize("python", ["2.7", "3.6"])
+def test_a_python_that_is_too_old_is_told_so(tmp_path: Path, python: str) -> None:
+    found = sorted(Path.home().glob(f".pyenv/versions/{python}.*/bin/python"))
+    if not found:
+        pytest.skip(f"there is no Python {python} here")
+    program = tmp_path / "agent.pyz"
+    program.write_bytes(AGENT.zipapp)
+    done = subprocess.run([found[0], program, "installed-local"], capture_output=True, timeout=20)
+    assert done.stderr.decode() == f"found Python {python}, expected 3.7 or newer\n"
+    assert done.returncode == 1
+
+
 def test_the_command_stays_short_enough_for_dropbear() -> None:
     """Its MAX_CMD_LEN is 9000 bytes (sysoptions.h)."""
     command = AGENT.command("/usr/bin/python3", "edgesdk-0123456789abcdef", "~/.edgesdk")

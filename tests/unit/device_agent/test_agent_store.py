@@ -505,3 +505,48 @@ def test_closing_twice_is_fine(root: Path) -> None:
     opened.close()
     opened.close()
     assert os.listdir(root / "sessions") == []
+
+
+# ---- agents of earlier versions ------------------------------------------------------------------
+
+
+@pytest.fixture
+def agents(device: Device, root: Path) -> Path:
+    """Two agents, one of them with what Python compiled of it."""
+    folder = root / "agent"
+    folder.mkdir(mode=0o700)
+    for name in ("old.pyz", "old.cpython-311-0", "new.pyz", "new.cpython-311-0"):
+        (folder / name).touch()
+    return folder
+
+
+def test_old_agents_go_once_another_one_is_in_use(
+    device: Device, agents: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device_agent.store._NEW_S", -1.0)
+    device.store.link_agent(str(agents / "new.pyz"))
+    assert set(os.listdir(agents)) == {"new.pyz", "new.cpython-311-0", "current.pyz"}
+    assert (agents / "current.pyz").readlink() == Path("new.pyz")
+
+
+def test_they_stay_while_another_session_may_import_from_them(
+    device: Device, root: Path, agents: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device_agent.store._NEW_S", -1.0)
+    other = store_on(root)
+    device.store.link_agent(str(agents / "new.pyz"))
+    assert len(os.listdir(agents)) == 5
+    other.close()
+
+
+def test_one_that_has_just_come_stays(device: Device, agents: Path) -> None:
+    device.store.link_agent(str(agents / "new.pyz"))
+    assert len(os.listdir(agents)) == 5
+
+
+def test_an_agent_from_elsewhere_removes_none(
+    device: Device, agents: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device_agent.store._NEW_S", -1.0)
+    device.store.link_agent("/opt/edgesdk-agent.pyz")
+    assert len(os.listdir(agents)) == 5
