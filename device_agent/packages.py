@@ -4,7 +4,8 @@
 
 Only the signatures may be replaced, which the id does not cover: by those of a later push.
 
-Everything read here is checked against the id first. Links are never followed.
+Everything read here is checked against the id first; a file that this session has checked is not
+read again while its inode, size and times stay as they were. Links are never followed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import errno
 import hashlib
 import os
 import stat
-from typing import AbstractSet, Callable, Optional, Tuple
+from typing import AbstractSet, Callable, Dict, Optional, Tuple
 
 from device_agent.documents import (
     MANIFEST_MAX_BYTES,
@@ -36,6 +37,8 @@ from device_agent.failures import AgentFailure
 from device_agent.manifest import File, Manifest
 from device_agent.protocol import ErrorCode
 
+_Stamp = Tuple[int, int, int, int]
+
 
 class Packages:
     """The folder of packages.
@@ -46,6 +49,7 @@ class Packages:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
+        self._checked: Dict[str, Tuple[str, _Stamp]] = {}
 
     def prepare(self) -> None:
         """Make the folder where it is not there.
@@ -123,7 +127,7 @@ class Packages:
             manifest = self._read_manifest(package_id)
         except (OSError, CorruptPackage):
             return False
-        return all(_is_as_said(folder, file) for file in manifest.files)
+        return all(self._is_as_said(folder, file) for file in manifest.files)
 
     def verified_path(self, package_id: str, role: str) -> str:
         """Path of an installed package's file, whose bytes have just been checked.
@@ -140,7 +144,7 @@ class Packages:
             raise AgentFailure(ErrorCode.BAD_REQUEST, f"package {package_id} has no {role!r} file")
         companion = manifest.file("companion") if role == "model" else None
         for each in filter(None, (file, companion)):
-            if not _is_as_said(folder, each):
+            if not self._is_as_said(folder, each):
                 raise damaged(f"package {package_id}", f"{each.path} is not as its manifest says")
         return os.path.join(folder, file.path)
 
@@ -158,20 +162,24 @@ class Packages:
                     return path
         return None
 
-    def move_in(self, files: str, package_id: str, aside: Callable[[], str]) -> None:
+    def move_in(self, files: str, manifest: Manifest, aside: Callable[[], str]) -> None:
         """Give a complete and durable folder of files the name of its package, by one rename.
 
         Args:
+            files: checked, every one.
             aside: makes a folder for what is there instead and does not hold.
 
         Raises:
             OSError: the disk does not take it.
         """
-        final = self.path(package_id)
+        final = self.path(manifest.package_id)
         if os.path.lexists(final):
             os.rename(final, os.path.join(aside(), "damaged"))
         os.rename(files, final)
         sync_folder(self._folder)
+        for file in manifest.files:
+            path = os.path.join(final, file.path)
+            self._checked[path] = file.sha256, _stamp(path)
 
     def remove_all_but(self, kept: AbstractSet[str], aside: Callable[[], str]) -> None:
         """Remove every package that is not among `kept`: out of sight by one rename, then gone."""
@@ -180,6 +188,18 @@ class Packages:
                 place = aside()
                 os.rename(os.path.join(self._folder, name), os.path.join(place, "unused"))
                 remove(place)
+
+    def _is_as_said(self, folder: str, file: File) -> bool:
+        path = os.path.join(folder, file.path)
+        try:
+            now = file.sha256, _stamp(path)
+        except OSError:
+            return False
+        if self._checked.get(path) != now:
+            if not has_content(path, file.raw_bytes, file.sha256):
+                return False
+            self._checked[path] = now
+        return True
 
     def _read_manifest(self, package_id: str) -> Manifest:
         folder = self.path(package_id)
@@ -196,5 +216,7 @@ def damaged(what: str, why: str, hint: str = "push the package again") -> AgentF
     return AgentFailure(ErrorCode.STORAGE, f"{what} is damaged on the device: {why}", hint)
 
 
-def _is_as_said(folder: str, file: File) -> bool:
-    return has_content(os.path.join(folder, file.path), file.raw_bytes, file.sha256)
+def _stamp(path: str) -> _Stamp:
+    """What changes with any change of a file."""
+    found = os.lstat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from typing import Callable, Optional
+from typing import Callable, Optional, Set
 
 from device_agent.archive import Head, Payload, Read, chunk_offset, head_bytes, payloads, resumed
 from device_agent.codec import canonical
@@ -57,6 +57,7 @@ class Transfer:
         self._files = os.path.join(folder, "files")
         self._patches = os.path.join(folder, "patches")
         self._came_before = {payload.file.path for payload in payloads(head)}
+        self._verified: Set[str] = set()
         for path in (folder, self._files, self._patches):
             if os.path.islink(path) or not os.path.isdir(path):
                 remove(path)
@@ -116,11 +117,15 @@ class Transfer:
             # What lies behind the first gap comes whole, even where some of it is here.
             done = self._chunks_done(payload) if number == 0 else 0
             path, size = self._path(payload), sum(map(payload.raw_size, range(done)))
+            digest = hashlib.sha256()
             with append_file(path, size) as write:
                 for chunk in chunks:
                     write(chunk)
+                    digest.update(chunk)
             if done == 0:
                 self._came_before.discard(payload.file.path)
+            if done == 0 and digest.hexdigest() == payload.file.sha256:
+                self._verified.add(payload.file.path)
 
     def assemble(self, find_base: FindBase, apply: Apply) -> str:
         """Make every file of the package of what has come; the folder they are in, durable.
@@ -165,8 +170,7 @@ class Transfer:
 
     def _check(self, file: File, is_made: bool) -> None:
         path = os.path.join(self._files, file.path)
-        # What came in one go has been verified chunk by chunk; what lay here before has not.
-        is_verified = not (is_made or file.path in self._came_before)
+        is_verified = file.path in self._verified and not is_made
         if not (is_verified or has_content(path, file.raw_bytes, file.sha256)):
             remove(path)
             remove(os.path.join(self._patches, file.path))

@@ -252,7 +252,7 @@ class Store:
             OSError: the disk does not take it.
         """
         with self._locked():
-            self.packages.move_in(files, head.package_id, self._aside)
+            self.packages.move_in(files, head.manifest, self._aside)
         self.give_up(head)
 
     def sign(self, head: Head, signed_by: str) -> None:
