@@ -18,8 +18,7 @@ from device_agent.stable_path import PackageFolder
 from device_agent.worker_messages import Load
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from device_agent.runtimes.base import Array
     from device_agent.runtimes.guarding import Inputs
 
 FAILED_RUNS = 3
@@ -50,7 +49,7 @@ class Answer(NamedTuple):
         detail: the same in words.
     """
 
-    outputs: Tuple[np.ndarray, ...]
+    outputs: Tuple[Array, ...]
     model: str
     reason: str = ""
     detail: str = ""
@@ -156,7 +155,7 @@ class Guard:
                 f"on {parity.kernel_path}, expected at most {most_percent:g}",
             )
 
-    def _run_model(self, arrays: Sequence[np.ndarray]) -> Tuple[np.ndarray, ...]:
+    def _run_model(self, arrays: Sequence[Array]) -> Tuple[Array, ...]:
         if self._model is None or not self._model.alive:
             self._model = self._open(MODEL, self.package.manifest.compatibility.runtime)
         outputs = self._outputs(self._model, arrays)
@@ -172,7 +171,7 @@ class Guard:
             self._model.close()
             self._model = None
 
-    def _oddity(self, arrays: Sequence[np.ndarray]) -> Optional[Trouble]:
+    def _oddity(self, arrays: Sequence[Array]) -> Optional[Trouble]:
         from device_agent.runtimes import guarding
 
         manifest = self.package.manifest
@@ -181,7 +180,7 @@ class Guard:
         words = guarding.odd(arrays, manifest.inputs, manifest.fallback.inputs)
         return None if words is None else Trouble(fallbacks.OUT_OF_DISTRIBUTION, words)
 
-    def _fall_back(self, trouble: Trouble, arrays: Sequence[np.ndarray]) -> Answer:
+    def _fall_back(self, trouble: Trouble, arrays: Sequence[Array]) -> Answer:
         try:
             outputs = self._run_twin(trouble, arrays)
         except HostFailed as error:
@@ -190,7 +189,7 @@ class Guard:
         assert self.package.manifest.fallback is not None
         return Answer(outputs, self.package.manifest.fallback.role, *trouble)
 
-    def _run_twin(self, trouble: Trouble, arrays: Sequence[np.ndarray]) -> Tuple[np.ndarray, ...]:
+    def _run_twin(self, trouble: Trouble, arrays: Sequence[Array]) -> Tuple[Array, ...]:
         """Nothing stands in for the twin: where its process is gone, it gets another one."""
         twin = self._open_twin(trouble)
         try:
@@ -211,7 +210,7 @@ class Guard:
                 raise CannotRun(f"{trouble.detail}; nor does the fallback load: {error}") from error
         return self._twin
 
-    def _outputs(self, host: Host, arrays: Sequence[np.ndarray]) -> Tuple[np.ndarray, ...]:
+    def _outputs(self, host: Host, arrays: Sequence[Array]) -> Tuple[Array, ...]:
         from device_agent.runtimes import guarding
 
         made_for = self.package.manifest.inputs

@@ -23,8 +23,7 @@ from device_agent.worker_messages import Compare, Load, Loaded, Ran, Run
 from device_agent.workers import Worker
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from device_agent.runtimes.base import Array
     from device_agent.runtimes.under_test import ModelUnderTest
 
 # Resolved now: by the time a worker is started, a link on the way may lead to another agent.
@@ -53,7 +52,7 @@ class Host:
     inputs: Tuple[Port, ...]
     outputs: Tuple[Port, ...]
 
-    def run(self, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
+    def run(self, arrays: Sequence[Array]) -> List[Array]:
         """Outputs as the model stores them, for inputs as it stores them.
 
         Raises:
@@ -102,7 +101,7 @@ class InProcess(Host):
         self.inputs, self.outputs = self._model.inputs, self._model.outputs
         self._under_test = _under_test(self._model, load)
 
-    def run(self, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
+    def run(self, arrays: Sequence[Array]) -> List[Array]:
         try:
             return self._model.run(arrays)
         except RuntimeFailed as error:
@@ -129,7 +128,7 @@ class Isolated(Host):
             raise HostFailed(failure.message) from failure
         self.inputs, self.outputs = loaded.inputs, loaded.outputs
 
-    def run(self, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
+    def run(self, arrays: Sequence[Array]) -> List[Array]:
         from device_agent.runtimes.tensors import pack_arrays, unpack_arrays
 
         payload = pack_arrays(arrays)

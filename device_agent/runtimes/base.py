@@ -16,6 +16,8 @@ from device_agent.protocol import RuntimeVersion
 if typing.TYPE_CHECKING:
     import numpy as np
 
+    Array = np.ndarray
+
 
 Tell = Callable[[int, str], None]
 """Called every second or so of a long preparation: the seconds so far, and what is being done."""

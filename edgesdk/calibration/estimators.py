@@ -7,7 +7,8 @@ import numpy as np
 from edgesdk.calibration.accumulator import BINS, Accumulator, Histogram
 from edgesdk.calibration.entropy import least_divergence
 from edgesdk.calibration.squared_error import least_squared_error
-from edgesdk.calibration.types import Method, Range
+from edgesdk.calibration.types import Range
+from edgesdk.choices import Method
 
 PERCENTILE = 99.99
 """Share of the values, in percent, that the method "percentile" keeps inside."""

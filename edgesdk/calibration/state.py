@@ -18,7 +18,8 @@ from edgesdk.calibration.accumulator import (
     Summary,
 )
 from edgesdk.calibration.estimators import estimate
-from edgesdk.calibration.types import Method, Range
+from edgesdk.calibration.types import Range
+from edgesdk.choices import Method
 from edgesdk.errors import ConversionError
 
 _DIGEST_BYTES = 32

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
-
-Method = Literal["minmax", "percentile", "entropy", "mse"]
-"""How a tensor's range is chosen from what was seen: see `edgesdk.calibration.estimators`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,18 @@
+"""The command line. What the commands print with is imported when something is printed."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgesdk.cli import render as render
+    from edgesdk.cli import render_check as render_check
+    from edgesdk.cli import render_diff as render_diff
+    from edgesdk.cli import render_keys as render_keys
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("render"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

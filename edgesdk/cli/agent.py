@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from edgesdk import api
-from edgesdk.cli import options, output, render
+from edgesdk import api, cli
+from edgesdk.cli import options, output
 
 app = typer.Typer(no_args_is_help=True, help="The agent that runs on devices.")
 
@@ -17,7 +17,7 @@ def save(
     as_json: options.Json = False,
 ) -> None:
     """Write the agent to a file, for devices that no SSH reaches."""
-    output.emit(api.save_agent(path), as_json, render.written)
+    output.emit(api.save_agent(path), as_json, cli.render.written)
 
 
 @app.callback()

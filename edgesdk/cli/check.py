@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgesdk import api
-from edgesdk.cli import options, output, render_check
+from edgesdk import api, cli
+from edgesdk.cli import options, output
 from edgesdk.cli.options import required
 from edgesdk.errors import ExitCode, UsageError
 
@@ -57,7 +57,7 @@ def check(
             contract=contract,
             progress=output.ProgressBars(),
         )
-        output.emit(rows, as_json, render_check.rows)
+        output.emit(rows, as_json, cli.render_check.rows)
         raise typer.Exit(_exit_code(rows))
     told = api.check(
         found,
@@ -69,7 +69,7 @@ def check(
         progress=output.ProgressBars(),
     )
     output.emit(
-        told, as_json, lambda console, value: render_check.forecast(console, value, operators)
+        told, as_json, lambda console, value: cli.render_check.forecast(console, value, operators)
     )
     raise typer.Exit(_exit_code((told,)))
 

@@ -1,4 +1,4 @@
-"""The verbs of the main line, one function each: parse, call, render.
+"""The verbs of the main line, one function each: parse, call, cli.render.
 
 Annotations here and beside are evaluated once, not left as text: typer would evaluate each again at
 every start.
@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from edgesdk import api
-from edgesdk.cli import options, output, render
+from edgesdk import api, cli
+from edgesdk.cli import options, output
 from edgesdk.cli.groups import ReleaseFlags, spelt_out
 from edgesdk.cli.options import required
 
@@ -68,7 +68,7 @@ def convert(
         preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
         progress=output.ProgressBars(),
     )
-    output.emit(conversion, as_json, render.conversion)
+    output.emit(conversion, as_json, cli.render.conversion)
 
 
 @spelt_out
@@ -106,7 +106,7 @@ def package(
         signing=options.signing(key, unsigned),
         say=output.say,
     )
-    output.emit(sealed, as_json, render.package)
+    output.emit(sealed, as_json, cli.render.package)
 
 
 def inspect(
@@ -116,7 +116,9 @@ def inspect(
 ) -> None:
     """Check an artifact or a package, and show what is in it."""
     found = api.inspect(path)
-    output.emit(found, as_json, lambda console, value: render.inspected(console, value, tensors))
+    output.emit(
+        found, as_json, lambda console, value: cli.render.inspected(console, value, tensors)
+    )
 
 
 def push(
@@ -142,7 +144,7 @@ def push(
         progress=output.ProgressBars(),
         say=output.say,
     )
-    output.emit(committed, as_json, render.committed)
+    output.emit(committed, as_json, cli.render.committed)
 
 
 def rollback(
@@ -156,7 +158,7 @@ def rollback(
     """Make the previous package of a device the current one again."""
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
-    output.emit(api.rollback(chosen, package=name), as_json, render.installed)
+    output.emit(api.rollback(chosen, package=name), as_json, cli.render.installed)
 
 
 def verify(
@@ -168,7 +170,7 @@ def verify(
 ) -> None:
     """Check a package, its signature and its expiry; no device is needed."""
     done = api.verify(package, allow_unsigned=allow_unsigned)
-    output.emit(done, as_json, render.verified)
+    output.emit(done, as_json, cli.render.verified)
 
 
 def bench(
@@ -203,7 +205,7 @@ def bench(
         progress=output.ProgressBars(),
         say=output.say,
     )
-    output.emit(findings, as_json, render.findings)
+    output.emit(findings, as_json, cli.render.findings)
     raise typer.Exit(findings.exit_code)
 
 
@@ -238,7 +240,7 @@ def evaluate(
         progress=output.ProgressBars(),
         say=output.say,
     )
-    output.emit(findings, as_json, render.findings)
+    output.emit(findings, as_json, cli.render.findings)
     raise typer.Exit(findings.exit_code)
 
 
@@ -314,7 +316,7 @@ def deploy(
         progress=output.ProgressBars(),
         say=output.say,
     )
-    output.emit(report, as_json, render.report)
+    output.emit(report, as_json, cli.render.report)
     raise typer.Exit(report.exit_code)
 
 
@@ -325,7 +327,7 @@ def report(
 ) -> None:
     """Show a stored report again, or write its HTML form."""
     stored = api.report(path, html=html)
-    output.emit(stored, as_json, render.report)
+    output.emit(stored, as_json, cli.render.report)
 
 
 def init(
@@ -333,4 +335,4 @@ def init(
     as_json: options.Json = False,
 ) -> None:
     """Write an edgesdk.toml to start from; an existing one is left alone."""
-    output.emit(api.init(directory), as_json, render.written)
+    output.emit(api.init(directory), as_json, cli.render.written)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from edgesdk import api
-from edgesdk.cli import options, output, render
+from edgesdk import api, cli
+from edgesdk.cli import options, output
 from edgesdk.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def add(
         replace=replace,
         lab=lab,
     )
-    output.emit(visited.device, as_json, lambda console, _: render.visited(console, visited))
+    output.emit(visited.device, as_json, lambda console, _: cli.render.visited(console, visited))
 
 
 def _confirm(address: str, key: "HostKey", yes: bool) -> bool:
@@ -68,19 +68,19 @@ def _confirm(address: str, key: "HostKey", yes: bool) -> bool:
 @app.command("ls")
 def ls(as_json: options.Json = False) -> None:
     """List the enrolled devices."""
-    output.emit(api.list_devices(), as_json, render.devices)
+    output.emit(api.list_devices(), as_json, cli.render.devices)
 
 
 @app.command("show")
 def show(name: Name, as_json: options.Json = False) -> None:
     """Visit a device and show what it is."""
-    output.emit(api.show_device(name), as_json, render.visited)
+    output.emit(api.show_device(name), as_json, cli.render.visited)
 
 
 @app.command("installed")
 def installed(name: Name, as_json: options.Json = False) -> None:
     """List the packages on a device: current, previous, and what fell back."""
-    output.emit(api.list_installed(name), as_json, render.inventory)
+    output.emit(api.list_installed(name), as_json, cli.render.inventory)
 
 
 @app.command("lab")
@@ -93,13 +93,13 @@ def lab(
 ) -> None:
     """Sign that a device may take unsigned packages, or never more."""
     changed = api.set_lab(name, mode == "on", say=output.say)
-    output.emit(changed, as_json, render.device)
+    output.emit(changed, as_json, cli.render.device)
 
 
 @app.command("rm")
 def rm(name: Name, as_json: options.Json = False) -> None:
     """Forget a device. Nothing on it is changed."""
-    output.emit(api.remove_device(name), as_json, render.device)
+    output.emit(api.remove_device(name), as_json, cli.render.device)
 
 
 @app.command("emulate")

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from edgesdk import api
-from edgesdk.cli import options, output, render_diff
+from edgesdk import api, cli
+from edgesdk.cli import options, output
 
 
 def diff(
@@ -20,5 +20,7 @@ def diff(
     """Explain a delta: which layers changed, and what they cost."""
     found = api.diff(old, new)
     output.emit(
-        found, as_json, lambda console, value: render_diff.difference(console, value, all_tensors)
+        found,
+        as_json,
+        lambda console, value: cli.render_diff.difference(console, value, all_tensors),
     )

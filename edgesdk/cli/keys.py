@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from edgesdk import api
-from edgesdk.cli import options, output, render_keys
+from edgesdk import api, cli
+from edgesdk.cli import options, output
 from edgesdk.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="The keys you sign with, and those devices trust.")
@@ -30,13 +30,13 @@ def new(
 ) -> None:
     """Make a key to sign packages with, and trust it."""
     done = api.new_key(name, existing=existing, expires=expires, say=output.say)
-    output.emit(done, as_json, render_keys.change)
+    output.emit(done, as_json, cli.render_keys.change)
 
 
 @app.command("ls")
 def ls(as_json: options.Json = False) -> None:
     """List your keys and the trusted ones."""
-    output.emit(api.list_keys(), as_json, render_keys.ring)
+    output.emit(api.list_keys(), as_json, cli.render_keys.ring)
 
 
 @app.command("trust")
@@ -48,7 +48,7 @@ def trust(
 ) -> None:
     """Trust a key, or change until when it is trusted."""
     done = api.trust_key(key, name=name, expires=expires, say=output.say)
-    output.emit(done, as_json, render_keys.change)
+    output.emit(done, as_json, cli.render_keys.change)
 
 
 @app.command("revoke")
@@ -57,7 +57,7 @@ def revoke(
     as_json: options.Json = False,
 ) -> None:
     """Stop trusting a key, for good."""
-    output.emit(api.revoke_key(name, say=output.say), as_json, render_keys.change)
+    output.emit(api.revoke_key(name, say=output.say), as_json, cli.render_keys.change)
 
 
 @app.command("threshold")
@@ -66,7 +66,7 @@ def threshold(
     as_json: options.Json = False,
 ) -> None:
     """Say how many keys must sign each change of the trust."""
-    output.emit(api.set_threshold(count, say=output.say), as_json, render_keys.change)
+    output.emit(api.set_threshold(count, say=output.say), as_json, cli.render_keys.change)
 
 
 @app.command("sign")
@@ -82,4 +82,4 @@ def sign(
     if discard and signature:
         raise UsageError("found --discard with --signature, expected one of them")
     done = api.discard_trust() if discard else api.sign_trust(signature or (), say=output.say)
-    output.emit(done, as_json, render_keys.change)
+    output.emit(done, as_json, cli.render_keys.change)

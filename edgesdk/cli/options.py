@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from edgesdk import api
-from edgesdk.calibration.types import Method
+from edgesdk.choices import Method, PortDType, Quantizer
+from edgesdk.choices import Precision as PrecisionName
 from edgesdk.errors import UsageError
-from edgesdk.targets.types import Precision as PrecisionName
-from edgesdk.values.recipe import PortDType, Quantizer
 
 if TYPE_CHECKING:
     from edgesdk.data.preprocessing import Preprocessing

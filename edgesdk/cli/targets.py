@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from edgesdk import api
-from edgesdk.cli import options, output, render
+from edgesdk import api, cli
+from edgesdk.cli import options, output
 
 app = typer.Typer(no_args_is_help=True, help="The catalogue of devices.")
 
@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="The catalogue of devices.")
 @app.command("ls")
 def ls(as_json: options.Json = False) -> None:
     """List every target."""
-    output.emit(api.list_targets(), as_json, render.targets)
+    output.emit(api.list_targets(), as_json, cli.render.targets)
 
 
 @app.command("show")
@@ -23,7 +23,7 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show a target, each figure with its source."""
-    output.emit(api.load_target(target), as_json, render.target)
+    output.emit(api.load_target(target), as_json, cli.render.target)
 
 
 @app.command("check")
@@ -32,4 +32,4 @@ def check(
     as_json: options.Json = False,
 ) -> None:
     """Check a descriptor and report all its problems at once."""
-    output.emit(api.check_descriptor(descriptor), as_json, render.target)
+    output.emit(api.check_descriptor(descriptor), as_json, cli.render.target)

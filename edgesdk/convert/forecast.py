@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from edgesdk.choices import Precision
 from edgesdk.convert.keeping import KEPT, overridden
 from edgesdk.convert.parameter_cache import forecast_cache
 from edgesdk.convert.placement import place
@@ -23,7 +24,7 @@ from edgesdk.convert.sizing import (
 )
 from edgesdk.models.graph import Graph
 from edgesdk.models.types import TensorSpec
-from edgesdk.targets.types import Contract, OperatorRules, Precision, Target
+from edgesdk.targets.types import Contract, OperatorRules, Target
 from edgesdk.units import format_bytes
 from edgesdk.values.artifact import OperatorPrecision, TensorSize
 from edgesdk.values.forecast import (

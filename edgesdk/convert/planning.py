@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edgesdk.choices import PortDType, Precision, Quantizer
 from edgesdk.convert.toolchains import Toolchain, toolchains
 from edgesdk.data.samples import Samples
 from edgesdk.distributions import is_installed
@@ -14,9 +15,9 @@ from edgesdk.errors import IncompatibleTarget, ModelError, ToolchainMissing, Usa
 from edgesdk.models.bridges import BRIDGES, Bridge
 from edgesdk.models.types import Format, Model
 from edgesdk.serial import digest
-from edgesdk.targets.types import Precision, Runtime, Scheme, Target
+from edgesdk.targets.types import Runtime, Scheme, Target
 from edgesdk.values.plan import ConversionPlan
-from edgesdk.values.recipe import MOST_GOLDEN_VECTORS, PortDType, Quantizer, Recipe
+from edgesdk.values.recipe import MOST_GOLDEN_VECTORS, Recipe
 
 BITS: Mapping[Precision, tuple[Literal[4, 8, 16], Literal[4, 8, 16]]] = {
     "w8a8": (8, 8),

@@ -18,15 +18,15 @@ from typing import Any, Literal, Protocol, cast
 import numpy.typing as npt
 
 from device_agent.manifest import Port
+from edgesdk.choices import PortDType, Precision, Quantizer
 from edgesdk.distributions import is_installed
 from edgesdk.errors import ToolchainMissing
 from edgesdk.files import sha256_file
 from edgesdk.processes import CannotStart, run_to_end
-from edgesdk.targets.types import Accelerator, Precision, RuntimeName
+from edgesdk.targets.types import Accelerator, RuntimeName
 from edgesdk.values.artifact import Compilation, OperatorPrecision, TensorError, TensorSize
 from edgesdk.values.forecast import CacheUse
 from edgesdk.values.plan import ConversionPlan
-from edgesdk.values.recipe import PortDType, Quantizer
 
 _VERSION_DEADLINE_S = 10.0
 _VERSION_CHARS = 200

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgesdk.choices import Precision
 from edgesdk.convert.conversion import read_artifact
 from edgesdk.convert.planning import offered_precisions
 from edgesdk.convert.toolchains import toolchains
@@ -17,7 +18,7 @@ from edgesdk.package.budget import resolve_budget
 from edgesdk.package.building import Twin, build_package
 from edgesdk.package.reading import read_package
 from edgesdk.targets.loading import load_target
-from edgesdk.targets.types import BudgetText, GateBounds, Precision, Target
+from edgesdk.targets.types import BudgetText, GateBounds, Target
 from edgesdk.validate.gates import Gates, resolve_gates
 from edgesdk.values.artifact import Artifact
 from edgesdk.values.package import Package, Release

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from device_agent.manifest import Delta, Manifest
+from edgesdk.choices import Precision
 from edgesdk.errors import BudgetExceeded
 from edgesdk.package.overruns import Made, overruns, spent
 from edgesdk.package.remedies import remedies
-from edgesdk.targets.types import BudgetText, Precision
+from edgesdk.targets.types import BudgetText
 from edgesdk.units import format_bytes, parse_bytes
 from edgesdk.values.artifact import Artifact
 from edgesdk.values.overrun import Overrun

@@ -27,6 +27,7 @@ from device_agent.manifest import (
     Manifest,
 )
 from device_agent.trust import PACKAGE_NAMESPACE
+from edgesdk.choices import Precision
 from edgesdk.errors import PackageError
 from edgesdk.files import write_durable
 from edgesdk.package.budget import check_budget
@@ -34,7 +35,6 @@ from edgesdk.package.chunks import hashes, pieces
 from edgesdk.package.delta_head import delta_against, full_path
 from edgesdk.package.fallback import fallback_rule, twin_name
 from edgesdk.package.signed import Signer, signed
-from edgesdk.targets.types import Precision
 from edgesdk.units import parse_duration_ns
 from edgesdk.values.artifact import Artifact, Compilation, Role
 from edgesdk.values.package import Budget, Package, Release

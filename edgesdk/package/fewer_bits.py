@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Final
 
+from edgesdk.choices import Precision
 from edgesdk.package.changes import Change, Part, bits, is_table, saved
-from edgesdk.targets.types import Precision
 from edgesdk.values.artifact import OperatorPrecision, Reader, TensorSize
 from edgesdk.values.overrun import Network
 from edgesdk.values.recipe import Override

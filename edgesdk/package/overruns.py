@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from device_agent.manifest import Delta, Manifest
-from edgesdk.targets.types import Precision
+from edgesdk.choices import Precision
 from edgesdk.values.artifact import Artifact, TensorSize
 from edgesdk.values.overrun import Network, Overrun
 from edgesdk.values.package import Budget

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edgesdk.choices import Precision
+
 RuntimeName = Literal["litert", "onnxruntime", "edgetpu", "qnn", "tensorrt", "openvino"]
 """What runs a model on the device; "edgetpu" is LiteRT with libedgetpu, "qnn" ONNX Runtime's."""
-
-Precision = Literal["w8a8", "w8a16", "fp16", "w4a8", "w4a16"]
-"""Bits of weights and activations, as the field spells them."""
 
 
 @dataclass(frozen=True, slots=True)

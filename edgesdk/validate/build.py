@@ -9,8 +9,9 @@ from statistics import median
 
 from device_agent.archive import payloads
 from device_agent.protocol import Installed
+from edgesdk.choices import Precision
 from edgesdk.data.samples import Samples
-from edgesdk.targets.types import Precision, Target
+from edgesdk.targets.types import Target
 from edgesdk.units import format_bytes
 from edgesdk.validate.conversion import conversion_caveats, summarize_conversion
 from edgesdk.validate.gates import Gates, exit_code, judge, outcome

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgesdk.choices import Precision
 from edgesdk.errors import ExitCode, UsageError
-from edgesdk.targets.types import GateBounds, Precision
+from edgesdk.targets.types import GateBounds
 from edgesdk.units import parse_bytes, parse_duration_ns
 from edgesdk.validate.statistics import samples_needed
 from edgesdk.validate.summaries import summarize_accuracy, summarize_latency

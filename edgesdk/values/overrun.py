@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgesdk.targets.types import Precision
+from edgesdk.choices import Precision
 from edgesdk.values.artifact import OperatorPrecision, TensorSize
 from edgesdk.values.recipe import Override
 from edgesdk.values.remedies import BudgetName

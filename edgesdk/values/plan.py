@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgesdk.calibration.types import Method
+from edgesdk.choices import Method, PortDType, Precision, Quantizer
 from edgesdk.models.types import TensorSpec
 from edgesdk.serial import digest
-from edgesdk.targets.types import Accelerator, Precision, Runtime, Scheme
-from edgesdk.values.recipe import MOST_GOLDEN_VECTORS, Override, PortDType, Quantizer
+from edgesdk.targets.types import Accelerator, Runtime, Scheme
+from edgesdk.values.recipe import MOST_GOLDEN_VECTORS, Override
 
 
 @dataclass(frozen=True, slots=True)

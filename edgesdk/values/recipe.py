@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgesdk.calibration.types import Method
-from edgesdk.targets.types import Precision
+from edgesdk.choices import Method, PortDType, Precision, Quantizer
 
 MOST_GOLDEN_VECTORS = 8
-
-PortDType = Literal["int8", "uint8", "float32"]
-Quantizer = Literal["aimet-onnx", "onnxruntime"]
 
 
 @dataclass(frozen=True, slots=True)

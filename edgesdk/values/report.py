@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from edgesdk.calibration.types import Method
+from edgesdk.choices import Method, Precision, Quantizer
 from edgesdk.models.types import TensorSpec
-from edgesdk.targets.types import Precision
 from edgesdk.values.artifact import Lowering, OperatorPrecision, TensorError
 from edgesdk.values.forecast import CacheUse, Moved, Placement
-from edgesdk.values.recipe import Quantizer
 from edgesdk.values.results import Results, Role
 from edgesdk.values.verdict import Estimate, Status, Verdict
 

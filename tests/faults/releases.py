@@ -28,7 +28,7 @@ from device_agent.manifest import (
 )
 from device_agent.trust import PACKAGE_NAMESPACE
 from edgesdk import api
-from edgesdk.calibration.types import Method
+from edgesdk.choices import Method
 from edgesdk.convert.conversion import read_artifact
 from edgesdk.keys.signing import Signer, open_signer
 from edgesdk.package.building import build_package

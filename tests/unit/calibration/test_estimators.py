@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from edgesdk.calibration.accumulator import Accumulator, Array, Histogram
 from edgesdk.calibration.estimators import estimate, needs_histogram, percentile
-from edgesdk.calibration.types import Method, Range
+from edgesdk.calibration.types import Range
+from edgesdk.choices import Method
 
 
 def seen(*tensors: Array) -> Accumulator:

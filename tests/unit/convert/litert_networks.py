@@ -11,10 +11,10 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
-from edgesdk.calibration.types import Method
+from edgesdk.choices import Method, Precision
 from edgesdk.convert.backends import litert
 from edgesdk.models.types import TensorSpec
-from edgesdk.targets.types import Accelerator, Precision, Runtime, Scheme, TensorScheme
+from edgesdk.targets.types import Accelerator, Runtime, Scheme, TensorScheme
 from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.recipe import Override
 

@@ -21,7 +21,7 @@ from edgesdk.calibration import cache
 from edgesdk.calibration.entropy import FIRST_BINS
 from edgesdk.calibration.estimators import PERCENTILE
 from edgesdk.calibration.state import Seen, to_bytes
-from edgesdk.calibration.types import Method
+from edgesdk.choices import Method
 from edgesdk.convert.backends import onnx_calibration
 from edgesdk.convert.backends.onnx_calibration import activations, calibrate, calibrated_ranges
 from edgesdk.convert.backends.onnx_exposing import expose

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgesdk.choices import Precision
 from edgesdk.data.samples import Samples
 from edgesdk.errors import MalformedFile
 from edgesdk.serial import from_dict, to_dict
-from edgesdk.targets.types import Precision
 from edgesdk.validate.build import build_report, find, find_caveats, summarize_data
 from edgesdk.validate.gates import Gates
 from edgesdk.validate.summaries import speedup

@@ -27,7 +27,7 @@ from nncf.tensor import Tensor
 
 from edgesdk.calibration.accumulator import Accumulator, Histogram, NotANumber
 from edgesdk.calibration.estimators import estimate, needs_histogram
-from edgesdk.calibration.types import Method
+from edgesdk.choices import Method
 from edgesdk.convert.backends.openvino.toolkit import compiled
 from edgesdk.errors import ConversionError
 

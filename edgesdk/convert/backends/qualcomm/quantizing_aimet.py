@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgesdk.calibration.types import Method
+from edgesdk.choices import Method
 from edgesdk.convert.toolchains import ENCODINGS_FILE, Sample
 from edgesdk.errors import ConversionError
 from edgesdk.files import write_durable
