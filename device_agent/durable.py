@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import threading
-from typing import Callable, Iterable, Iterator, Optional
+from typing import Callable, Iterable, Iterator, Optional, Tuple
 
 from device_agent.failures import AgentFailure
 from device_agent.protocol import ErrorCode
@@ -161,6 +161,19 @@ def read_file(path: str, limit: int) -> bytes:
         OSError: absent, unreadable, or not a plain file.
     """
     return b"".join(_read(path, limit))
+
+
+Stamp = Tuple[int, int, int, int]
+
+
+def stamp(path: str) -> Stamp:
+    """What changes with any change of a file: inode, size, times of its bytes and of itself.
+
+    Raises:
+        OSError: it is not there.
+    """
+    found = os.lstat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def has_content(path: str, size: int, sha256: str) -> bool:

@@ -293,7 +293,7 @@ class Installer:
             try:
                 transfer.receive(read, resume_at)
                 files = transfer.assemble(store.packages.find_file, self._apply)
-                store.move_in(files, head)
+                store.move_in(files, head, transfer.checked)
             except DamagedPart as error:
                 raise AgentFailure(
                     ErrorCode.RESUME_FAILED, str(error), "push the package again"

@@ -14,7 +14,7 @@ import errno
 import hashlib
 import os
 import stat
-from typing import AbstractSet, Callable, Dict, Optional, Tuple
+from typing import AbstractSet, Callable, Dict, Mapping, Optional, Tuple
 
 from device_agent.documents import (
     MANIFEST_MAX_BYTES,
@@ -26,18 +26,18 @@ from device_agent.documents import (
     parse_manifest,
 )
 from device_agent.durable import (
+    Stamp,
     has_content,
     make_folder,
     read_file,
     remove,
     replace_file,
+    stamp,
     sync_folder,
 )
 from device_agent.failures import AgentFailure
 from device_agent.manifest import File, Manifest
 from device_agent.protocol import ErrorCode
-
-_Stamp = Tuple[int, int, int, int]
 
 
 class Packages:
@@ -49,7 +49,7 @@ class Packages:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._checked: Dict[str, Tuple[str, _Stamp]] = {}
+        self._checked: Dict[str, Tuple[str, Stamp]] = {}
 
     def prepare(self) -> None:
         """Make the folder where it is not there.
@@ -162,11 +162,17 @@ class Packages:
                     return path
         return None
 
-    def move_in(self, files: str, manifest: Manifest, aside: Callable[[], str]) -> None:
+    def move_in(
+        self,
+        files: str,
+        manifest: Manifest,
+        checked: Mapping[str, Stamp],
+        aside: Callable[[], str],
+    ) -> None:
         """Give a complete and durable folder of files the name of its package, by one rename.
 
         Args:
-            files: checked, every one.
+            checked: each file by its path in the package, as it was when its bytes were checked.
             aside: makes a folder for what is there instead and does not hold.
 
         Raises:
@@ -178,8 +184,8 @@ class Packages:
         os.rename(files, final)
         sync_folder(self._folder)
         for file in manifest.files:
-            path = os.path.join(final, file.path)
-            self._checked[path] = file.sha256, _stamp(path)
+            if file.path in checked:
+                self._checked[os.path.join(final, file.path)] = file.sha256, checked[file.path]
 
     def remove_all_but(self, kept: AbstractSet[str], aside: Callable[[], str]) -> None:
         """Remove every package that is not among `kept`: out of sight by one rename, then gone."""
@@ -192,7 +198,7 @@ class Packages:
     def _is_as_said(self, folder: str, file: File) -> bool:
         path = os.path.join(folder, file.path)
         try:
-            now = file.sha256, _stamp(path)
+            now = file.sha256, stamp(path)
         except OSError:
             return False
         if self._checked.get(path) != now:
@@ -214,9 +220,3 @@ class Packages:
 def damaged(what: str, why: str, hint: str = "push the package again") -> AgentFailure:
     """The failure for something in the store that is not as it should be."""
     return AgentFailure(ErrorCode.STORAGE, f"{what} is damaged on the device: {why}", hint)
-
-
-def _stamp(path: str) -> _Stamp:
-    """What changes with any change of a file."""
-    found = os.lstat(path)
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

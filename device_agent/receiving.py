@@ -13,17 +13,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from typing import Callable, Optional, Set
+from typing import Callable, Dict, Optional
 
 from device_agent.archive import Head, Payload, Read, chunk_offset, head_bytes, payloads, resumed
 from device_agent.codec import canonical
 from device_agent.documents import MANIFEST_NAME, PATCHES, SIGNATURE_SUFFIX, CorruptPackage
 from device_agent.durable import (
+    Stamp,
     append_file,
     copy_file,
     has_content,
     make_folder,
     remove,
+    stamp,
     sync_file,
     sync_folder,
     write_file,
@@ -49,6 +51,9 @@ class Transfer:
     Args:
         folder: of this transfer; made where it does not exist.
         head: of the package, admitted.
+
+    Attributes:
+        checked: the files whose bytes came whole and are right, by their paths, as they were then.
     """
 
     def __init__(self, folder: str, head: Head) -> None:
@@ -57,7 +62,7 @@ class Transfer:
         self._files = os.path.join(folder, "files")
         self._patches = os.path.join(folder, "patches")
         self._came_before = {payload.file.path for payload in payloads(head)}
-        self._verified: Set[str] = set()
+        self.checked: Dict[str, Stamp] = {}
         for path in (folder, self._files, self._patches):
             if os.path.islink(path) or not os.path.isdir(path):
                 remove(path)
@@ -125,7 +130,7 @@ class Transfer:
             if done == 0:
                 self._came_before.discard(payload.file.path)
             if done == 0 and digest.hexdigest() == payload.file.sha256:
-                self._verified.add(payload.file.path)
+                self.checked[payload.file.path] = stamp(path)
 
     def assemble(self, find_base: FindBase, apply: Apply) -> str:
         """Make every file of the package of what has come; the folder they are in, durable.
@@ -170,8 +175,8 @@ class Transfer:
 
     def _check(self, file: File, is_made: bool) -> None:
         path = os.path.join(self._files, file.path)
-        is_verified = file.path in self._verified and not is_made
-        if not (is_verified or has_content(path, file.raw_bytes, file.sha256)):
+        is_checked = file.path in self.checked and not is_made
+        if not (is_checked or has_content(path, file.raw_bytes, file.sha256)):
             remove(path)
             remove(os.path.join(self._patches, file.path))
             wrong = f"{file.path}: its SHA-256 is not the manifest's"

@@ -31,13 +31,14 @@ import shutil
 import stat
 import tempfile
 import time
-from typing import AbstractSet, Any, Callable, Iterator, Optional, Tuple
+from typing import AbstractSet, Any, Callable, Iterator, Mapping, Optional, Tuple
 
 from device_agent import fallbacks
 from device_agent.archive import Head, Read
 from device_agent.codec import Malformed, canonical, from_dict, parse_json
 from device_agent.documents import is_file_name
 from device_agent.durable import (
+    Stamp,
     disk_full,
     free_bytes,
     make_folder,
@@ -245,14 +246,17 @@ class Store:
             self._refuse_full_disk(transfer.missing_bytes())
         return transfer
 
-    def move_in(self, files: str, head: Head) -> None:
+    def move_in(self, files: str, head: Head, checked: Mapping[str, Stamp]) -> None:
         """Make a package of the files of a transfer, and forget the transfer.
+
+        Args:
+            checked: `Transfer.checked`.
 
         Raises:
             OSError: the disk does not take it.
         """
         with self._locked():
-            self.packages.move_in(files, head.manifest, self._aside)
+            self.packages.move_in(files, head.manifest, checked, self._aside)
         self.give_up(head)
 
     def sign(self, head: Head, signed_by: str) -> None:

@@ -137,14 +137,18 @@ def push(
 ) -> None:
     """Install a package on a device; it becomes the current one if it is healthy there."""
     settings = api.load_project(project)
+    chosen = required(device or settings.device, "--device", "device")
     committed = api.push(
         package,
-        required(device or settings.device, "--device", "device"),
+        chosen,
         permissions=api.Permissions(allow_unsigned, downgrade, key),
         progress=output.ProgressBars(),
         say=output.say,
     )
-    output.emit(committed, as_json, cli.render.committed)
+    where = next(each for each in api.list_devices() if each.name == chosen)
+    output.emit(
+        committed, as_json, lambda console, done: cli.render.committed(console, done, where.virtual)
+    )
 
 
 def rollback(

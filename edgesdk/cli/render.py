@@ -198,8 +198,8 @@ def installed(console: Console, receipt: Installed) -> None:
     _line(console, f"  signed   {_signer(receipt)}")
 
 
-def committed(console: Console, done: Committed) -> None:
-    """What a push did."""
+def committed(console: Console, done: Committed, virtual: bool = False) -> None:
+    """What a push did; what was measured on a virtual device is said to be so."""
     receipt = done.installed
     verb = "was already installed" if receipt.already else "installed"
     size = format_bytes(receipt.installed_bytes)
@@ -207,7 +207,8 @@ def committed(console: Console, done: Committed) -> None:
     _line(console, f"  id       {receipt.package_id}")
     _line(console, f"  signed   {_signer(receipt)}")
     if done.health is not None:
-        _line(console, f"  health   {_health(done.health)}")
+        where = " (virtual device)" if virtual else ""
+        _line(console, f"  health   {_health(done.health)}{where}")
     if done.previous:
         _line(console, f"  previous {done.previous} (edgesdk rollback goes back to it)")
 

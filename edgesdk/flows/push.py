@@ -34,8 +34,6 @@ def push(
         DeviceError: the device cannot be reached, or refuses the package.
     """
     enrolled = find_device(device)
-    if enrolled.virtual:
-        say(f"{enrolled.name} is virtual: what its health check measures is this machine")
     # Hashing a large package takes as long as logging in, and both mostly wait.
     with ThreadPoolExecutor(1) as reader:
         reading = reader.submit(read_package, Path(package))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,12 +47,16 @@ def test_a_disk_that_fails_meanwhile_is_told_since_it_says_so_only_once(
 ) -> None:
     monkeypatch.setattr(durable, "_BEHIND_BYTES", len(PIECE))
 
+    asked = threading.Event()
+
     def fdatasync(_: int) -> None:
+        asked.set()
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "fdatasync", fdatasync)
-    with pytest.raises(OSError) as caught:
-        append(tmp_path / "a", 3)
+    with pytest.raises(OSError) as caught, append_file(str(tmp_path / "a"), 0) as write:
+        write(PIECE)
+        assert asked.wait(10)
     assert caught.value.errno == errno.EIO
 
 

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from device_agent.codec import encode_message
-from device_agent.protocol import Bench, Benched, Environment
+from device_agent.protocol import Bench, Benched, Environment, Welcome
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.transport import Process
 from edgesdk.progress import Silent
@@ -49,6 +49,8 @@ class Answering:
 )
 def test_the_longest_silence_of_a_bench(bench: Bench, longest_s: float) -> None:
     process = Answering()
-    session = AgentSession(cast(Process, process), cast(Environment, None), PATIENCE_S)
+    session = AgentSession(
+        cast(Process, process), Welcome(1, "", cast(Environment, None)), PATIENCE_S
+    )
     session.bench(bench, Silent())
     assert process.waited_s == longest_s + PATIENCE_S

@@ -17,6 +17,7 @@ from device_agent.protocol import (
     OpenModel,
     Progress,
     RuntimeVersion,
+    Welcome,
 )
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.transport import Process
@@ -59,7 +60,7 @@ class Shown:
 
 def opened(shown: Shown, *messages: object) -> Opened:
     process = cast(Process, Saying(*messages))
-    session = AgentSession(process, cast(Environment, None), 7.0)
+    session = AgentSession(process, Welcome(1, "", cast(Environment, None)), 7.0)
     return session.open_model(REQUEST, shown)
 
 
