@@ -4,7 +4,8 @@ Debian's swupdate 2022.12 says "SWUPDATE successful" and then, now and then, end
 any image: its own service is not always there to run post-update actions when it asks for them. So
 these tests go by what it says. Its sockets lie in TMPDIR, a folder of each test's own. In about one
 run of twenty it also loses a file that it has just unpacked there, with no other process at work,
-and fails, or ends before it has looked at the image, for any image: it is then asked again.
+and fails, or ends before it has looked at the image, or never, for any image: it is then asked
+again.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def export(cli: Cli, package: Path, signing: tuple[Path, Path], *arguments: str)
 
 
 ATTEMPTS = 5
+LONGEST = ("timeout", "-k", "1", "30")
 
 
 def told(folder: Path, *argv: str | Path, **environment: str) -> str:
@@ -50,7 +52,7 @@ def told(folder: Path, *argv: str | Path, **environment: str) -> str:
     for attempt in range(ATTEMPTS):
         own = folder / f"s{attempt}"
         own.mkdir(exist_ok=True)
-        said = run(*argv, TMPDIR=f"{own}/", **environment).stdout
+        said = run(*LONGEST, *argv, TMPDIR=f"{own}/", **environment).stdout
         lost = f"ERROR : {own}/" in said and "cannot be opened" in said
         if not lost and ("SWUPDATE successful" in said or "SWUPDATE failed" in said):
             break
