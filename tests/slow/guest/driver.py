@@ -176,6 +176,9 @@ def said_by(store):
         try:
             for file in store.packages.manifest(package_id).files:
                 store.packages.verified_path(package_id, file.role)
+            # The next push would repair it; until then there is no going back to the package.
+            if state.signed_by.get(package_id) and not store.packages.signatures(package_id):
+                failures.append(f"{package_id}: its signature is lost")
         except AgentFailure as failure:
             failures.append(f"{failure.code}: {failure.message}")
     trusts = store.trust() is not None
