@@ -64,6 +64,8 @@ class Interpreter:
         self.is_emulated = emulated is not None
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         runtimes = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+        if readable and not all(map(_is_readable, map(Path, runtimes))):
+            pytest.skip("no other user can read the runtimes that the tests use")
         real = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
         if emulated is not None:
             real, version, runtimes = emulated.program, aarch64.VERSION, {str(emulated.site)}
