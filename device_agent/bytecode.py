@@ -1,6 +1,6 @@
 """The agent's modules as the device's Python has compiled them, kept beside the zipapp.
 
-Compiling takes a third of the agent's start, and a board may be twenty times as slow as a desk. So
+Compiling took half of the agent's start, and a board may be twenty times as slow as a desk. So
 the first session compiles all of it, once for each agent and Python, and the later ones import
 that. It holds for no other bytes and no other Python: both are in its name. It opens with the hash
 of what follows, since flash memory rots. Whoever may write there may change the agent's own file.

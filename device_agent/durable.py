@@ -17,6 +17,7 @@ from device_agent.protocol import ErrorCode
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ_BYTES = 256 * 1024
 _BEHIND_BYTES = 8 * 1024 * 1024
+"""After so many the disk is told to write what there is."""
 
 
 def write_file(path: str, pieces: Iterable[bytes]) -> None:

@@ -249,6 +249,7 @@ class AgentSession:
         Args:
             signatures: armored, of a `protocol.LabMode`.
         """
+        self._offered = None  # It was judged before.
         self._trust = self._ask(SetLab(lab, signatures.decode()), TrustState)
         return self._trust
 

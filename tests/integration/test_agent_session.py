@@ -231,6 +231,15 @@ def test_the_agent_says_what_the_device_is(session: AgentSession) -> None:
     assert session.environment.runtimes == runtimes.discover()
 
 
+def test_an_offer_travels_with_the_greeting(
+    start: OpenSession, any_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start().change_trust([TRUST], lab=False)
+    session = start(offering=lambda: any_package)
+    monkeypatch.setattr(session, "_ask", lambda *_, **__: pytest.fail("another round trip"))
+    assert session.offer(any_package).package_id == any_package.manifest.package_id
+
+
 def test_the_device_keeps_the_agent(start: OpenSession, folder: Path) -> None:
     start().close()
     kept = folder / "agent" / f"{build_agent().sha256}.pyz"

@@ -218,6 +218,14 @@ def test_a_file_whose_chunks_are_right_and_whose_hash_is_not_never_comes_into_us
     assert device.installer.current("").package_id == head_of_package(OLD).package_id
 
 
+def test_what_has_just_been_received_is_not_read_again(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("packages", "receiving"):
+        monkeypatch.setattr(f"device_agent.{place}.has_content", lambda *_: pytest.fail("read"))
+    device.install(PACKAGE)
+
+
 def test_bytes_after_the_end_leave_no_package(device: Device) -> None:
     offered = device.offer(PACKAGE)
     with pytest.raises(CorruptPackage, match="after the end"):
