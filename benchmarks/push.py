@@ -1,11 +1,12 @@
 """Pushing a package against scp and `tar | ssh`: the same bytes to the same server, in turn.
 
-    python benchmarks/push.py [--megabytes 50] [--rtt-ms 0] [--rounds 5] [--json]
+    python benchmarks/push.py [--content random] [--megabytes 50] [--rtt-ms 0] [--rounds 5] [--json]
 
 Ours is the whole of `api.push`: connect, start the agent, judge the head, send, verify every chunk
 while it comes, write, fsync, switch. scp and tar are whole commands, which connect and write, and
-neither verify nor fsync. The package is random bytes, which nothing compresses; it asks for no
-health check, so that the transfer alone is compared.
+neither verify nor fsync. The package is random bytes, which nothing compresses, or with `--content
+weights` what INT8 weights are like, which zlib makes an eighth smaller; either way the package file
+has that many bytes, nearly. It asks for no health check, so that the transfer alone is compared.
 
 "verifying adds" is the time of a push against that of one to the same agent without its hashes of
 what it receives: every chunk's, and every file's.
@@ -38,6 +39,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from device_agent import archive
@@ -64,13 +67,14 @@ def main() -> None:
             if arguments.rtt_ms:
                 proxy = Delay("127.0.0.1", device.port, arguments.rtt_ms / 2000)
                 device = Device(**{**_fields(device), "port": stack.enter_context(proxy).port})
-            results = _measure(folder, device, arguments.megabytes, arguments.rounds)
+            results = _measure(folder, device, arguments)
     results["rtt_ms"] = arguments.rtt_ms
     print(json.dumps(results, indent=1) if arguments.json else _text(results))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--content", choices=tuple(_CONTENTS), default="random")
     parser.add_argument("--megabytes", type=int, default=50)
     parser.add_argument("--rtt-ms", type=float, default=0.0)
     parser.add_argument("--rounds", type=int, default=5)
@@ -78,17 +82,18 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(folder: Path, device: Device, megabytes: int, rounds: int) -> dict[str, object]:
+def _measure(folder: Path, device: Device, arguments: argparse.Namespace) -> dict[str, object]:
+    megabytes, contents = arguments.megabytes, _CONTENTS[arguments.content]
     inventory.add(inventory.default_path(), device, replace=True)
     api.show_device(device.name)  # The agent is there afterwards, as on any device in use.
     times: dict[str, list[float]] = {"edgesdk": [], "scp": [], "tar | ssh": [], "unverified": []}
     peaks = []
     with _unverifying_agent():
         api.show_device(device.name)
-    for turn in range(rounds):
+    for turn in range(arguments.rounds):
         package, other = folder / f"{turn}.edgepkg", folder / f"{turn}-other.edgepkg"
-        _build(package, megabytes * 10**6, 2 * turn)
-        _build(other, megabytes * 10**6, 2 * turn + 1)
+        _build(package, contents(megabytes * 10**6, 2 * turn), 2 * turn)
+        _build(other, contents(megabytes * 10**6, 2 * turn + 1), 2 * turn + 1)
         os.sync()
         for what, act in (
             ("scp", lambda path=package: _scp(device, path, folder)),
@@ -106,6 +111,7 @@ def _measure(folder: Path, device: Device, megabytes: int, rounds: int) -> dict[
     ours = times["edgesdk"]
     return {
         "megabytes": megabytes,
+        "content": arguments.content,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, load {os.getloadavg()[0]:.1f}",
         "seconds": times,
@@ -161,7 +167,8 @@ def _text(results: dict[str, object]) -> str:
 
     seconds = results["seconds"]
     assert isinstance(seconds, dict)
-    lines = [f"{results['megabytes']} MB, RTT {results['rtt_ms']} ms, {results['machine']}"]
+    asked = f"{results['megabytes']} MB of {results['content']}, RTT {results['rtt_ms']} ms"
+    lines = [f"{asked}, {results['machine']}"]
     lines += [f"  {what:<10} {of(values)} s" for what, values in seconds.items()]
     lines += [f"  edgesdk / scp         {of(results['against_scp'])}"]
     lines += [f"  edgesdk / (tar | ssh) {of(results['against_tar'])}"]
@@ -170,15 +177,28 @@ def _text(results: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
-def _build(path: Path, size: int, seed: int) -> None:
-    import numpy as np
+def _random(package_bytes: int, seed: int) -> bytes:
+    return np.random.default_rng(seed).bytes(package_bytes)
 
-    raw = np.random.default_rng(seed).bytes(size)
-    pieces = [raw[at : at + CHUNK_BYTES] for at in range(0, size, CHUNK_BYTES)]
+
+def _weights(package_bytes: int, seed: int) -> bytes:
+    """Normally distributed, the largest of a channel at the end of the range: about 7 bits each."""
+    count = int(package_bytes * _WEIGHTS_PER_STORED_BYTE)
+    drawn = np.random.default_rng(seed).normal(0, 127 / 4, count).astype(np.float32)
+    return np.clip(np.rint(drawn), -127, 127).astype(np.int8).tobytes()
+
+
+_WEIGHTS_PER_STORED_BYTE = 1.12
+_CONTENTS = {"random": _random, "weights": _weights}
+
+
+def _build(path: Path, raw: bytes, seed: int) -> None:
+    cut = [raw[at : at + CHUNK_BYTES] for at in range(0, len(raw), CHUNK_BYTES)]
+    pieces = [archive.store_chunk(piece) for piece in cut]
     file = File(
         role="model",
         path="model.bin",
-        raw_bytes=size,
+        raw_bytes=len(raw),
         sha256=hashlib.sha256(raw).hexdigest(),
         sizes=tuple(map(len, pieces)),
         chunks=tuple(hashlib.sha256(piece).hexdigest() for piece in pieces),
@@ -198,7 +218,7 @@ def _build(path: Path, size: int, seed: int) -> None:
     )
     signer = ensure_signer(lambda _: None)
     head = Head(manifest, signer.sign(canonical(manifest), PACKAGE_NAMESPACE))
-    path.write_bytes(b"".join(archive.write_package(head, lambda _: [raw])))
+    path.write_bytes(b"".join(archive.write_package(head, lambda _: pieces)))
 
 
 def _ssh_options(device: Device, port: str) -> list[str]:
