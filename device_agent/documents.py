@@ -26,6 +26,7 @@ from device_agent.manifest import (
     HealthCheck,
     Manifest,
 )
+from device_agent.preprocessing import Stages, check_stages
 
 MANIFEST_MAX_BYTES = 4 * 1024 * 1024
 SIGNATURES_MAX_BYTES = 16 * 1024
@@ -75,8 +76,8 @@ def check_manifest(manifest: Manifest) -> None:
 
     Raises:
         CorruptPackage: an unknown format, an unsafe or repeated name, a role too many or too few,
-            sizes or chunk counts that contradict each other, a date that is none, a health check or
-            a fallback that cannot be obeyed.
+            sizes or chunk counts that contradict each other, a date that is none, a health check, a
+            fallback or a preprocessing that cannot be obeyed.
     """
     if manifest.format != FORMAT:
         raise CorruptPackage(f"found format {manifest.format!r}, expected {FORMAT!r}")
@@ -103,6 +104,26 @@ def check_manifest(manifest: Manifest) -> None:
         _check_health(manifest.health)
     if manifest.fallback is not None:
         _check_fallback(manifest.fallback, manifest)
+    if manifest.stages is not None:
+        _check_stages(manifest.stages, manifest)
+
+
+def _check_stages(stages: Stages, manifest: Manifest) -> None:
+    if len(manifest.inputs) != 1:
+        raise CorruptPackage(
+            f"found a preprocessing of pictures for {len(manifest.inputs)} inputs, expected 1"
+        )
+    try:
+        check_stages(stages)
+    except ValueError as error:
+        raise CorruptPackage(str(error)) from error
+    if stages.source:
+        made, port = stages.preprocessing.shape(*stages.source), manifest.inputs[0]
+        if port.shape not in (made, (1, *made)):
+            raise CorruptPackage(
+                f"found a preprocessing that makes {[1, *made]} of a picture, expected the input "
+                f"{port.name}, which is {list(port.shape)}"
+            )
 
 
 def _check_date(expires: str) -> None:

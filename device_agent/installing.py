@@ -240,6 +240,7 @@ class Installer:
             sequence=manifest.sequence,
             signed_by=state.signed_by.get(package_id, ""),
             fallbacks=fallbacks.counts(self._store.root, package_id),
+            stages=manifest.stages,
         )
 
     # ---- trust ---------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import re
 from typing import Dict, List, Optional, Tuple
 
 from device_agent.codec import canonical
+from device_agent.preprocessing import Stages
 from device_agent.records import record
 
 _MACHINE_ALIASES = {"arm64": "aarch64", "amd64": "x86_64"}
@@ -208,6 +209,8 @@ class Manifest:
         health: what it must pass before it becomes current; None asks for nothing.
         provenance: what it was made of and with: digests and versions.
         fallback: when another file runs in the model's place; None where there is no other.
+        stages: what makes the model's one input of a picture, and the answer of its outputs; None
+            where nobody declared it.
     """
 
     format: str
@@ -225,6 +228,7 @@ class Manifest:
     expires: Optional[str] = None
     health: Optional[HealthCheck] = None
     fallback: Optional[Fallback] = None
+    stages: Optional[Stages] = None
 
     @property
     def package_id(self) -> str:

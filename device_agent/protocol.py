@@ -16,7 +16,9 @@ from dataclasses import field
 from typing import Dict, Optional, Tuple
 
 from device_agent.manifest import Port
+from device_agent.preprocessing import Stages
 from device_agent.records import record
+from device_agent.stage_messages import STAGE_MESSAGES
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
@@ -234,6 +236,7 @@ class Installed:
         sequence: its place among the packages of its name.
         signed_by: name of the key that signed it; "" where it is unsigned.
         fallbacks: runs that the guarded runner gave to the fallback model, by reason.
+        stages: what it declares of pictures and answers; None where it does not.
     """
 
     package_id: str
@@ -248,6 +251,7 @@ class Installed:
     sequence: int = 0
     signed_by: str = ""
     fallbacks: Dict[str, int] = field(default_factory=dict)
+    stages: Optional[Stages] = None
 
 
 @record(frozen=True)
@@ -680,5 +684,6 @@ MESSAGES = {
         Progress,
         Failure,
         Goodbye,
+        *STAGE_MESSAGES,
     )
 }

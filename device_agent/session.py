@@ -21,6 +21,7 @@ from device_agent.environment import read_conditions, read_environment
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
 from device_agent.manifest import Port
+from device_agent.preprocessing import Stages
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -58,8 +59,16 @@ from device_agent.protocol import (
     TrustState,
     Welcome,
 )
+from device_agent.stage_messages import (
+    BenchStages,
+    ClassifyPictures,
+    PredictPictures,
+    PrepareStages,
+    StagesBenched,
+)
+from device_agent.stages import bench_stages, pause_for
 from device_agent.store import Store
-from device_agent.turns import take_turns
+from device_agent.turns import PAUSE_S, take_turns
 from device_agent.worker_messages import Classified, Classify, Compare, Load, Loaded
 from device_agent.workers import Worker, worker_command
 
@@ -109,6 +118,8 @@ class Session:
             Bench: self._bench,
             Predict: self._predict,
             CheckParity: self._check_parity,
+            BenchStages: self._bench_stages,
+            PredictPictures: self._predict_pictures,
         }
         self._channel = Channel(read_fd, write_fd, MESSAGES, on_end=self._host_is_gone)
 
@@ -260,29 +271,67 @@ class Session:
         return take_turns(request, self._ask, read_conditions, self._tell)
 
     def _predict(self, request: Predict, payload: Payload) -> Predicted:
-        if not 0 <= request.payload_bytes <= PREDICT_MAX_BYTES:
+        samples = self._batch(request.payload_bytes, payload)
+        classify = Classify(request.count, request.dtypes, request.output, len(samples))
+        return self._classified(request.keys, classify, samples)
+
+    def _batch(self, size: int, payload: Payload) -> bytes:
+        if not 0 <= size <= PREDICT_MAX_BYTES:
             raise AgentFailure(
                 ErrorCode.BAD_REQUEST,
-                f"found a batch of {request.payload_bytes} bytes, expected at most "
-                f"{PREDICT_MAX_BYTES}",
+                f"found a batch of {size} bytes, expected at most {PREDICT_MAX_BYTES}",
             )
-        samples = payload.read_all()
-        classify = Classify(request.count, request.dtypes, request.output, len(samples))
+        return payload.read_all()
+
+    def _classified(self, keys: Tuple[str, ...], request: Any, payload: bytes) -> Predicted:
         return Predicted(
             tuple(
-                Predictions(key, self._ask(key, classify, Classified, samples)[0].top1)
-                for key in request.keys
+                Predictions(key, self._ask(key, request, Classified, payload)[0].top1)
+                for key in keys
             )
         )
 
     def _check_parity(self, request: CheckParity, _: Payload) -> Parity:
-        self._require_open(request.key)
-        if self._packages[request.key] != request.package_id:
+        self._require_opened_from(request.key, request.package_id)
+        return self._ask(request.key, Compare(), Parity)[0]
+
+    def _require_opened_from(self, key: str, package_id: str) -> None:
+        self._require_open(key)
+        if self._packages[key] != package_id:
+            raise AgentFailure(
+                ErrorCode.BAD_REQUEST, f"model {key!r} was not opened from package {package_id}"
+            )
+
+    def _bench_stages(self, request: BenchStages, _: Payload) -> StagesBenched:
+        if request.blocks < 1:
+            raise AgentFailure(
+                ErrorCode.BAD_REQUEST, f"found {request.blocks} blocks, expected at least 1"
+            )
+        self._require_opened_from(request.key, request.package_id)
+        prepare = PrepareStages(self._declared(request.package_id), request.seed)
+        return bench_stages(
+            request,
+            prepare,
+            lambda message, expected: self._ask(request.key, message, expected),
+            self._tell,
+            pause_for(PAUSE_S),
+        )
+
+    def _predict_pictures(self, request: PredictPictures, payload: Payload) -> Predicted:
+        pictures = self._batch(request.payload_bytes, payload)
+        stages = self._declared(request.package_id)
+        classify = ClassifyPictures(stages, request.sizes, request.output, len(pictures))
+        return self._classified(request.keys, classify, pictures)
+
+    def _declared(self, package_id: str) -> Stages:
+        stages = self._store().packages.manifest(package_id).stages
+        if stages is None:
             raise AgentFailure(
                 ErrorCode.BAD_REQUEST,
-                f"model {request.key!r} was not opened from package {request.package_id}",
+                f"package {package_id} declares no preprocessing",
+                "declare it as [preprocessing], convert and package again",
             )
-        return self._ask(request.key, Compare(), Parity)[0]
+        return stages
 
     def _ask(
         self, key: str, request: Any, expected: Type[R], payload: bytes = b""

@@ -23,6 +23,15 @@ from device_agent.failures import AgentFailure
 from device_agent.manifest import is_at_least
 from device_agent.protocol import ErrorCode, Progress, RuntimeVersion
 from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, RuntimeFailed
+from device_agent.stage_messages import (
+    ClassifyPictures,
+    PrepareStages,
+    StagesPrepared,
+    StagesTimed,
+    TimeStages,
+    WarmUpStages,
+)
+from device_agent.stages import time_stages
 from device_agent.timing import time_block, warm_up
 from device_agent.worker_messages import (
     REQUESTS,
@@ -38,6 +47,7 @@ from device_agent.worker_messages import (
 )
 
 if typing.TYPE_CHECKING:
+    from device_agent.runtimes.stages_under_test import StagesUnderTest
     from device_agent.runtimes.under_test import ModelUnderTest
 
 MAX_THREADS_BY_DEFAULT = 4
@@ -127,6 +137,7 @@ class Job:
         self._channel = channel
         self._model = model
         self._under_test = under_test
+        self._prepared_stages: Optional[StagesUnderTest] = None
         self._told = time.monotonic()
         self._carries_out: Dict[Type[Any], Callable[[Any, Payload], None]] = {
             WarmUp: self._warm_up,
@@ -134,6 +145,10 @@ class Job:
             Classify: self._classify,
             Run: self._run,
             Compare: self._compare,
+            PrepareStages: self._prepare_stages,
+            WarmUpStages: self._warm_up_stages,
+            TimeStages: self._time_stages,
+            ClassifyPictures: self._classify_pictures,
         }
 
     def carry_out(self, request: Any, payload: Payload) -> None:
@@ -168,6 +183,52 @@ class Job:
 
     def _compare(self, _: Compare, __: Payload) -> None:
         self._channel.send(self._under_test.compare(self._advance))
+
+    def _prepare_stages(self, request: PrepareStages, _: Payload) -> None:
+        from device_agent.runtimes.stages_under_test import StagesUnderTest
+
+        stages = StagesUnderTest(self._model, request.stages, request.seed)
+        self._prepared_stages = stages
+        self._channel.send(StagesPrepared(stages.input_sha256()))
+
+    def _warm_up_stages(self, request: WarmUpStages, _: Payload) -> None:
+        stages = self._stages()
+
+        def run() -> None:
+            stages.preprocess()
+            stages.infer()
+            stages.postprocess()
+
+        self._channel.send(warm_up(run, request.max_seconds, time.perf_counter_ns))
+
+    def _time_stages(self, request: TimeStages, _: Payload) -> None:
+        stages = self._stages()
+        readings = time_stages(
+            *(stages.preprocess, stages.infer, stages.postprocess),
+            block=request,
+            clock_ns=time.perf_counter_ns,
+        )
+        peak = peak_rss_bytes()
+        payload = readings.tobytes()
+        self._channel.send(StagesTimed(peak, len(payload)), payload)
+
+    def _stages(self) -> StagesUnderTest:
+        if self._prepared_stages is None:
+            raise AgentFailure(ErrorCode.BAD_REQUEST, "no stages are prepared")
+        return self._prepared_stages
+
+    def _classify_pictures(self, request: ClassifyPictures, payload: Payload) -> None:
+        from device_agent.runtimes.stages_under_test import classify_pictures
+
+        top1 = classify_pictures(
+            self._model,
+            request.stages,
+            request.sizes,
+            payload.read_all(),
+            request.output,
+            self._advance,
+        )
+        self._channel.send(Classified(top1))
 
     def _advance(self, done: int, total: int) -> None:
         if time.monotonic() - self._told >= _PROGRESS_EVERY_S:

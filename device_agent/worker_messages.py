@@ -10,6 +10,7 @@ from typing import Optional, Tuple
 from device_agent.manifest import Port
 from device_agent.protocol import Failure, Parity, Progress, RuntimeVersion
 from device_agent.records import record
+from device_agent.stage_messages import STAGE_REPLIES, STAGE_REQUESTS
 
 
 @record(frozen=True)
@@ -124,9 +125,13 @@ class Compare:
 
 
 REQUESTS = {
-    message.__name__: message for message in (Load, WarmUp, TimeBlock, Classify, Run, Compare)
+    message.__name__: message
+    for message in (Load, WarmUp, TimeBlock, Classify, Run, Compare, *STAGE_REQUESTS)
 }
 REPLIES = {
     message.__name__: message
-    for message in (Loaded, Warm, Timed, Classified, Ran, Parity, Progress, Failure)
+    for message in (
+        *(Loaded, Warm, Timed, Classified, Ran, Parity, Progress, Failure),
+        *STAGE_REPLIES,
+    )
 }

@@ -15,6 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgesdk.data.preprocessing import Postprocessing as Postprocessing
+    from edgesdk.data.preprocessing import Preprocessing as Preprocessing
     from edgesdk.flows.check import check as check
     from edgesdk.flows.check import check_all as check_all
     from edgesdk.flows.convert import convert as convert
@@ -72,6 +74,8 @@ _HOMES = {
     "BudgetText": "edgesdk.targets.types",
     "Contract": "edgesdk.targets.types",
     "GateBounds": "edgesdk.targets.types",
+    "Postprocessing": "edgesdk.data.preprocessing",
+    "Preprocessing": "edgesdk.data.preprocessing",
     "check": "edgesdk.flows.check",
     "check_all": "edgesdk.flows.check",
     "convert": "edgesdk.flows.convert",

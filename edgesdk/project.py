@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from edgesdk.data.preprocessing import Preprocessing
+from edgesdk.data.preprocessing import Postprocessing, Preprocessing
 from edgesdk.errors import MalformedFile, ProjectError
 from edgesdk.serial import from_dict, read_toml
 from edgesdk.targets.checks import policy_problems
@@ -37,6 +37,7 @@ class Project:
         output: the folder for results.
         input_shapes: fixed shapes for dynamic inputs.
         preprocessing: what makes inputs of pictures.
+        postprocessing: what makes the answer of the model's outputs.
     """
 
     model: str | None = None
@@ -47,6 +48,7 @@ class Project:
     output: str | None = None
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
+    postprocessing: Postprocessing | None = None
     recipe: Recipe = Recipe()
     package: Release = Release()
     budget: BudgetText = BudgetText()

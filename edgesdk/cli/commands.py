@@ -11,7 +11,7 @@ import typer
 
 from edgesdk import api, cli
 from edgesdk.cli import options, output
-from edgesdk.cli.groups import ReleaseFlags, spelt_out
+from edgesdk.cli.groups import ReleaseFlags, StageGates, spelt_out
 from edgesdk.cli.options import required
 
 Model = Annotated[
@@ -86,6 +86,7 @@ def package(
     delta_budget: options.DeltaBudget = None,
     installed_budget: options.InstalledBudget = None,
     ram_budget: options.RamBudget = None,
+    preprocessing: options.PreprocessingFile = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -103,6 +104,8 @@ def package(
         gates=(settings.gates,),
         base=base,
         twin=twin,
+        preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
+        postprocessing=settings.postprocessing,
         signing=options.signing(key, unsigned),
         say=output.say,
     )
@@ -177,11 +180,14 @@ def verify(
     output.emit(done, as_json, cli.render.verified)
 
 
+@spelt_out
 def bench(
     device: options.Device = None,
+    *,
     package: OptionalPackage = None,
     model: FloatModel = None,
     max_p95: options.MaxP95 = None,
+    stages: StageGates,
     max_peak_ram: options.MaxPeakRam = None,
     max_parity_mismatch: options.MaxParityMismatch = None,
     threads: options.Threads = 0,
@@ -202,6 +208,7 @@ def bench(
                 max_p95=max_p95,
                 max_peak_ram=max_peak_ram,
                 max_parity_mismatch_percent=max_parity_mismatch,
+                **stages._asdict(),
             ),
         ),
         timing=options.timing(threads, seconds),
@@ -221,6 +228,12 @@ def evaluate(
     max_accuracy_drop: options.MaxAccuracyDrop = None,
     max_parity_mismatch: options.MaxParityMismatch = None,
     preprocessing: options.PreprocessingFile = None,
+    on_device_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--on-device-preprocessing", help="Send pictures; the device makes inputs of them."
+        ),
+    ] = False,
     allow_unsigned: options.AllowUnsigned = False,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
@@ -232,6 +245,7 @@ def evaluate(
         required(dataset or settings.dataset, "--dataset", "dataset"),
         required(model or settings.model, "--model", "model"),
         preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
+        on_device_preprocessing=on_device_preprocessing,
         package=package,
         gates=(
             settings.gates,
@@ -278,6 +292,7 @@ def deploy(
     max_p95: options.MaxP95 = None,
     max_peak_ram: options.MaxPeakRam = None,
     max_parity_mismatch: options.MaxParityMismatch = None,
+    stages: StageGates,
     threads: options.Threads = 0,
     seconds: options.Seconds = 3.0,
     project: options.ProjectFile = None,
@@ -304,6 +319,7 @@ def deploy(
         ),
         input_shapes={**settings.input_shapes, **options.parse_shapes(input_shape)},
         preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
+        postprocessing=settings.postprocessing,
         release=release.on(settings.package),
         budget=(
             settings.budget,
@@ -311,7 +327,9 @@ def deploy(
         ),
         gates=(
             settings.gates,
-            api.GateBounds(max_accuracy_drop, max_p95, max_peak_ram, max_parity_mismatch),
+            api.GateBounds(
+                max_accuracy_drop, max_p95, max_peak_ram, max_parity_mismatch, **stages._asdict()
+            ),
         ),
         timing=options.timing(threads, seconds),
         base=base,

@@ -53,7 +53,16 @@ class ReleaseFlags(NamedTuple):
         return options.parse_command(self.health_command)
 
 
-_GROUPS = (ReleaseFlags,)
+class StageGates(NamedTuple):
+    """Budgets of time for the stages of a run."""
+
+    max_preprocess_p95: options.MaxPreprocess = None
+    max_inference_p95: options.MaxInference = None
+    max_postprocess_p95: options.MaxPostprocess = None
+    max_end_to_end_p95: options.MaxEndToEnd = None
+
+
+_GROUPS = (ReleaseFlags, StageGates)
 
 
 def spelt_out(command: Callable[..., None]) -> Callable[..., None]:

@@ -129,6 +129,19 @@ MaxAccuracyDrop = Annotated[
     float | None, typer.Option(help="Gate: points of top-1 that INT8 may lose.")
 ]
 MaxP95 = Annotated[str | None, typer.Option("--max-p95", help='Gate: p95 latency, e.g. "10 ms".')]
+MaxPreprocess = Annotated[
+    str | None, typer.Option("--max-preprocess-p95", help="Gate: p95 from picture to input.")
+]
+MaxInference = Annotated[
+    str | None,
+    typer.Option("--max-inference-p95", help="Gate: p95 of inference within a whole run."),
+]
+MaxPostprocess = Annotated[
+    str | None, typer.Option("--max-postprocess-p95", help="Gate: p95 from outputs to answer.")
+]
+MaxEndToEnd = Annotated[
+    str | None, typer.Option("--max-end-to-end-p95", help="Gate: p95 from picture to answer.")
+]
 MaxPeakRam = Annotated[str | None, typer.Option(help='Gate: peak memory, e.g. "256 MiB".')]
 MaxParityMismatch = Annotated[
     float | None, typer.Option(help="Gate: percent of golden values off by over one step.")

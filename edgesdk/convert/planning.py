@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from device_agent.preprocessing import Preprocessing
 from edgesdk.choices import PortDType, Precision, Quantizer
 from edgesdk.convert.toolchains import Toolchain, toolchains
 from edgesdk.data.samples import Samples
@@ -89,11 +90,13 @@ def plan_conversion(
     calibration: Samples,
     recipe: Recipe,
     available: Sequence[Toolchain] | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> ConversionPlan:
     """Choose the toolchain and settle every choice that the artifact's bytes depend on.
 
     Args:
         available: the toolchains to choose from; all registered ones by default.
+        preprocessing: what is declared to make the model's inputs of pictures.
 
     Raises:
         IncompatibleTarget: no runtime of the target runs what this model converts to.
@@ -104,6 +107,12 @@ def plan_conversion(
     chain = choose_chain(model.format, target, recipe, available)
     toolchain = chain.toolchain
     _require_no_half(model)
+    if preprocessing is not None and len(model.inputs) != 1:
+        raise UsageError(
+            f"found a preprocessing of pictures for a model of {len(model.inputs)} inputs, "
+            "expected one input",
+            hint="leave [preprocessing] out",
+        )
     return ConversionPlan(
         model_name=model.name,
         model_format=model.format,
@@ -133,6 +142,7 @@ def plan_conversion(
         calibration_samples=calibration.count,
         toolchain=chain.versions(),
         golden_vectors=_golden_vectors(recipe),
+        preprocessing=preprocessing,
     )
 
 

@@ -6,6 +6,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from edgesdk.data.preprocessing import Preprocessing
+from device_agent.runtimes.preprocess import Preprocessor
+from edgesdk.data.preprocessing import Preprocessing, input_maker, made_input
 from edgesdk.errors import DataError
 from edgesdk.models.types import TensorSpec
 
@@ -27,12 +29,27 @@ _UNREADABLE = (
 )
 """What Pillow's decoders raise for damaged files."""
 Sample = Mapping[str, npt.NDArray[Any]]
+Picture = npt.NDArray[np.uint8]
+"""Decoded, upright RGB, shape (height, width, 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSamples:
+    """The pictures of a folder.
+
+    Args:
+        stream: starts a pass over the samples made of them.
+        pictures: starts a pass over them as they are.
+    """
+
+    stream: Callable[[], Iterator[Sample]]
+    pictures: Callable[[], Iterator[Picture]]
 
 
 def image_samples(
     folder: Path, preprocessing: Preprocessing | None, inputs: Sequence[TensorSpec], label: str
-) -> Callable[[], Iterator[Sample]]:
-    """A pass over the pictures of a folder, sorted by path.
+) -> ImageSamples:
+    """The pictures of a folder, sorted by path.
 
     Pictures in subfolders get the subfolder's class as label: its name where all names are numbers,
     else its place in the alphabet. Pictures beside one another in `folder` itself have no label.
@@ -54,17 +71,18 @@ def image_samples(
             f"{folder} is a folder of pictures, the model has {len(inputs)} inputs",
             hint="save the samples as .npz, or give them as module:function",
         )
-    pictures = _pictures(folder)
+    found = _pictures(folder)
     spec = inputs[0]
+    maker = input_maker(preprocessing.steps(), spec)
 
     def stream() -> Iterator[Sample]:
-        for path, index in pictures:
-            sample: dict[str, npt.NDArray[Any]] = {spec.name: _read(path, preprocessing, spec)}
+        for path, index in found:
+            sample: dict[str, npt.NDArray[Any]] = {spec.name: _made(path, maker)}
             if index is not None:
                 sample[label] = np.asarray(index, np.int64)
             yield sample
 
-    return stream
+    return ImageSamples(stream, lambda: (_decoded(path) for path, _ in found))
 
 
 def _pictures(folder: Path) -> list[tuple[Path, int | None]]:
@@ -106,17 +124,22 @@ def _indices(names: list[str]) -> list[int]:
     return indices
 
 
-def _read(path: Path, preprocessing: Preprocessing, spec: TensorSpec) -> npt.NDArray[Any]:
+def _made(path: Path, maker: Preprocessor) -> npt.NDArray[Any]:
+    picture = _decoded(path)
+    try:
+        return made_input(maker, picture)
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def _decoded(path: Path) -> Picture:
     picture = _picture(path)
     if picture.mode not in _MODES_OF_8_BITS:
         raise DataError(
             f"{path} has pixels of the kind {picture.mode}, expected 8 bits a channel",
             hint="convert it first: how more bits become 8 is not for us to choose",
         )
-    try:
-        return preprocessing.apply(picture, spec)
-    except DataError as error:
-        raise DataError(f"{path}: {error.message}", hint=error.hint) from error
+    return np.asarray(picture.convert("RGB"), np.uint8)
 
 
 def _picture(path: Path) -> Image.Image:

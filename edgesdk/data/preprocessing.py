@@ -1,4 +1,8 @@
-"""From a picture to a model's input: declared once, done the same everywhere. Numpy and Pillow."""
+"""What a project declares of pictures and answers; carried out by the code that the device runs.
+
+`device_agent.runtimes.preprocess` does it, for calibration, on the workstation and on the device.
+Here is only how people write it down; Pillow decodes, in edgesdk.data.images, and no more.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from device_agent import preprocessing as contract
+from device_agent.manifest import Port
+from device_agent.runtimes.base import BadTensor
+from device_agent.runtimes.preprocess import Preprocessor, synthetic_input_sha256
 from edgesdk.errors import DataError
 from edgesdk.models.types import TensorSpec
-
-_MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,86 +28,131 @@ class Preprocessing:
         color: channels and their order; transparency is left out.
         shorter_side: scale so that the shorter side has this many pixels, keeping the proportions.
         resize: scale to exactly this size; None leaves the size, or what `shorter_side` made of it.
-        interpolation: of both, as Pillow does it (it looks at every pixel when it scales down).
+        interpolation: of both, as Pillow defines them (all but "nearest" look at every pixel when
+            they scale down).
         crop: cut this size out of the middle.
         scale: each value (0 to 255) is multiplied by it, e.g. 0.00392156862745098 for 1/255.
         mean: then subtracted, one for all channels or one a channel, in `color`'s order.
         std: then divided by, likewise.
         layout: of the result; a batch axis of 1 is put in front.
+        source: size of the pictures that the application's camera gives, which the stages are timed
+            with; no part of what is done.
+
+    Raises:
+        ValueError: no code can do that.
     """
 
     color: Literal["rgb", "bgr", "gray"] = "rgb"
     shorter_side: int | None = None
     resize: tuple[int, ...] | None = None
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear"
     crop: tuple[int, ...] | None = None
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     layout: Literal["nhwc", "nchw"] = "nhwc"
+    source: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name, size in (("resize", self.resize), ("crop", self.crop), ("source", self.source)):
+            if size is not None:
+                contract.check_size(name, size)
         channels = 1 if self.color == "gray" else 3
-        for name, size in (("resize", self.resize), ("crop", self.crop)):
-            if size is not None and (len(size) != 2 or min(size) < 1):
-                raise ValueError(f"found {name} = {list(size)}, expected [height, width]")
-        if self.shorter_side is not None and self.shorter_side < 1:
-            raise ValueError(f"found shorter_side = {self.shorter_side}, expected 1 or more")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, channels):
                 raise ValueError(f"found {len(values)} values in {name}, expected 1 or {channels}")
-        if 0.0 in self.std:
-            raise ValueError("found 0 in std, expected what values can be divided by")
+        contract.check_stages(self.stages(Postprocessing()))
 
-    def apply(self, picture: Image.Image, spec: TensorSpec) -> npt.NDArray[np.generic]:
-        """The input tensor of `spec`'s dtype; float results are rounded for integer inputs.
-
-        Raises:
-            DataError: the result does not have the input's shape.
-        """
-        values: npt.NDArray[Any] = np.asarray(
-            self._sized(picture.convert(_MODES[self.color])), np.float32
+    def steps(self) -> contract.Preprocessing:
+        """As a package carries it: spelt out, so that one meaning has one digest."""
+        return contract.Preprocessing(
+            version=contract.VERSION,
+            color=self.color,
+            shorter_side=self.shorter_side,
+            resize=tuple(self.resize or ()),
+            interpolation=self.interpolation,
+            crop=tuple(self.crop or ()),
+            scale=float(self.scale),
+            mean=_per_channel(self.mean, self.color),
+            std=_per_channel(self.std, self.color),
+            layout=self.layout,
         )
-        values = values.reshape(*values.shape[:2], -1)
-        values = values[..., ::-1] if self.color == "bgr" else values
-        values = values * np.float32(self.scale) - np.asarray(self.mean, np.float32)
-        values = values / np.asarray(self.std, np.float32)
-        values = values.transpose(2, 0, 1) if self.layout == "nchw" else values
-        if values[None].shape != spec.shape and values.shape != spec.shape:
-            raise DataError(
-                f"the preprocessing makes {list(values[None].shape)} of a picture, the model's "
-                f"input is {spec}",
-                hint="set resize or crop, color and layout to what the model was trained with",
-            )
-        return _stored(np.ascontiguousarray(values.reshape(spec.shape)), np.dtype(spec.dtype))
 
-    def _sized(self, picture: Image.Image) -> Image.Image:
-        resample = _FILTERS[self.interpolation]
-        if self.shorter_side is not None:
-            factor = self.shorter_side / min(picture.size)
-            width, height = (max(1, round(side * factor)) for side in picture.size)
-            picture = picture.resize((width, height), resample)
-        if self.resize is not None:
-            picture = picture.resize((self.resize[1], self.resize[0]), resample)
-        return picture if self.crop is None else _middle(picture, self.crop)
+    def stages(self, after: Postprocessing) -> contract.Stages:
+        """All that a package carries."""
+        return contract.Stages(self.steps(), after.steps(), tuple(self.source or ()))
 
 
-def _middle(picture: Image.Image, size: tuple[int, ...]) -> Image.Image:
-    height, width = size
-    if height > picture.height or width > picture.width:
+@dataclass(frozen=True, slots=True)
+class Postprocessing:
+    """What is done to the model's outputs, in this order; nothing unless it is set.
+
+    Args:
+        dequantize: outputs become real numbers.
+        softmax: over the last axis of the first output; dequantizes.
+        top_k: of the first output so many largest, their indices and values; 1 is argmax.
+
+    Raises:
+        ValueError: a negative `top_k`.
+    """
+
+    dequantize: bool = False
+    softmax: bool = False
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        if self.top_k < 0:
+            raise ValueError(f"found top_k = {self.top_k}, expected 0 or more")
+
+    def steps(self) -> contract.Postprocessing:
+        """The same as a package carries it."""
+        return contract.Postprocessing(contract.VERSION, self.dequantize, self.softmax, self.top_k)
+
+
+def steps_of(declared: Preprocessing | None) -> contract.Preprocessing | None:
+    """As a plan has it."""
+    return None if declared is None else declared.steps()
+
+
+def input_maker(declared: contract.Preprocessing, spec: TensorSpec) -> Preprocessor:
+    """What makes the inputs of a float model.
+
+    Raises:
+        DataError: it makes values that the input's dtype does not hold.
+    """
+    try:
+        return Preprocessor(declared, Port(spec.name, spec.shape, spec.dtype))
+    except BadTensor as error:
+        raise DataError(str(error)) from error
+
+
+def made_input(maker: Preprocessor, picture: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    """The input tensor of a decoded RGB picture, shape (height, width, 3).
+
+    Raises:
+        DataError: the result does not have the input's shape.
+    """
+    try:
+        return maker.apply(picture)
+    except BadTensor as error:
         raise DataError(
-            f"found a picture of {picture.height} x {picture.width} (height x width) to cut "
-            f"{height} x {width} out of",
-            hint="set shorter_side or resize, or a smaller crop",
-        )
-    left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
-    return picture.crop((left, top, left + width, top + height))
+            str(error),
+            hint="set resize or crop, color and layout to what the model was trained with",
+        ) from error
 
 
-def _stored(
-    values: npt.NDArray[np.float32], dtype: np.dtype[np.generic]
-) -> npt.NDArray[np.generic]:
-    if dtype.kind == "f":
-        return values.astype(dtype)
-    bounds = np.iinfo(dtype.name)
-    return np.clip(np.rint(values), bounds.min, bounds.max).astype(dtype)
+def expected_input_sha256(stages: contract.Stages, port: Port, seed: int) -> str:
+    """SHA-256 of the input that this machine makes of the synthetic picture a device is timed with.
+
+    Raises:
+        DataError: it makes no such input.
+    """
+    try:
+        return synthetic_input_sha256(stages, port, seed)
+    except BadTensor as error:
+        raise DataError(str(error)) from error
+
+
+def _per_channel(values: tuple[float, ...], color: str) -> tuple[float, ...]:
+    channels = 1 if color == "gray" else 3
+    return tuple(map(float, values * channels if len(values) == 1 else values))

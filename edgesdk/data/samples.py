@@ -14,14 +14,14 @@ import math
 import os
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgesdk.data.images import image_samples
+from edgesdk.data.images import Picture, image_samples
 from edgesdk.data.npz import NpzRows
 from edgesdk.data.preprocessing import Preprocessing
 from edgesdk.data.spool import spooled
@@ -46,6 +46,9 @@ class Samples:
         unvarying: inputs that have one and the same value throughout, in every sample.
         stream: starts one pass; each sample maps input names to arrays of exactly the model's
             input shapes and dtypes.
+        preprocessing: digest of what made them of pictures; "" where they came as they are.
+        pictures: starts one pass over the pictures they are made of, each decoded, upright RGB,
+            uint8 of shape (height, width, 3); None where they are made of none.
     """
 
     origin: str
@@ -54,6 +57,8 @@ class Samples:
     labels: npt.NDArray[np.int64] | None
     stream: Callable[[], Iterator[Sample]]
     unvarying: tuple[str, ...] = ()
+    preprocessing: str = ""
+    pictures: Callable[[], Iterator[Picture]] | None = None
 
     def cautions(self) -> Iterator[str]:
         """What makes poor calibration data of these."""
@@ -94,8 +99,8 @@ def open_samples(
         return _checked("the given samples", _iterable_samples(source), inputs, advance)
     file, _, split = source.partition("#")
     if source and Path(source).is_dir():
-        raw = image_samples(Path(source), preprocessing, inputs, LABEL)
-    elif file.endswith(".npz"):
+        return _of_pictures(source, inputs, advance, preprocessing)
+    if file.endswith(".npz"):
         raw = _npz_samples(Path(file), f"{split}/" if split else "", inputs)
     elif ":" in source:
         raw = _function_samples(source)
@@ -105,6 +110,20 @@ def open_samples(
             "or module:function"
         )
     return _checked(source, raw, inputs, advance)
+
+
+def _of_pictures(
+    source: str,
+    inputs: Sequence[TensorSpec],
+    advance: Callable[[int], object],
+    preprocessing: Preprocessing | None,
+) -> Samples:
+    raw = image_samples(Path(source), preprocessing, inputs, LABEL)
+    return replace(
+        _checked(source, raw.stream, inputs, advance),
+        preprocessing="" if preprocessing is None else preprocessing.steps().digest,
+        pictures=raw.pictures,
+    )
 
 
 def _npz_samples(

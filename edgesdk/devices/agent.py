@@ -62,7 +62,9 @@ from device_agent.protocol import (
     TrustState,
     Welcome,
 )
+from device_agent.stage_messages import BenchStages, PredictPictures, StagesBenched
 from edgesdk.devices.bootstrap import build_agent
+from edgesdk.devices.pictures import picture_batches
 from edgesdk.devices.transport import CommandEnded, Deadline, Process, Transport
 from edgesdk.errors import (
     AgentError,
@@ -310,6 +312,42 @@ class AgentSession:
                 advance(batch.count)
         return {key: tuple(top1) for key, top1 in found.items()}
 
+    def bench_stages(self, request: BenchStages, progress: ProgressDisplay) -> StagesBenched:
+        """Time an opened model from picture to answer, in turns of its own."""
+        a_block_s = request.max_seconds / max(request.blocks, 1)
+        longest_s = max(request.max_warm_up_seconds, a_block_s)
+        with _bar(progress, "measuring the stages", request.blocks) as on_progress:
+            exchange = self._exchange(longest_s + self._patience_s)
+            return exchange.ask(request, StagesBenched, on_progress)
+
+    def predict_pictures(
+        self,
+        keys: Sequence[str],
+        package_id: str,
+        pictures: Iterable[npt.NDArray[np.uint8]],
+        count: int,
+        progress: ProgressDisplay,
+    ) -> Mapping[str, tuple[int, ...]]:
+        """Top-1 class of every picture by every model's first output, prepared on the device.
+
+        Args:
+            keys: the opened models.
+            package_id: whose declared preprocessing.
+            pictures: decoded RGB, each uint8 of shape (height, width, 3).
+            count: how many there are, for the progress.
+        """
+        found: dict[str, list[int]] = {key: [] for key in keys}
+        with progress.task("running the pictures", count) as advance:
+            for batch in picture_batches(pictures):
+                request = PredictPictures(
+                    tuple(keys), package_id, batch.sizes, 0, len(batch.payload)
+                )
+                reply = self._ask(request, Predicted, pieces=[batch.payload])
+                for key, top1 in _by_key(reply, tuple(keys), len(batch.sizes)).items():
+                    found[key].extend(top1)
+                advance(len(batch.sizes))
+        return {key: tuple(top1) for key, top1 in found.items()}
+
     def check_parity(self, request: CheckParity) -> Parity:
         """Run a model's golden vectors."""
         return self._ask(request, Parity)
@@ -350,14 +388,7 @@ class AgentSession:
     def _predict(self, keys: tuple[str, ...], batch: _Batch, output: int) -> dict[str, Any]:
         request = Predict(keys, batch.count, batch.dtypes, output, len(batch.payload))
         reply = self._ask(request, Predicted, pieces=[batch.payload])
-        top1 = {entry.key: entry.top1 for entry in reply.predictions}
-        if set(top1) != set(keys) or any(len(found) != batch.count for found in top1.values()):
-            raise AgentError(
-                f"the agent predicted {[len(found) for found in top1.values()]} samples, "
-                f"expected {batch.count} for each of {', '.join(keys)}",
-                code=ErrorCode.PROTOCOL,
-            )
-        return top1
+        return _by_key(reply, keys, batch.count)
 
     def _ask(
         self,
@@ -458,6 +489,17 @@ class _Exchange:
         if isinstance(message, Failure):
             raise _failed(message)
         return message
+
+
+def _by_key(reply: Predicted, keys: tuple[str, ...], count: int) -> dict[str, Any]:
+    top1 = {entry.key: entry.top1 for entry in reply.predictions}
+    if set(top1) != set(keys) or any(len(found) != count for found in top1.values()):
+        raise AgentError(
+            f"the agent predicted {[len(found) for found in top1.values()]} samples, "
+            f"expected {count} for each of {', '.join(keys)}",
+            code=ErrorCode.PROTOCOL,
+        )
+    return top1
 
 
 def _answer_to_offer(exchange: _Exchange) -> Offered | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgesdk.convert.conversion import Conversion
 from edgesdk.convert.conversion import convert as carry_out
 from edgesdk.convert.planning import plan_conversion
-from edgesdk.data.preprocessing import Preprocessing
+from edgesdk.data.preprocessing import Preprocessing, steps_of
 from edgesdk.data.samples import Samples, Source, open_samples
 from edgesdk.models.opening import open_model
 from edgesdk.progress import Progress, Silent
@@ -46,7 +46,7 @@ def convert(
             iterable of samples.
         output: directory for the artifact; one that holds the same conversion is left as it is.
         input_shapes: fixed shapes for dynamic inputs.
-        preprocessing: what makes inputs of pictures.
+        preprocessing: what makes inputs of pictures. The package made of the artifact carries it.
 
     Raises:
         EdgeSDKError: the input does not hold, does not fit the target, or a toolchain failed.
@@ -57,5 +57,7 @@ def convert(
     with shown.task("reading the calibration data", 0) as advance:
         samples = open_samples(calibration, opened.inputs, advance, preprocessing)
     warn_of(samples)
-    plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
+    plan = plan_conversion(
+        opened, descriptor, samples, recipe or Recipe(), preprocessing=steps_of(preprocessing)
+    )
     return carry_out(opened, plan, descriptor, samples, Path(output), shown)

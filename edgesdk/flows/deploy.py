@@ -9,14 +9,14 @@ from pathlib import Path
 
 from edgesdk.convert.conversion import Conversion, convert
 from edgesdk.convert.planning import plan_conversion
-from edgesdk.data.preprocessing import Preprocessing
+from edgesdk.data.preprocessing import Postprocessing, Preprocessing, steps_of
 from edgesdk.data.samples import Samples, Source, check_labels, open_samples
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import ArtifactError, ExitCode, IncompatibleTarget, Unhealthy
 from edgesdk.flows.convert import warn_of
 from edgesdk.flows.installing import Permissions, Say, install
-from edgesdk.flows.package import Signing, dated, offered, travelling
+from edgesdk.flows.package import Signing, dated, offered, stages_of, travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
 from edgesdk.flows.session import agent_on, find_device, require_ready
 from edgesdk.models.opening import open_model
@@ -48,6 +48,7 @@ def deploy(
     recipe: Recipe | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     preprocessing: Preprocessing | None = None,
+    postprocessing: Postprocessing | None = None,
     release: Release | None = None,
     budget: tuple[BudgetText, ...] = (),
     gates: tuple[GateBounds, ...] = (),
@@ -73,7 +74,9 @@ def deploy(
             iterable of samples.
         output: folder for the results.
         dataset: labelled data to measure accuracy with; without it accuracy is "not measured".
-        preprocessing: what makes inputs of pictures, for both.
+        preprocessing: what makes inputs of pictures, for both and on the device: the package
+            carries it, and where it names a source size its stages are timed.
+        postprocessing: what makes the answer of the outputs; goes with it.
         target: the one the device is enrolled as unless given.
         budget: on top of the target's, the last one winning.
         gates: likewise.
@@ -102,7 +105,9 @@ def deploy(
     warn_of(samples)
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
-    plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
+    plan = plan_conversion(
+        opened, descriptor, samples, recipe or Recipe(), preprocessing=steps_of(preprocessing)
+    )
     chosen = (signing or Signing()).choose(say)
     with agent_on(enrolled) as agent:
         require_ready(enrolled, agent.environment, plan)
@@ -121,6 +126,7 @@ def deploy(
         before_writing=chosen.keep,
         base=earlier,
         offered=offered(descriptor, conversion.artifact),
+        stages=stages_of(conversion.artifact.plan, preprocessing, postprocessing),
     )
     visit = _Visit(enrolled, package, permissions or Permissions(), say, shown)
     results, unhealthy = _measure(visit, conversion, evaluation, timing or Timing())

@@ -66,6 +66,7 @@ def evaluate(
     model: Path | str,
     *,
     preprocessing: Preprocessing | None = None,
+    on_device_preprocessing: bool = False,
     package: Path | str | None = None,
     gates: tuple[GateBounds, ...] = (),
     permissions: Permissions | None = None,
@@ -78,6 +79,8 @@ def evaluate(
         dataset: `FILE.npz`, `FILE.npz#SPLIT`, a folder of pictures with one subfolder a class,
             `module:function`, or an iterable of samples; with labels.
         preprocessing: what makes inputs of pictures.
+        on_device_preprocessing: send the pictures as they are, decoded, and let the device make the
+            inputs as the package declares; the same bytes come of it, and more of them travel.
         model: the float model, or an artifact directory that holds it; it runs on the device,
             too, on the same samples.
         package: as for `bench`.
@@ -88,10 +91,24 @@ def evaluate(
         EdgeSDKError: the device cannot be reached.
     """
     float_model = _float_model(Path(model))
-    reference = Reference(float_model.path, _labelled(dataset, float_model, preprocessing))
+    samples = _labelled(dataset, float_model, preprocessing)
+    if on_device_preprocessing and samples.pictures is None:
+        raise UsageError(
+            f"found {samples.origin}, which are no pictures, expected a folder of them",
+            hint="leave --on-device-preprocessing out, or give --dataset FOLDER",
+        )
+    reference = Reference(float_model.path, samples, on_device_preprocessing)
     enrolled = find_device(device)
     bounds = _bounds(enrolled, gates)
-    bounds = dataclasses.replace(bounds, max_p95_ns=None, max_peak_ram_bytes=None)
+    bounds = dataclasses.replace(
+        bounds,
+        max_p95_ns=None,
+        max_peak_ram_bytes=None,
+        max_preprocess_p95_ns=None,
+        max_inference_p95_ns=None,
+        max_postprocess_p95_ns=None,
+        max_end_to_end_p95_ns=None,
+    )
     chosen = _Chosen(package, permissions or Permissions(), say)
     return _measure(enrolled, chosen, reference, bounds, None, progress or Silent())
 
@@ -150,15 +167,36 @@ def _measure(
     progress: Progress,
 ) -> Findings:
     with agent_on(device) as agent:
+        installed = _installed(agent, device, chosen, progress)
+        if reference is not None and reference.on_device:
+            _require_same(installed, reference.dataset)
         results = validate(
             agent,
             MeasuredDevice(device.name, device.virtual, agent.environment),
-            _installed(agent, device, chosen, progress),
+            installed,
             reference=reference,
             timing=timing,
             progress=progress,
         )
     return find(results, load_target(device.target), gates)
+
+
+def _require_same(installed: Installed, samples: Samples | None) -> None:
+    """The device prepares pictures as its package says, which must be as this project says."""
+    stages, wanted = installed.stages, "" if samples is None else samples.preprocessing
+    if stages is None:
+        raise UsageError(
+            f"the package {installed.name} {installed.version} declares no preprocessing, which"
+            " the device would need",
+            hint="set [preprocessing] in edgesdk.toml, convert, package and push again; or leave"
+            " --on-device-preprocessing out",
+        )
+    if stages.preprocessing.digest != wanted:
+        raise UsageError(
+            f"the package {installed.name} {installed.version} declares the preprocessing "
+            f"{stages.preprocessing.digest[:12]}, found {wanted[:12]} here",
+            hint="use the one it was made with, or convert, package and push again",
+        )
 
 
 def _installed(

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.preprocessing import Stages
 from edgesdk.choices import Precision
 from edgesdk.convert.conversion import read_artifact
 from edgesdk.convert.planning import offered_precisions
 from edgesdk.convert.toolchains import toolchains
+from edgesdk.data.preprocessing import Postprocessing, Preprocessing
 from edgesdk.errors import TargetError, UsageError
 from edgesdk.flows.keys import parse_expiry
 from edgesdk.flows.signing import Chosen, choose_signer
@@ -22,6 +24,7 @@ from edgesdk.targets.types import BudgetText, GateBounds, Target
 from edgesdk.validate.gates import Gates, resolve_gates
 from edgesdk.values.artifact import Artifact
 from edgesdk.values.package import Package, Release
+from edgesdk.values.plan import ConversionPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ def package(
     gates: tuple[GateBounds, ...] = (),
     base: Path | str | None = None,
     twin: Path | str | None = None,
+    preprocessing: Preprocessing | None = None,
+    postprocessing: Postprocessing | None = None,
     signing: Signing | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Package:
@@ -73,6 +78,9 @@ def package(
             that is smaller; the full package lies beside it as "NAME.full.edgepkg".
         twin: directory of another conversion of the network, such as w8a16, whose model travels,
             too; `release.fallback` says when the device runs it.
+        preprocessing: what the artifact was calibrated with; says besides how large the pictures of
+            the application are. Without it the artifact's own travels, without that size.
+        postprocessing: what makes the answer of the outputs; only with a preprocessing.
         say: told that a first key was made.
 
     Raises:
@@ -97,7 +105,41 @@ def package(
         base=None if base is None else read_package(Path(base)),
         twin=None if twin is None else Twin(read_artifact(Path(twin)), Path(twin)),
         offered=offered(descriptor, read),
+        stages=stages_of(read.plan, preprocessing, postprocessing),
     )
+
+
+def stages_of(
+    plan: ConversionPlan,
+    preprocessing: Preprocessing | None,
+    postprocessing: Postprocessing | None,
+) -> Stages | None:
+    """What a package of that conversion says of pictures and answers; None where nothing is.
+
+    Raises:
+        UsageError: the model was converted with another preprocessing, or with none.
+    """
+    after = postprocessing or Postprocessing()
+    if plan.preprocessing is None and preprocessing is None:
+        if after != Postprocessing():
+            raise UsageError(
+                "found a postprocessing and no preprocessing, expected both or neither: a package "
+                "declares the way from picture to answer as a whole",
+                hint="set [preprocessing] in edgesdk.toml, and convert again",
+            )
+        return None
+    if plan.preprocessing is None or (
+        preprocessing is not None and preprocessing.steps() != plan.preprocessing
+    ):
+        had = "none" if plan.preprocessing is None else plan.preprocessing.digest[:12]
+        raise UsageError(
+            f"the model was converted with the preprocessing {had}, found "
+            f"{preprocessing.steps().digest[:12] if preprocessing else 'none'}",
+            hint="convert again: its ranges were set with what the other one makes of pictures",
+        )
+    if preprocessing is None:
+        return Stages(plan.preprocessing, after.steps())
+    return preprocessing.stages(after)
 
 
 def offered(target: Target, artifact: Artifact) -> tuple[Precision, ...]:

@@ -26,6 +26,7 @@ from device_agent.manifest import (
     Limits,
     Manifest,
 )
+from device_agent.preprocessing import Stages
 from device_agent.trust import PACKAGE_NAMESPACE
 from edgesdk.choices import Precision
 from edgesdk.errors import PackageError
@@ -67,6 +68,7 @@ def build_package(
     base: Package | None = None,
     twin: Twin | None = None,
     offered: Sequence[Precision] = (),
+    stages: Stages | None = None,
 ) -> Package:
     """Write the package to `output`, all or nothing.
 
@@ -81,6 +83,7 @@ def build_package(
         base: a full package that devices have.
         twin: another conversion of the network, whose model travels as well.
         offered: precisions that the target offers with the artifact's toolchain.
+        stages: what makes the model's input of a picture, and the answer of its outputs.
 
     Raises:
         BudgetExceeded: a budget is broken; nothing was written.
@@ -94,7 +97,7 @@ def build_package(
     contents = _contents(artifact, directory, release, twin)
     fallback = fallback_rule(artifact, release, None if twin is None else twin.artifact, gates)
     manifest = _manifest(
-        *(artifact, release, contents.files, budget, gates, fallback),
+        *(artifact, release, contents.files, budget, gates, fallback, stages),
         sequence=_sequence(release, base, package_name(release, artifact.plan.model_name)),
     )
     head = Head(manifest, signed(signer, canonical(manifest), PACKAGE_NAMESPACE))
@@ -280,6 +283,7 @@ def _manifest(
     budget: Budget,
     gates: Mapping[str, float],
     fallback: Fallback | None,
+    stages: Stages | None,
     sequence: int,
 ) -> Manifest:
     plan = artifact.plan
@@ -310,6 +314,7 @@ def _manifest(
         health=_health(release, gates),
         provenance=_provenance(artifact),
         fallback=fallback,
+        stages=stages,
     )
 
 

@@ -18,7 +18,7 @@ from edgesdk.report.placement import conversion_facts
 from edgesdk.text import plain
 from edgesdk.units import format_bytes, format_ns
 from edgesdk.values.report import DataSummary, Report, converted_name, role_name
-from edgesdk.values.results import ModelRun
+from edgesdk.values.results import ModelRun, Prepared
 from edgesdk.values.verdict import with_symbol
 
 
@@ -151,6 +151,11 @@ def _provenance(report: Report) -> Iterator[Fact]:
     yield from _data("Calibration", report.calibration)
     if report.evaluation is not None:
         yield from _data("Evaluation", report.evaluation)
+    if report.results.installed.stages is not None:
+        yield Fact("Preprocessing", wording.stages_text(report.results.installed.stages))
+        yield Fact("Preprocessing digest", report.results.installed.stages.preprocessing.digest)
+    if report.results.predictions is not None:
+        yield Fact("Pictures prepared", _prepared(report.results.predictions.prepared))
     yield Fact("Plan digest", report.plan_digest)
     yield Fact("Package", f"version {package.version}")
     yield Fact("Package id", package.id)
@@ -159,6 +164,10 @@ def _provenance(report: Report) -> Iterator[Fact]:
     for name, version in sorted(report.tool_versions.items()):
         yield Fact(name, version)
     yield Fact("Report schema", str(report.schema))
+
+
+def _prepared(where: Prepared) -> str:
+    return "none, inputs came as they are" if where == "as given" else f"on the {where}"
 
 
 def _data(name: str, data: DataSummary) -> Iterator[Fact]:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from edgesdk.report.placement import conversion_facts, fallen_text, first, moved_text
 from edgesdk.report.wording import (
+    STAGE_NAMES,
     VIRTUAL_NOTICE,
     count_text,
     findings_title,
@@ -20,6 +21,8 @@ from edgesdk.report.wording import (
     p_text,
     reason_text,
     size_change,
+    stages_problem,
+    stages_text,
     subtitle,
     summary,
     title,
@@ -60,7 +63,15 @@ def render_findings(findings: Findings) -> RenderableType:
     """The same for what was measured without converting first; leaves out what was not tried."""
     results = findings.results
     rows = _rows(findings, latency=bool(results.runs), accuracy=results.predictions is not None)
-    return _layout(_heading(findings, findings_title(findings)), _numbers(findings, rows), findings)
+    below = () if findings.stages is None else (_stages(findings),)
+    return _layout(
+        _heading(findings, findings_title(findings), *below), _numbers(findings, rows), findings
+    )
+
+
+def _stages(findings: Findings) -> str:
+    declared = findings.results.installed.stages
+    return "" if declared is None else f"Whole runs: {stages_text(declared)}"
 
 
 def _layout(
@@ -109,6 +120,7 @@ def _rows(findings: Findings, *, latency: bool, accuracy: bool) -> Table:
     if accuracy:
         _add_accuracy(table, findings)
     _add_speedup(table, findings)
+    _add_stages(table, findings)
     return table
 
 
@@ -150,6 +162,10 @@ def _add_accuracy(table: Table, findings: Findings) -> None:
     accuracy = findings.accuracy
     drop = None if accuracy is None else accuracy.drop
     _add(table, "Accuracy lost", drop, "points", "sample")
+    if findings.results.predictions is not None:
+        prepared = findings.results.predictions.prepared
+        if prepared != "as given":
+            table.add_row("  pictures prepared", f"on the {prepared}")
     if accuracy is not None:
         _add(table, "  float", accuracy.float_percent, "percent", "sample")
         name = converted_name(findings.precision)
@@ -162,6 +178,24 @@ def _add_accuracy(table: Table, findings: Findings) -> None:
 def _add_speedup(table: Table, findings: Findings) -> None:
     if findings.speedup is not None:
         _add(table, f"Speed-up{_tag(findings)}", findings.speedup, "times", "turn")
+
+
+def _add_stages(table: Table, findings: Findings) -> None:
+    stages = findings.stages
+    if stages is None:
+        return
+    name = f"Picture to answer{_tag(findings)}"
+    problem = stages_problem(stages)
+    if problem:
+        table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), problem)
+        return
+    whole = stages.latency("end_to_end")
+    _add(table, name, whole.p50, "ns", "run")
+    _add(table, "  95 in 100 runs below", whole.p95, "ns", "run")
+    for each in stages.latencies:
+        if each.stage != "end_to_end":
+            _add(table, f"  {STAGE_NAMES[each.stage]}", each.p50, "ns", "run")
+            _add(table, "  95 in 100 below", each.p95, "ns", "run")
 
 
 def _tag(findings: Findings) -> str:

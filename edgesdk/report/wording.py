@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from device_agent.preprocessing import Stages
 from edgesdk.text import plain
 from edgesdk.values.report import (
     Findings,
@@ -14,6 +15,7 @@ from edgesdk.values.report import (
     role_name,
 )
 from edgesdk.values.results import Role
+from edgesdk.values.stages import Stage, StagesSummary
 from edgesdk.values.verdict import Estimate, Unit, Verdict, written
 
 NOT_MEASURED = "not measured"
@@ -188,6 +190,43 @@ def latency_problem(latency: LatencySummary | None) -> tuple[str, str]:
     return "", ""
 
 
+STAGE_NAMES: Mapping[Stage, str] = {
+    "preprocess": "preprocessing",
+    "inference": "inference",
+    "postprocess": "postprocessing",
+    "end_to_end": "picture to answer",
+}
+
+
+def stages_problem(stages: StagesSummary) -> str:
+    """Why the stages' figures are worth nothing; empty if they are."""
+    if not stages.same_input:
+        return "other input than on the workstation"
+    return "" if stages.steady else "never settled"
+
+
+def stages_text(stages: Stages) -> str:
+    """What was timed: "pictures of 480 x 640, bilinear to 224 x 224, top 5, preprocessing 1a2b"."""
+    before, after = stages.preprocessing, stages.postprocessing
+    size = f"{before.interpolation} to {_size(before.resize)}" if before.resize else ""
+    side = f"shorter side to {before.shorter_side}" if before.shorter_side else ""
+    parts = (
+        f"pictures of {_size(stages.source)}" if stages.source else "",
+        side,
+        size,
+        f"middle {_size(before.crop)}" if before.crop else "",
+        "dequantized" if after.dequantize else "",
+        "softmax" if after.softmax else "",
+        f"top {after.top_k}" if after.top_k else "",
+        f"preprocessing {before.digest[:12]}",
+    )
+    return ", ".join(filter(None, parts))
+
+
+def _size(size: tuple[int, ...]) -> str:
+    return " x ".join(map(str, size))
+
+
 def accuracy_problem(report: Report) -> tuple[str, str]:
     """What to show instead of the accuracy lost, and why; both empty if there is one."""
     if report.accuracy is not None:
@@ -207,6 +246,12 @@ GLOSSARY = (
         "Latency, p50, p95, p99",
         "Time of one inference on the device: input ready to output ready. Half of the runs are"
         " faster than p50 (the median), 95 in 100 faster than p95.",
+    ),
+    (
+        "Picture to answer",
+        "Time of a whole run: the decoded picture made into the model's input, inference, and the"
+        " answer made of the outputs, as the package declares. Its inference finds the caches as"
+        " preprocessing left them. Decoding JPEG or PNG, and the camera, are not in it.",
     ),
     (
         "95 % interval",

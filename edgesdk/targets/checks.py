@@ -28,6 +28,10 @@ _TEXTS: Mapping[str, Callable[[str], int]] = {
     "$.budget.peak_ram": parse_bytes,
     "$.gates.max_peak_ram": parse_bytes,
     "$.gates.max_p95": parse_duration_ns,
+    "$.gates.max_preprocess_p95": parse_duration_ns,
+    "$.gates.max_inference_p95": parse_duration_ns,
+    "$.gates.max_postprocess_p95": parse_duration_ns,
+    "$.gates.max_end_to_end_p95": parse_duration_ns,
 }
 
 

@@ -250,12 +250,20 @@ class GateBounds:
         max_p95: 95th percentile of INT8 latency, as people write it ("10 ms").
         max_peak_ram: peak resident memory of the process that runs the model ("256 MiB").
         max_parity_mismatch_percent: golden output values more than one quantization step away.
+        max_preprocess_p95: 95th percentile from a decoded picture to the model's input ("10 ms").
+        max_inference_p95: of inference within a whole run; `max_p95` is of inference alone.
+        max_postprocess_p95: from the outputs to the answer.
+        max_end_to_end_p95: from a decoded picture to the answer.
     """
 
     max_accuracy_drop_points: float | None = None
     max_p95: str | None = None
     max_peak_ram: str | None = None
     max_parity_mismatch_percent: float | None = None
+    max_preprocess_p95: str | None = None
+    max_inference_p95: str | None = None
+    max_postprocess_p95: str | None = None
+    max_end_to_end_p95: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from edgesdk.targets.types import Target
 from edgesdk.units import format_bytes
 from edgesdk.validate.conversion import conversion_caveats, summarize_conversion
 from edgesdk.validate.gates import Gates, exit_code, judge, outcome
+from edgesdk.validate.stages import stages_problem, summarize_stages
 from edgesdk.validate.summaries import (
     agreement_percent,
     speedup,
@@ -82,6 +83,7 @@ def build_report(
             *conversion_caveats(conversion),
             *_size_caveats(model, precision),
             *_data_caveats(calibration, evaluation),
+            *_stage_caveats(results, calibration, evaluation),
             *_health_caveats(unhealthy),
             *caveats,
         ),
@@ -104,6 +106,7 @@ def build_report(
         speedup=found.speedup,
         agreement_percent=found.agreement_percent,
         accuracy=found.accuracy,
+        stages=found.stages,
         verdicts=found.verdicts,
         outcome=found.outcome,
         exit_code=found.exit_code,
@@ -136,6 +139,7 @@ def find(
         speedup=speedup(results),
         agreement_percent=None if predictions is None else agreement_percent(predictions),
         accuracy=None if predictions is None else summarize_accuracy(predictions),
+        stages=summarize_stages(results.stages),
         verdicts=verdicts,
         outcome=outcome(verdicts),
         exit_code=int(exit_code(verdicts)),
@@ -171,7 +175,7 @@ def summarize_artifact(artifact: Artifact) -> ArtifactSummary:
 
 def summarize_data(samples: Samples) -> DataSummary:
     """Where samples came from, and what identifies them."""
-    return DataSummary(samples.origin, samples.count, samples.sha256)
+    return DataSummary(samples.origin, samples.count, samples.sha256, samples.preprocessing)
 
 
 def summarize_package(
@@ -216,6 +220,21 @@ def _package_caveats(installed: Installed) -> Iterator[str]:
         )
 
 
+def _stage_caveats(
+    results: Results, calibration: DataSummary, evaluation: DataSummary | None
+) -> Iterator[str]:
+    """Where what the package declares of pictures is not what its figures rest on."""
+    stages = results.installed.stages
+    if stages is None:
+        return
+    for what, data in (("calibrated", calibration), ("evaluated", evaluation)):
+        if data is not None and data.preprocessing != stages.preprocessing.digest:
+            yield (
+                f"The model was {what} on inputs that came as they are: nobody has seen whether the"
+                " preprocessing that the package declares would have made them."
+            )
+
+
 def _health_caveats(unhealthy: str) -> Iterator[str]:
     if unhealthy:
         yield f"The device does not use this package: {unhealthy}."
@@ -254,6 +273,8 @@ def _run_caveats(results: Results, precision: Precision | None) -> Iterator[str]
             f"The speed-up compares two settings: float with {_setting(slow)},"
             f" {converted_name(precision)} with {_setting(fast)}."
         )
+    if problem := stages_problem(results):
+        yield f"The stages' times are invalid: {problem}."
     yield from _slower(speedup(results), precision)
     yield from _busy(results)
 

@@ -22,9 +22,11 @@ from device_agent.protocol import (
     OpenModel,
     Parity,
 )
+from device_agent.stage_messages import BenchStages, StagesBenched
 from edgesdk.data.samples import Samples
 from edgesdk.progress import Progress
-from edgesdk.values.results import MeasuredDevice, ModelRun, Predictions, Results, Role
+from edgesdk.validate.stages import time_stages
+from edgesdk.values.results import MeasuredDevice, ModelRun, Predictions, Prepared, Results, Role
 from edgesdk.values.timing import Timing
 
 
@@ -35,10 +37,12 @@ class Reference:
     Args:
         path: its file, sent for this visit only.
         dataset: samples to predict with both models; None skips accuracy.
+        on_device: they are pictures, and the device prepares them as the package declares.
     """
 
     path: Path
     dataset: Samples | None
+    on_device: bool = False
 
 
 class Agent(Protocol):
@@ -59,6 +63,19 @@ class Agent(Protocol):
         progress: Progress,
     ) -> Mapping[str, tuple[int, ...]]:
         """Top-1 class of every sample, by key."""
+
+    def predict_pictures(
+        self,
+        keys: Sequence[str],
+        package_id: str,
+        pictures: Iterable[npt.NDArray[np.uint8]],
+        count: int,
+        progress: Progress,
+    ) -> Mapping[str, tuple[int, ...]]:
+        """Top-1 class of every picture, by key."""
+
+    def bench_stages(self, request: BenchStages, progress: Progress) -> StagesBenched:
+        """Time a model from picture to answer."""
 
     def check_parity(self, request: CheckParity) -> Parity:
         """Run the golden vectors."""
@@ -90,10 +107,13 @@ def validate(
         opened["float"] = agent.open_model(_request("float", installed, threads, staged), progress)
     opened["int8"] = agent.open_model(_request("int8", installed, threads, None), progress)
     if reference is not None and reference.dataset is not None:
-        predictions = _predict(agent, reference.dataset, progress)
+        predictions = _predict(agent, installed, reference, reference.dataset, progress)
     parity = agent.check_parity(CheckParity("int8", installed.package_id))
-    runs = () if timing is None else _time(agent, opened, timing, progress)
-    return Results(device, installed, runs, predictions, parity)
+    if timing is None:
+        return Results(device, installed, (), predictions, parity)
+    runs = _time(agent, opened, timing, progress)
+    stages = time_stages(agent, installed, opened["int8"], timing, progress)
+    return Results(device, installed, runs, predictions, parity, stages)
 
 
 def _request(key: Role, installed: Installed, threads: int, staged: str | None) -> OpenModel:
@@ -109,10 +129,24 @@ def _request(key: Role, installed: Installed, threads: int, staged: str | None) 
     )
 
 
-def _predict(agent: Agent, dataset: Samples, progress: Progress) -> Predictions:
-    top1 = agent.predict(("float", "int8"), dataset.stream(), dataset.count, 0, progress)
+def _predict(
+    agent: Agent,
+    installed: Installed,
+    reference: Reference,
+    dataset: Samples,
+    progress: Progress,
+) -> Predictions:
+    both, count = ("float", "int8"), dataset.count
+    prepared: Prepared
+    if reference.on_device and dataset.pictures is not None:
+        package_id, pictures = installed.package_id, dataset.pictures()
+        top1 = agent.predict_pictures(both, package_id, pictures, count, progress)
+        prepared = "device"
+    else:
+        top1 = agent.predict(both, dataset.stream(), count, 0, progress)
+        prepared = "as given" if dataset.pictures is None else "workstation"
     labels = None if dataset.labels is None else tuple(np.asarray(dataset.labels).tolist())
-    return Predictions(labels, top1["float"], top1["int8"])
+    return Predictions(labels, top1["float"], top1["int8"], prepared)
 
 
 def _time(

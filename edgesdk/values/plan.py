@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from device_agent.preprocessing import Preprocessing
 from edgesdk.choices import Method, PortDType, Precision, Quantizer
 from edgesdk.models.types import TensorSpec
 from edgesdk.serial import digest
@@ -33,6 +34,8 @@ class ConversionPlan:
         rules_sha256: of the target's units and operator rules, which the artifact's forecast rests
             on.
         toolchain: distribution to version, of all that the result depends on.
+        preprocessing: what is declared to make the model's inputs of pictures, for calibration and
+            on the device; None where nothing is.
     """
 
     model_name: str
@@ -61,6 +64,7 @@ class ConversionPlan:
     calibration_samples: int
     toolchain: Mapping[str, str]
     golden_vectors: int = MOST_GOLDEN_VECTORS
+    preprocessing: Preprocessing | None = None
 
     @property
     def digest(self) -> str:

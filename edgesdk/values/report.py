@@ -14,6 +14,7 @@ from edgesdk.models.types import TensorSpec
 from edgesdk.values.artifact import Lowering, OperatorPrecision, TensorError
 from edgesdk.values.forecast import CacheUse, Moved, Placement
 from edgesdk.values.results import Results, Role
+from edgesdk.values.stages import StagesSummary
 from edgesdk.values.verdict import Estimate, Status, Verdict
 
 SCHEMA = 1
@@ -124,11 +125,13 @@ class DataSummary:
     Args:
         origin: the source as it was given.
         sha256: over every sample's inputs, in order; labels do not count.
+        preprocessing: digest of what made them of pictures; "" where they came as they are.
     """
 
     origin: str
     samples: int
     sha256: str
+    preprocessing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +233,7 @@ class Findings:
             latency is missing or invalid.
         agreement_percent: samples both models put in the same class; needs no labels.
         accuracy: None without labelled data.
+        stages: the converted model from picture to answer; None where that was not timed.
         outcome: "fail" if a gate failed, else "invalid" if one is, else "not measured" if one that
             the user asked for is, else "pass" if one passed, else "not measured".
         exit_code: 0, 1 if a gate failed, 6 if one is invalid or was asked for and not measured.
@@ -242,6 +246,7 @@ class Findings:
     speedup: Estimate | None
     agreement_percent: Estimate | None
     accuracy: AccuracySummary | None
+    stages: StagesSummary | None
     verdicts: tuple[Verdict, ...]
     outcome: Status
     exit_code: int

@@ -11,8 +11,10 @@ from typing import Literal
 
 from device_agent.protocol import Environment, Installed, Latency, Opened, Parity
 from edgesdk.errors import AgentError
+from edgesdk.values.stages import StageRun
 
 Role = Literal["float", "int8"]
+Prepared = Literal["as given", "workstation", "device"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,13 @@ class Predictions:
         labels: the true classes; None when the data have none.
         float_top1: by the float model.
         int8_top1: by the INT8 model.
+        prepared: where the pictures became inputs; "as given" where they were none.
     """
 
     labels: tuple[int, ...] | None
     float_top1: tuple[int, ...]
     int8_top1: tuple[int, ...]
+    prepared: Prepared = "as given"
 
     def __post_init__(self) -> None:
         counts = {len(self.float_top1), len(self.int8_top1)}
@@ -91,6 +95,7 @@ class Results:
         runs: at most one a role.
         predictions: None when no data were run.
         parity: the INT8 model against its golden vectors; None when not checked.
+        stages: the INT8 model from picture to answer; None when not timed.
     """
 
     device: MeasuredDevice
@@ -98,6 +103,7 @@ class Results:
     runs: tuple[ModelRun, ...]
     predictions: Predictions | None
     parity: Parity | None
+    stages: StageRun | None = None
 
     def run(self, role: Role) -> ModelRun | None:
         """The run of that role, or None."""

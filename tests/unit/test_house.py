@@ -80,11 +80,13 @@ MAY_IMPORT = {
 
 AGENT_CONTRACT = {
     *("archive", "clock", "codec", "documents", "ed25519"),
-    *("manifest", "protocol", "sshsig", "trust"),
+    *("manifest", "preprocessing", "protocol", "sshsig", "stage_messages", "trust"),
 }
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""
 AGENT_BEYOND_CONTRACT = {
     "convert": {"runtimes"},
+    # Pictures are made into inputs by the very code that the device runs.
+    "data": {"runtimes"},
     "devices": {""},
     # A delta is made for the code that applies it, and tried with it.
     "package": {"delta", "delta_streams", "delta_tensors"},

@@ -12,6 +12,7 @@ import pytest
 
 from edgesdk.convert.planning import plan_conversion
 from edgesdk.convert.toolchains import LITERT, ONNXRUNTIME, Toolchain, toolchains
+from edgesdk.data.preprocessing import Preprocessing
 from edgesdk.data.samples import Samples
 from edgesdk.errors import ExitCode, IncompatibleTarget, ModelError, ToolchainMissing, UsageError
 from edgesdk.files import sha256_file
@@ -325,6 +326,7 @@ OTHER: dict[str, Any] = {
     "calibration_samples": 4,
     "toolchain": {"onnx": "0"},
     "golden_vectors": 1,
+    "preprocessing": Preprocessing(resize=(2, 2)).steps(),
 }
 
 

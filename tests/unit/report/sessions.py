@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
+from device_agent.stage_messages import StagesBenched
+from edgesdk.data.preprocessing import Postprocessing, Preprocessing
 from edgesdk.validate.gates import Gates
 from edgesdk.values.artifact import Compilation
 from edgesdk.values.forecast import Placement
 from edgesdk.values.report import DataSummary, Report
 from edgesdk.values.results import Results
+from edgesdk.values.stages import StageRun
 from tests.unit.report.example import (
     GATES,
+    OTHER_SHA,
     SHA,
     compiled_artifact,
     example_artifact,
@@ -120,7 +124,30 @@ def larger_report() -> Report:
     )
 
 
+def staged_results(**changes: object) -> Results:
+    """The converted model timed from pictures of 480 x 640 to its three best classes."""
+    declared = Preprocessing(resize=(32, 32), scale=1 / 255, source=(480, 640))
+    installed = dataclasses.replace(
+        example_results().installed, stages=declared.stages(Postprocessing(softmax=True, top_k=3))
+    )
+    latencies = [example_latency("int8", typical) for typical in (2_410_000, 3_190_000, 21_000)]
+    benched = StagesBenched(
+        *(latency.samples_ns for latency in latencies),
+        block_sizes=latencies[0].block_sizes,
+        warm_up_runs=20,
+        steady=True,
+        input_sha256=SHA,
+    )
+    benched = dataclasses.replace(benched, **changes)  # type: ignore[arg-type]
+    return example_results(installed=installed, stages=StageRun(benched, SHA))
+
+
 REPORTS = {
+    "from picture to answer": example_report(
+        results=staged_results(),
+        gates=dataclasses.replace(GATES, max_end_to_end_p95_ns=5_000_000),
+    ),
+    "another input": example_report(results=staged_results(input_sha256=OTHER_SHA)),
     "everything passed": example_report(),
     "virtual device": example_report(results=virtual_results()),
     "a gate failed": example_report(gates=Gates(max_p95_ns=1)),
