@@ -20,6 +20,7 @@ from device_agent.worker_messages import Load
 if TYPE_CHECKING:
     from device_agent.runtimes.base import Array
     from device_agent.runtimes.guarding import Inputs
+    from device_agent.runtimes.picture_runs import PictureRuns
 
 FAILED_RUNS = 3
 """In a row; after them the model is given up."""
@@ -88,6 +89,7 @@ class Guard:
         self._failed_runs = 0
         self._model: Optional[Host] = None
         self._twin: Optional[Host] = None
+        self._pictures: Optional[PictureRuns] = None
         self._counter = fallbacks.Counter(package.root, package.package_id)
         try:
             self._open_model()
@@ -110,6 +112,15 @@ class Guard:
                 trouble = Trouble(fallbacks.RUN_FAILED, str(error))
                 self._note_failure(trouble)
         return self._fall_back(trouble, arrays)
+
+    def run_picture(self, picture: Array) -> Answer:
+        """As `guarded.GuardedModel.run_picture`."""
+        from device_agent.runtimes.picture_runs import PictureRuns
+
+        if self._pictures is None:
+            self._pictures = PictureRuns(self.package.manifest)
+        answer = self.run([self._pictures.input(picture)])
+        return answer._replace(outputs=self._pictures.answer(answer.outputs))
 
     def close(self) -> None:
         """Let both models go and write the counts; twice is fine."""

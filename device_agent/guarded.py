@@ -1,7 +1,7 @@
 """The small guarded runner: what an application on the device runs its packaged model with.
 
     with GuardedModel.open("digits") as model:
-        answer = model.run([image])
+        answer = model.run([image])  # or run_picture(frame), with a declared preprocessing
 
 Where the package carries a twin and a rule, `run` answers with the twin when the model does not
 load or fails, when its golden outputs are off, or when an input is not like those it was calibrated
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Type
 
+    from device_agent.runtimes.base import Array
     from device_agent.runtimes.guarding import Inputs
 
 __all__ = ["DEFAULT_ROOT", "REASONS", "Answer", "CannotRun", "GuardedModel", "NoPackage", "Trouble"]
@@ -118,6 +119,24 @@ class GuardedModel:
             ValueError: an array is missing, or has another size or dtype than the input.
         """
         return self._guard.run(inputs)
+
+    def run_picture(self, picture: Array) -> Answer:
+        """Run once from a decoded picture to the answer, all as the package declares it.
+
+        That is the code that its calibration ran, and that `edgesdk bench` times.
+
+        Args:
+            picture: uint8 of shape (height, width, 3), RGB; (height, width) will do for a model of
+                gray pictures.
+
+        Returns:
+            The outputs are those of `device_agent.preprocessing.Postprocessing`.
+
+        Raises:
+            CannotRun: as `run`.
+            ValueError: the package declares no preprocessing, or it is no such picture.
+        """
+        return self._guard.run_picture(picture)
 
     def changed(self) -> bool:
         """Whether another package is current now; one look at a link.

@@ -1,0 +1,191 @@
+"""From picture to answer on a device: one input everywhere, timed in stages, within budgets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from device_agent.guarded import GuardedModel
+from edgesdk.devices.virtual import VirtualDevice
+from tests.cli import DIGITS, Cli, this_machine
+
+PROJECT = """\
+[preprocessing]
+color = "gray"
+resize = [8, 8]
+interpolation = "box"
+scale = 0.00392156862745098
+layout = "nchw"
+source = [48, 64]
+
+[postprocessing]
+softmax = true
+top_k = 3
+"""
+QUICK = ("--seconds", "0.2")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example's first test images as PNGs of 32 x 32, one folder a class."""
+    folder = tmp_path_factory.mktemp("pictures")
+    with np.load(DIGITS / "digits.npz") as arrays:
+        images, labels = arrays["test/image"][:120, 0], arrays["test/label"][:120]
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (folder / str(label)).mkdir(exist_ok=True)
+        gray = np.rint(image * 255).astype(np.uint8).repeat(4, 0).repeat(4, 1)
+        Image.fromarray(gray).convert("RGB").save(folder / str(label) / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualDevice]:
+    with VirtualDevice(tmp_path_factory.mktemp("virtual")) as device:
+        yield device
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory, device: VirtualDevice, pictures: Path) -> Cli:
+    """A project whose package is on the device."""
+    cli = Cli(tmp_path_factory.mktemp("project"))
+    cli.enrol(device.as_device("bench", this_machine()))
+    (cli.folder / "edgesdk.toml").write_text(PROJECT)
+    ship(cli, pictures, "--io", "int8")
+    return cli
+
+
+def run(cli: Cli, *arguments: str | Path, code: int = 0) -> Any:
+    done = cli(*arguments, "--json")
+    assert done.code == code, done.err
+    return done.json
+
+
+def ship(cli: Cli, pictures: Path, *more: str) -> None:
+    run(
+        cli, "convert", DIGITS / "digits.tflite", "--target", this_machine(),
+        "--calibration", pictures, "-o", "artifact", *more,
+    )  # fmt: skip
+    run(cli, "package", "artifact", "-o", "digits.edgepkg", "--name", "digits", "--unsigned")
+    run(cli, "push", "digits.edgepkg", "--device", "bench", "--allow-unsigned")
+
+
+def test_the_stages_are_timed_and_the_device_makes_the_input_that_we_make(cli: Cli) -> None:
+    found = run(cli, "bench", "--device", "bench", *QUICK)
+    stages = found["results"]["stages"]["benched"]
+    assert found["stages"]["steady"] and found["stages"]["same_input"]
+    assert stages["input_sha256"] == found["results"]["stages"]["expected_input_sha256"]
+    assert len(stages["preprocess_ns"]) == sum(stages["block_sizes"]) >= 400
+    p50 = {each["stage"]: each["p50"]["value"] for each in found["stages"]["latencies"]}
+    assert all(value > 0 for value in p50.values())
+    assert p50["end_to_end"] > max(p50["preprocess"], p50["inference"], p50["postprocess"])
+    assert found["results"]["installed"]["stages"]["postprocessing"]["top_k"] == 3
+
+
+def test_the_devices_input_is_the_one_worked_out_by_hand(cli: Cli) -> None:
+    """Gray, the mean of blocks of 6 x 8, and the INT8 steps of the model's input."""
+    found = run(cli, "bench", "--device", "bench", *QUICK)
+    (port,) = found["results"]["runs"][-1]["opened"]["inputs"]
+    content = hashlib.shake_256(b"edgesdk picture 1").digest(48 * 64 * 3)
+    rgb = np.frombuffer(content, np.uint8).reshape(48, 64, 3).astype(np.int64)
+    gray = (rgb @ [19595, 38470, 7471] + 0x8000) >> 16
+    across = np.floor(gray.reshape(48, 8, 8).mean(2) + 0.5)
+    means = np.floor(across.reshape(8, 6, 8).mean(1) + 0.5)
+    steps = np.rint(means / 255 / port["scale"]) + port["zero_point"]
+    stored = np.clip(steps, -128, 127).astype(np.int8)
+    expected = hashlib.sha256(stored.tobytes()).hexdigest()
+    assert found["results"]["stages"]["benched"]["input_sha256"] == expected
+
+
+def test_each_stage_has_a_budget(cli: Cli) -> None:
+    found = run(
+        cli, "bench", "--device", "bench", *QUICK, "--max-preprocess-p95", "10 s",
+        "--max-inference-p95", "10 s", "--max-postprocess-p95", "1 ns",
+        "--max-end-to-end-p95", "10 s", code=1,
+    )  # fmt: skip
+    status = {verdict["gate"]: verdict["status"] for verdict in found["verdicts"]}
+    assert (
+        status.items()
+        >= {
+            "preprocess_p95": "pass",
+            "inference_p95": "pass",
+            "postprocess_p95": "fail",
+            "end_to_end_p95": "pass",
+        }.items()
+    )
+
+
+def test_the_terminal_shows_them(cli: Cli) -> None:
+    done = cli("bench", "--device", "bench", *QUICK)
+    assert "Picture to answer (virtual)" in done.out
+    assert "preprocessing" in done.out and "pictures of 48 x 64, box to 8 x 8" in done.out
+
+
+def test_pictures_prepared_on_the_device_get_the_classes_that_ours_get(
+    cli: Cli, pictures: Path
+) -> None:
+    arguments = ("eval", "--device", "bench", "--dataset", pictures, "--model", "artifact")
+    ours = run(cli, *arguments)["results"]["predictions"]
+    theirs = run(cli, *arguments, "--on-device-preprocessing")["results"]["predictions"]
+    assert (ours.pop("prepared"), theirs.pop("prepared")) == ("workstation", "device")
+    assert ours == theirs
+
+
+def test_a_project_that_declares_otherwise_is_refused(cli: Cli, pictures: Path) -> None:
+    other = cli.folder / "other.toml"
+    other.write_text('color = "gray"\nresize = [8, 8]\nlayout = "nchw"\n')
+    refused = cli(
+        *("eval", "--device", "bench", "--dataset", pictures, "--model", "artifact"),
+        *("--on-device-preprocessing", "--preprocessing", other),
+    )
+    assert refused.code == 2 and "declares the preprocessing" in refused.err
+    refused = cli("package", "artifact", "-o", "other.edgepkg", "--preprocessing", other)
+    assert refused.code == 2 and "converted with the preprocessing" in refused.err
+
+
+def test_an_application_runs_what_was_measured(
+    cli: Cli, device: VirtualDevice, pictures: Path
+) -> None:
+    arguments = ("eval", "--device", "bench", "--dataset", pictures, "--model", "artifact")
+    classes = run(cli, *arguments)["results"]["predictions"]["int8_top1"]
+    found = []
+    with GuardedModel.open("digits", str(device.home / ".edgesdk")) as model:
+        for path in sorted(pictures.glob("*/*.png")):
+            answer = model.run_picture(np.asarray(Image.open(path)))
+            indices, shares = answer.outputs
+            assert indices.shape == shares.shape == (1, 3)
+            found.append(int(indices[0, 0]))
+    assert found == classes
+
+
+WITHOUT: dict[str, Callable[[str], str]] = {
+    "does not say how large": lambda text: text.replace("source = [48, 64]\n", ""),
+    "declares no preprocessing": lambda _: "",
+}
+
+
+@pytest.mark.parametrize("reason", WITHOUT)
+def test_what_is_not_declared_is_not_measured(
+    cli: Cli, device: VirtualDevice, pictures: Path, tmp_path: Path, reason: str
+) -> None:
+    other = Cli(tmp_path)
+    other.enrol(device.as_device("bench", this_machine()))
+    (tmp_path / "edgesdk.toml").write_text(WITHOUT[reason](PROJECT))
+    data = pictures if "large" in reason else f"{DIGITS / 'digits.npz'}#calibration"
+    run(
+        other, "convert", DIGITS / "digits.tflite", "--target", this_machine(),
+        "--calibration", data, "-o", "artifact",
+    )  # fmt: skip
+    run(other, "package", "artifact", "-o", "bare.edgepkg", "--name", "bare", "--unsigned")
+    found = run(
+        other, "bench", "--device", "bench", "--package", "bare.edgepkg", "--allow-unsigned",
+        "--max-end-to-end-p95", "1 s", *QUICK, code=6,
+    )  # fmt: skip
+    assert found["stages"] is None
+    (verdict,) = (each for each in found["verdicts"] if each["gate"] == "end_to_end_p95")
+    assert verdict["status"] == "not measured" and reason in verdict["reason"]
