@@ -1,7 +1,7 @@
 """What is declared of the way from a picture to an answer: before the model, and after it.
 
 A package carries it in its manifest, so that it is signed, and whoever has the same digest does the
-same arithmetic to the last bit (docs/preprocessing.md, docs/adr/0018). Declared here and checked;
+same arithmetic to the last bit (docs/preprocessing.md). Declared here and checked;
 `device_agent.runtimes.preprocess` and `postprocess` do it. Standard library only.
 """
 

@@ -1,10 +1,10 @@
 """From a decoded picture to a model's input, as `device_agent.preprocessing` declares it.
 
 The very code that calibration, the workstation and the device run. Scaling is Pillow's, to the bit:
-two passes of 22 bit integer weights, columns first, each rounded to 8 bits (libImaging/Resample.c).
-Everything behind it (scale, mean, std, quantize) is a table of 256 entries a channel, so that no
-result depends on the order of float operations, on the processor, or on numpy's version. Decoding
-JPEG or PNG is not done here. Needs numpy.
+two passes of 22 bit integer weights, along the rows first, each rounded to 8 bits
+(libImaging/Resample.c before Pillow 13). Everything behind it (scale, mean, std, quantize) is a
+table of 256 entries a channel, so that no result depends on the order of float operations, on the
+processor, or on numpy's version. Decoding JPEG or PNG is not done here. Needs numpy.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _HALF = 1 << (_BITS - 1)
 _RED, _GREEN, _BLUE = 19595, 38470, 7471
 """ITU-R BT.601 luma in 16 bit integers, which sum to 65536; Pillow's "L"."""
 _CACHED_TAPS = 64
+_PIECE = 256 * 1024
+"""Pixel values that are widened at a time: a photograph of 12 megapixels would take 144 MiB."""
 
 
 class Preprocessor:
@@ -203,13 +205,19 @@ def _weighted(lines: np.ndarray, taps: _Taps) -> np.ndarray:
     if not len(taps.at):
         return lines
     flat = lines.reshape(len(lines), -1)
-    total = np.full((taps.at.shape[1], flat.shape[1]), _HALF, np.int32)
-    term = np.empty_like(total)
-    for at, weights in zip(taps.at, taps.weights):
-        np.multiply(flat.take(at, axis=0), weights[:, None], out=term)
-        total += term
-    total >>= _BITS
-    return np.clip(total, 0, 255).astype(np.uint8).reshape(-1, *lines.shape[1:])
+    made = np.empty((taps.at.shape[1], flat.shape[1]), np.uint8)
+    piece = max(1, _PIECE // len(flat))
+    for left in range(0, flat.shape[1], piece):
+        wide = flat[:, left : left + piece].astype(np.int32)
+        total = np.full((len(made), wide.shape[1]), _HALF, np.int32)
+        term = np.empty_like(total)
+        for at, weights in zip(taps.at, taps.weights):
+            np.take(wide, at, axis=0, out=term, mode="clip")
+            term *= weights[:, None]
+            total += term
+        total >>= _BITS
+        made[:, left : left + piece] = np.clip(total, 0, 255)
+    return made.reshape(-1, *lines.shape[1:])
 
 
 @functools.lru_cache(maxsize=_CACHED_TAPS)

@@ -197,3 +197,21 @@ def test_a_budget_or_gate_that_does_not_hold_is_named(path: Path, line: str, pro
     with pytest.raises(ProjectError) as caught:
         load_project(path)
     assert problem in caught.value.details[0]
+
+
+def test_the_docs_project_holds(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "preprocessing.md").read_text()
+    path = tmp_path / "edgesdk.toml"
+    path.write_text(text.partition("```toml\n")[2].partition("```")[0])
+    project = load_project(path)
+    assert project.preprocessing is not None and project.preprocessing.source == (480, 640)
+    assert project.postprocessing is not None and project.postprocessing.top_k == 5
+    assert project.gates.max_end_to_end_p95 == "30 ms"
+
+
+def test_a_budget_of_time_that_is_no_duration_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "edgesdk.toml"
+    path.write_text('[gates]\nmax_end_to_end_p95 = "fast"\n')
+    with pytest.raises(ProjectError) as caught:
+        load_project(path)
+    assert caught.value.details[0].endswith("@ $.gates.max_end_to_end_p95")

@@ -346,3 +346,11 @@ def test_the_digest_does_not_change_with_the_models_folder(tmp_path: Path) -> No
 def test_the_digest_does_not_change_with_the_datas_name() -> None:
     renamed = replace(SAMPLES, origin="other.npz", labels=np.zeros(3, np.int64))
     assert plan_conversion(model(), TARGET, renamed, Recipe()).digest == plan().digest
+
+
+def test_a_preprocessing_of_pictures_is_for_models_of_one_input() -> None:
+    one = model()
+    two = replace(one, inputs=(*one.inputs, *one.inputs))
+    declared = Preprocessing(resize=(2, 2)).steps()
+    with pytest.raises(UsageError, match="for a model of 2 inputs"):
+        plan_conversion(two, TARGET, SAMPLES, Recipe(), preprocessing=declared)

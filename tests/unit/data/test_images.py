@@ -187,3 +187,18 @@ def test_a_preprocessing_file_is_read_strictly(tmp_path: Path, text: str, proble
     with pytest.raises(ProjectError) as caught:
         load_preprocessing(path)
     assert caught.value.details == (problem,)
+
+
+def test_one_meaning_has_one_digest_and_the_source_is_no_part_of_it() -> None:
+    short = Preprocessing(resize=(8, 6), mean=(1.0,), std=(2.0,))
+    spelt_out = Preprocessing(resize=(8, 6), mean=(1.0,) * 3, std=(2.0,) * 3, source=(48, 64))
+    assert short.steps().digest == spelt_out.steps().digest
+    assert short.steps().digest != Preprocessing(resize=(8, 6), mean=(1.0,)).steps().digest
+
+
+def test_samples_tell_what_made_them_and_give_the_pictures_again(tmp_path: Path) -> None:
+    values = picture(tmp_path / "a.png")
+    samples = opened(tmp_path, EXACT)
+    assert samples.preprocessing == EXACT.steps().digest
+    assert samples.pictures is not None
+    assert [np.array_equal(found, values) for found in samples.pictures()] == [True]

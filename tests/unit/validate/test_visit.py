@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 
 from device_agent.protocol import Bench, Benched, CheckParity, Opened, OpenModel, Parity
+from device_agent.stage_messages import BenchStages, StagesBenched
 from edgesdk.data.samples import Samples
 from edgesdk.progress import Progress, Silent
 from edgesdk.validate.visit import Reference, validate
 from edgesdk.values.results import Results
 from edgesdk.values.timing import Timing
 from tests.unit.report.example import SHA, example_results
+from tests.unit.report.sessions import staged_results
 
 EXAMPLE = example_results()
 FLOAT = Path("float.tflite")
@@ -46,6 +49,23 @@ class Visited:
     ) -> Mapping[str, tuple[int, ...]]:
         self.asked.append(f"predict {count} with {' and '.join(keys)}")
         return dict.fromkeys(keys, (1,) * count)
+
+    def predict_pictures(
+        self,
+        keys: Sequence[str],
+        package_id: str,
+        pictures: Iterable[np.ndarray],
+        count: int,
+        progress: Progress,
+    ) -> Mapping[str, tuple[int, ...]]:
+        self.asked.append(f"predict {count} pictures with {' and '.join(keys)}")
+        return dict.fromkeys(keys, (1,) * count)
+
+    def bench_stages(self, request: BenchStages, progress: Progress) -> StagesBenched:
+        self.asked.append(f"bench the stages of {request.key}")
+        staged = staged_results().stages
+        assert staged is not None
+        return staged.benched
 
     def check_parity(self, request: CheckParity) -> Parity:
         self.asked.append("parity")
@@ -111,3 +131,36 @@ def test_labels_come_from_the_data() -> None:
 
 def test_without_data_nothing_is_predicted() -> None:
     assert visit(Reference(FLOAT, None), None)[1].predictions is None
+
+
+def test_a_package_that_declares_its_stages_is_timed_from_picture_to_answer_last() -> None:
+    agent = Visited()
+    results = validate(
+        agent,
+        EXAMPLE.device,
+        staged_results().installed,
+        reference=None,
+        timing=Timing(),
+        progress=Silent(),
+    )
+    assert agent.asked == ["open int8", "parity", "bench int8", "bench the stages of int8"]
+    assert results.stages is not None
+
+
+@pytest.mark.parametrize(
+    ("on_device", "pictures", "asked", "prepared"),
+    [
+        (True, True, "predict 2 pictures with float and int8", "device"),
+        (False, True, "predict 2 with float and int8", "workstation"),
+        (False, False, "predict 2 with float and int8", "as given"),
+    ],
+)
+def test_pictures_are_prepared_where_that_was_asked_for(
+    on_device: bool, pictures: bool, asked: str, prepared: str
+) -> None:
+    data = samples()
+    if pictures:
+        data = dataclasses.replace(data, pictures=lambda: iter(()))
+    done, results = visit(Reference(FLOAT, data, on_device), None)
+    assert asked in done
+    assert results.predictions is not None and results.predictions.prepared == prepared

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from PIL import Image
 
 from device_agent.guarded import GuardedModel
 from edgesdk.devices.virtual import VirtualDevice
-from tests.cli import DIGITS, Cli, this_machine
+from tests.cli import DIGITS, ROOT, Cli, this_machine
+
+EXAMPLE = ROOT / "examples" / "on_device" / "camera.py"
 
 PROJECT = """\
 [preprocessing]
@@ -161,6 +165,27 @@ def test_an_application_runs_what_was_measured(
             assert indices.shape == shares.shape == (1, 3)
             found.append(int(indices[0, 0]))
     assert found == classes
+
+
+def test_the_example_reads_frames_and_answers(
+    cli: Cli, device: VirtualDevice, pictures: Path
+) -> None:
+    paths = sorted(pictures.glob("*/*.png"))[:40:8]
+    frames = [Image.open(path).resize((64, 48), Image.Resampling.NEAREST) for path in paths]
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, "digits", device.home / ".edgesdk"],
+        input=b"".join(frame.tobytes() for frame in frames),
+        capture_output=True,
+        timeout=120,
+        check=True,
+        cwd=cli.folder,
+    )
+    lines = done.stdout.decode().splitlines()
+    assert len(lines) == len(paths)
+    with GuardedModel.open("digits", str(device.home / ".edgesdk")) as model:
+        for line, frame in zip(lines, frames, strict=True):
+            indices, _ = model.run_picture(np.asarray(frame)).outputs
+            assert line.startswith(f"model {indices.tolist()}")
 
 
 WITHOUT: dict[str, Callable[[str], str]] = {
