@@ -66,8 +66,11 @@ def bench_stages(
         _, payload = ask(block, StagesTimed)
         sizes.append(_add(payload, parts))
         tell(Progress(done + 1, request.blocks, "turns"))
+    preprocess, inference, postprocess = parts
     return StagesBenched(
-        *map(tuple, parts),
+        preprocess_ns=tuple(preprocess),
+        inference_ns=tuple(inference),
+        postprocess_ns=tuple(postprocess),
         block_sizes=tuple(sizes),
         warm_up_runs=warm.runs,
         steady=warm.steady,

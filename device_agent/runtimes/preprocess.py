@@ -73,11 +73,14 @@ class Preprocessor:
 
     def _stored(self, picture: np.ndarray) -> np.ndarray:
         table, channels = self._table, self._declared.channels
+        stored: np.ndarray
         if self._declared.layout == "nchw":
             planes = picture.transpose(2, 0, 1)
-            return np.stack([table[at].take(planes[at]) for at in range(channels)])
+            stored = np.stack([table[at].take(planes[at]) for at in range(channels)])
+            return stored
         if self._same_for_all:
-            return table[0].take(picture)
+            stored = table[0].take(picture)
+            return stored
         stored = np.empty(picture.shape, table.dtype)
         for at in range(channels):
             stored[..., at] = table[at].take(picture[..., at])
@@ -115,7 +118,8 @@ def _table(declared: Preprocessing, port: Port) -> np.ndarray:
     dtype = np.dtype(port.dtype)
     if port.scale is None and dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
+        rounded: np.ndarray = np.clip(np.rint(values), limits.min, limits.max)
+        return rounded.astype(dtype)
     return quantize(values, dataclasses.replace(port, shape=values.shape))
 
 
@@ -154,11 +158,11 @@ def _sized(picture: np.ndarray, declared: Preprocessing) -> np.ndarray:
 
 
 class _Span(NamedTuple):
-    """Part of an axis of so many pixels: those from `first` on."""
+    """Part of an axis of `pixels` pixels: `length` of them, from `first` on."""
 
     pixels: int
     first: int
-    count: int
+    length: int
 
 
 def _whole(pixels: int) -> _Span:
@@ -172,10 +176,11 @@ def _middle(pixels: int, count: int) -> _Span:
 def _scaled(picture: np.ndarray, method: str, rows: _Span, columns: _Span) -> np.ndarray:
     """A part of the picture scaled to `rows.pixels` by `columns.pixels`."""
     if method == "nearest":
-        down = _nearest(picture.shape[0], rows.pixels)[rows.first : rows.first + rows.count]
+        down = _nearest(picture.shape[0], rows.pixels)[rows.first : rows.first + rows.length]
         across = _nearest(picture.shape[1], columns.pixels)
-        across = across[columns.first : columns.first + columns.count]
-        return picture[down][:, across]
+        across = across[columns.first : columns.first + columns.length]
+        nearest: np.ndarray = picture[down][:, across]
+        return nearest
     down_taps = _taps(method, picture.shape[0], rows)
     picture = picture[down_taps.low : down_taps.high]
     across_taps = _taps(method, picture.shape[1], columns)
@@ -224,8 +229,8 @@ def _weighted(lines: np.ndarray, taps: _Taps) -> np.ndarray:
 def _taps(method: str, pixels: int, span: _Span) -> _Taps:
     if pixels == span.pixels:
         nothing = np.empty((0, 0), np.int32)
-        return _Taps(span.first, span.first + span.count, nothing, nothing)
-    lines = [_line(method, pixels, span.pixels, span.first + at) for at in range(span.count)]
+        return _Taps(span.first, span.first + span.length, nothing, nothing)
+    lines = [_line(method, pixels, span.pixels, span.first + at) for at in range(span.length)]
     low = min(first for first, _ in lines)
     high = max(first + len(weights) for first, weights in lines)
     most = max(len(weights) for _, weights in lines)

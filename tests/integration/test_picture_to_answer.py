@@ -97,7 +97,7 @@ def test_the_devices_input_is_the_one_worked_out_by_hand(cli: Cli) -> None:
     (port,) = found["results"]["runs"][-1]["opened"]["inputs"]
     content = hashlib.shake_256(b"edgesdk picture 1").digest(48 * 64 * 3)
     rgb = np.frombuffer(content, np.uint8).reshape(48, 64, 3).astype(np.int64)
-    gray = (rgb @ [19595, 38470, 7471] + 0x8000) >> 16
+    gray = (rgb @ np.array([19595, 38470, 7471]) + 0x8000) >> 16
     across = np.floor(gray.reshape(48, 8, 8).mean(2) + 0.5)
     means = np.floor(across.reshape(8, 6, 8).mean(1) + 0.5)
     steps = np.rint(means / 255 / port["scale"]) + port["zero_point"]

@@ -124,7 +124,8 @@ def test_scale_mean_and_std_are_done_in_float32() -> None:
     small = np.asarray(Image.fromarray(picture).resize((48, 60), METHODS["bilinear"]), np.float32)[
         10:50, 8:40
     ]
-    expected = (small * np.float32(1 / 255) - np.float32(IMAGENET.mean)) / np.float32(IMAGENET.std)
+    mean, std = np.array(IMAGENET.mean, np.float32), np.array(IMAGENET.std, np.float32)
+    expected = (small * np.float32(1 / 255) - mean) / std
     found = Preprocessor(IMAGENET, port(3, 40, 32)).apply(picture)
     assert np.array_equal(found[0], expected.transpose(2, 0, 1))
 

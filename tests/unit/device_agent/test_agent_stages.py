@@ -57,10 +57,9 @@ class Device:
     def postprocess(self) -> None:
         self._spend("a", 1)
 
-    def time(self, *block: float) -> array[int]:
-        return time_stages(
-            self.preprocess, self.infer, self.postprocess, TimeStages(*block), self.clock
-        )  # type: ignore[arg-type]
+    def time(self, min_runs: int, min_seconds: float, max_seconds: float) -> array[int]:
+        block = TimeStages(min_runs, min_seconds, max_seconds)
+        return time_stages(self.preprocess, self.infer, self.postprocess, block, self.clock)
 
 
 def test_a_run_is_four_readings_of_the_clock_without_a_gap() -> None:
@@ -77,7 +76,9 @@ def test_a_run_is_four_readings_of_the_clock_without_a_gap() -> None:
     [((7, 0.0, 9.0), 7), ((1, 0.14, 9.0), 10), ((99, 9.0, 0.14), 10), ((99, 9.0, 0.0), 1)],
     ids=["least runs", "least time", "most time", "one at least"],
 )
-def test_a_turn_ends_as_a_turn_of_inference_does(block: tuple[float, ...], runs: int) -> None:
+def test_a_turn_ends_as_a_turn_of_inference_does(
+    block: tuple[int, float, float], runs: int
+) -> None:
     assert len(Device().time(*block)) == 4 * runs
 
 
@@ -110,7 +111,8 @@ class Worker:
 
 
 def test_a_bench_prepares_warms_up_and_times_in_turns() -> None:
-    worker, told, pauses = Worker(), [], []
+    worker, pauses = Worker(), list[int]()
+    told: list[Progress] = []
     prepare = PrepareStages(STAGES, 5)
     request = BenchStages("int8", "id", 5, 3, 10, 3.0, 30.0, 2.0)
     found = bench_stages(

@@ -130,10 +130,14 @@ def staged_results(**changes: object) -> Results:
     installed = dataclasses.replace(
         example_results().installed, stages=declared.stages(Postprocessing(softmax=True, top_k=3))
     )
-    latencies = [example_latency("int8", typical) for typical in (2_410_000, 3_190_000, 21_000)]
+    before, within, after = (
+        example_latency("int8", typical) for typical in (2_410_000, 3_190_000, 21_000)
+    )
     benched = StagesBenched(
-        *(latency.samples_ns for latency in latencies),
-        block_sizes=latencies[0].block_sizes,
+        preprocess_ns=before.samples_ns,
+        inference_ns=within.samples_ns,
+        postprocess_ns=after.samples_ns,
+        block_sizes=within.block_sizes,
         warm_up_runs=20,
         steady=True,
         input_sha256=SHA,

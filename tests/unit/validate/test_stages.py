@@ -37,7 +37,7 @@ class Timed:
 
 
 def verdict(results: Results, **bounds: str) -> Verdict:
-    (only,) = judge(results, resolve_gates(GateBounds(), GateBounds(**bounds)))
+    (only,) = judge(results, resolve_gates(GateBounds(), GateBounds(**bounds)))  # type: ignore[arg-type]
     return only
 
 
