@@ -117,6 +117,12 @@ def _check_stages(stages: Stages, manifest: Manifest) -> None:
         check_stages(stages)
     except ValueError as error:
         raise CorruptPackage(str(error)) from error
+    first = manifest.outputs[0].shape[-1:] if manifest.outputs else ()
+    if stages.postprocessing.top_k > (first[0] if first else 0):
+        raise CorruptPackage(
+            f"found the {stages.postprocessing.top_k} largest asked of a first output whose last"
+            f" axis is {list(first)}"
+        )
     if stages.source:
         made, port = stages.preprocessing.shape(*stages.source), manifest.inputs[0]
         if port.shape not in (made, (1, *made)):

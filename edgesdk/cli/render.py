@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgesdk.cli import render_check
 from edgesdk.cli.output import table
+from edgesdk.report.wording import stages_text
 from edgesdk.text import plain
 from edgesdk.units import format_bytes
 
@@ -147,6 +148,8 @@ def _package_facts(console: Console, sealed: Package) -> None:
     if manifest.fallback is not None:
         rule = manifest.fallback
         _line(console, f"  fallback  {rule.role} on {rule.runtime}, for {', '.join(rule.when)}")
+    if manifest.stages is not None:
+        _line(console, f"  pictures  {stages_text(manifest.stages)}")
     if head.delta is not None:
         _line(console, f"  delta     against {head.delta.base}")
         for each in head.delta.files:

@@ -108,6 +108,7 @@ def deploy(
     plan = plan_conversion(
         opened, descriptor, samples, recipe or Recipe(), preprocessing=steps_of(preprocessing)
     )
+    stages = stages_of(plan, preprocessing, postprocessing)
     chosen = (signing or Signing()).choose(say)
     with agent_on(enrolled) as agent:
         require_ready(enrolled, agent.environment, plan)
@@ -126,7 +127,7 @@ def deploy(
         before_writing=chosen.keep,
         base=earlier,
         offered=offered(descriptor, conversion.artifact),
-        stages=stages_of(conversion.artifact.plan, preprocessing, postprocessing),
+        stages=stages,
     )
     visit = _Visit(enrolled, package, permissions or Permissions(), say, shown)
     results, unhealthy = _measure(visit, conversion, evaluation, timing or Timing())

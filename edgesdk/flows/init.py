@@ -25,6 +25,10 @@ output = "out"
 # io = "float32"                      # inputs and outputs of the INT8 model: int8 or float32
 # keep_float = ["head/.*"]            # operators that stay in float
 
+# [preprocessing]                     # what makes inputs of pictures: docs/preprocessing.md
+# resize = [224, 224]
+# source = [480, 640]                 # the camera's, to time a whole run with
+
 [package]
 version = "0.1.0"
 # sequence = 7                        # without it: one more than the device or the base has
@@ -40,7 +44,8 @@ version = "0.1.0"
 
 [gates]                               # on top of the target's
 # max_accuracy_drop_points = 0.5
-# max_p95 = "10 ms"
+# max_p95 = "10 ms"                   # of inference alone
+# max_end_to_end_p95 = "30 ms"        # from picture to answer; needs [preprocessing]
 """
 
 

@@ -195,7 +195,7 @@ def _add_stages(table: Table, findings: Findings) -> None:
     for each in stages.latencies:
         if each.stage != "end_to_end":
             _add(table, f"  {STAGE_NAMES[each.stage]}", each.p50, "ns", "run")
-            _add(table, "  95 in 100 below", each.p95, "ns", "run")
+            _add(table, "    95 in 100 below", each.p95, "ns", "run")
 
 
 def _tag(findings: Findings) -> str:

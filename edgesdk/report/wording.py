@@ -206,14 +206,13 @@ def stages_problem(stages: StagesSummary) -> str:
 
 
 def stages_text(stages: Stages) -> str:
-    """What was timed: "pictures of 480 x 640, bilinear to 224 x 224, top 5, preprocessing 1a2b"."""
+    """What is declared: "pictures of 480 x 640, to 224 x 224, bilinear, preprocessing 1a2b"."""
     before, after = stages.preprocessing, stages.postprocessing
-    size = f"{before.interpolation} to {_size(before.resize)}" if before.resize else ""
-    side = f"shorter side to {before.shorter_side}" if before.shorter_side else ""
     parts = (
         f"pictures of {_size(stages.source)}" if stages.source else "",
-        side,
-        size,
+        f"shorter side to {before.shorter_side}" if before.shorter_side else "",
+        f"to {_size(before.resize)}" if before.resize else "",
+        before.interpolation if before.resize or before.shorter_side else "",
         f"middle {_size(before.crop)}" if before.crop else "",
         "dequantized" if after.dequantize else "",
         "softmax" if after.softmax else "",

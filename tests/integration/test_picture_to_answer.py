@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ import pytest
 from PIL import Image
 
 from device_agent.guarded import GuardedModel
+from device_agent.protocol import OpenModel
+from device_agent.stage_messages import BenchStages
+from edgesdk.devices.agent import AgentSession
+from edgesdk.devices.ssh import connect
 from edgesdk.devices.virtual import VirtualDevice
+from edgesdk.errors import AgentError
+from edgesdk.progress import Silent
 from tests.cli import DIGITS, ROOT, Cli, this_machine
 
 EXAMPLE = ROOT / "examples" / "on_device" / "camera.py"
@@ -127,7 +134,7 @@ def test_each_stage_has_a_budget(cli: Cli) -> None:
 def test_the_terminal_shows_them(cli: Cli) -> None:
     done = cli("bench", "--device", "bench", *QUICK)
     assert "Picture to answer (virtual)" in done.out
-    assert "preprocessing" in done.out and "pictures of 48 x 64, box to 8 x 8" in done.out
+    assert "preprocessing" in done.out and "pictures of 48 x 64, to 8 x 8, box" in done.out
 
 
 def test_pictures_prepared_on_the_device_get_the_classes_that_ours_get(
@@ -186,6 +193,36 @@ def test_the_example_reads_frames_and_answers(
         for line, frame in zip(lines, frames, strict=True):
             indices, _ = model.run_picture(np.asarray(frame)).outputs
             assert line.startswith(f"model {indices.tolist()}")
+
+
+def test_what_makes_no_sense_is_refused_and_the_session_goes_on(
+    cli: Cli, device: VirtualDevice
+) -> None:
+    silent = Silent()
+    with (
+        connect(device.as_device("bench", this_machine())) as transport,
+        AgentSession.open(transport) as agent,
+    ):
+        installed = agent.current("digits")
+        request = OpenModel(
+            "int8", installed.runtime, "", 1, package_id=installed.package_id, role="model"
+        )
+        agent.open_model(request, silent)
+        bench = BenchStages("int8", installed.package_id, 1, 2, 4, 0.0, 1.0, 0.1)
+        for change, problem in (
+            ({"key": "float"}, "no model is open as 'float'"),
+            ({"package_id": "0" * 64}, "was not opened from package"),
+            ({"blocks": 0}, "found 0 blocks"),
+        ):
+            with pytest.raises(AgentError, match=problem):
+                agent.bench_stages(replace(bench, **change), silent)  # type: ignore[arg-type]
+        small = [np.zeros((0, 4, 3), np.uint8)]
+        with pytest.raises(AgentError, match=r"found picture = \[0, 4\]"):
+            agent.predict_pictures(("int8",), installed.package_id, small, 1, silent)
+        whole = [np.zeros((4, 4, 3), np.uint8)] * 2
+        found = agent.predict_pictures(("int8",), installed.package_id, whole, 2, silent)
+        assert len(found["int8"]) == 2
+        assert len(agent.bench_stages(bench, silent).inference_ns) >= 4
 
 
 WITHOUT: dict[str, Callable[[str], str]] = {

@@ -14,6 +14,7 @@ from rich.console import Console
 from device_agent.manifest import Fallback
 from device_agent.protocol import Committed, Damaged, Health, Installed, Inventory
 from edgesdk.cli import render
+from edgesdk.data.preprocessing import Postprocessing, Preprocessing
 from edgesdk.values.package import Check, Package, Verification
 from tests.unit.report.example import OTHER_SHA, example_delta, example_package
 
@@ -56,6 +57,15 @@ def test_a_package_says_when_what_runs_in_its_models_place() -> None:
         changed(example_package(), fallback=Fallback("float", "litert", ("load", "ood")))
     )
     assert "  fallback  float on litert, for load, ood\n" in text
+
+
+def test_a_package_says_what_it_does_to_pictures() -> None:
+    declared = Preprocessing(shorter_side=256, crop=(224, 224), source=(480, 640))
+    stages = declared.stages(Postprocessing(softmax=True, top_k=5))
+    assert (
+        "  pictures  pictures of 480 x 640, shorter side to 256, bilinear, middle 224 x 224,"
+        f" softmax, top 5, preprocessing {declared.steps().digest[:12]}\n"
+    ) in printed(changed(example_package(), stages=stages))
 
 
 def test_a_package_that_does_not_say_shows_no_such_line() -> None:

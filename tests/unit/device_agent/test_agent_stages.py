@@ -10,6 +10,7 @@ import pytest
 from agent_packages import file_of, manifest_of
 
 from device_agent import documents, stages
+from device_agent.codec import canonical
 from device_agent.documents import CorruptPackage
 from device_agent.manifest import Port
 from device_agent.preprocessing import Postprocessing, Preprocessing, Stages
@@ -30,6 +31,7 @@ MS = 1_000_000
 BEFORE = Preprocessing(1, "rgb", None, (8, 8), "bilinear", (), 1.0, (0.0,) * 3, (1.0,) * 3, "nhwc")
 STAGES = Stages(BEFORE, source=(48, 64))
 IMAGE = Port("image", (1, 8, 8, 3), "float32")
+SCORES = Port("scores", (1, 10), "float32")
 
 
 class Device:
@@ -137,13 +139,22 @@ def test_a_bench_prepares_warms_up_and_times_in_turns() -> None:
 
 def declared(stages: Stages, *inputs: Port) -> None:
     documents.check_manifest(
-        manifest_of(file_of("model", b"x")[0], stages=stages, inputs=inputs or (IMAGE,))
+        manifest_of(
+            file_of("model", b"x")[0], stages=stages, inputs=inputs or (IMAGE,), outputs=(SCORES,)
+        )
     )
 
 
 def test_what_fits_the_model_is_taken() -> None:
     declared(STAGES)
     declared(STAGES, Port("image", (8, 8, 3), "int8", 0.1, 0))
+
+
+def test_they_are_part_of_what_is_signed() -> None:
+    entry, _ = file_of("model", b"x")
+    plain, staged = (manifest_of(entry, stages=each, inputs=(IMAGE,)) for each in (None, STAGES))
+    assert plain.package_id != staged.package_id
+    assert documents.parse_manifest(canonical(staged)) == staged
 
 
 @pytest.mark.parametrize(
@@ -154,6 +165,7 @@ def test_what_fits_the_model_is_taken() -> None:
         (Stages(BEFORE, source=(0, 9)), (), r"found source = \[0, 9\]"),
         (Stages(BEFORE, Postprocessing(version=2)), (), "postprocessing version 2, expected 1"),
         (Stages(BEFORE, Postprocessing(top_k=-1)), (), "found top_k = -1"),
+        (Stages(BEFORE, Postprocessing(top_k=11)), (), r"the 11 largest asked of .* is \[10\]"),
     ],
 )
 def test_what_cannot_be_obeyed_is_refused(
