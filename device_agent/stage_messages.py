@@ -6,7 +6,7 @@ Those of the host first, then those between the agent and a model's worker proce
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Tuple
 
 from device_agent.preprocessing import Stages
 from device_agent.records import record
@@ -125,9 +125,8 @@ class TimeStages:
 
 @record(frozen=True)
 class StagesTimed:
-    """The samples follow as payload: four clock readings a run, as `worker_messages.Timed`."""
+    """Four clock readings a run follow as payload: nanoseconds, as in `worker_messages.Timed`."""
 
-    peak_rss_bytes: Optional[int]
     payload_bytes: int
 
 

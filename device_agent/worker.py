@@ -208,9 +208,8 @@ class Job:
             block=request,
             clock_ns=time.perf_counter_ns,
         )
-        peak = peak_rss_bytes()
         payload = readings.tobytes()
-        self._channel.send(StagesTimed(peak, len(payload)), payload)
+        self._channel.send(StagesTimed(len(payload)), payload)
 
     def _stages(self) -> StagesUnderTest:
         if self._prepared_stages is None:

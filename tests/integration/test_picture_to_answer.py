@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from PIL import Image
 
 from device_agent.guarded import GuardedModel
@@ -24,6 +26,7 @@ from edgesdk.errors import AgentError
 from edgesdk.progress import Silent
 from tests.cli import DIGITS, ROOT, Cli, this_machine
 
+SCHEMA = json.loads((ROOT / "edgesdk" / "report" / "report.schema.json").read_text())
 EXAMPLE = ROOT / "examples" / "on_device" / "camera.py"
 
 PROJECT = """\
@@ -193,6 +196,23 @@ def test_the_example_reads_frames_and_answers(
         for line, frame in zip(lines, frames, strict=True):
             indices, _ = model.run_picture(np.asarray(frame)).outputs
             assert line.startswith(f"model {indices.tolist()}")
+
+
+def test_deploy_reports_all_of_it(cli: Cli, pictures: Path) -> None:
+    report = run(
+        cli, "deploy", DIGITS / "digits.tflite", "--device", "bench", "--calibration", pictures,
+        "--dataset", pictures, "--name", "deployed", "-o", "out", "--unsigned",
+        "--max-end-to-end-p95", "10 s", *QUICK,
+    )  # fmt: skip
+    assert list(Draft202012Validator(SCHEMA).iter_errors(report)) == []
+    declared = report["results"]["installed"]["stages"]
+    assert (declared["source"], declared["preprocessing"]["interpolation"]) == ([48, 64], "box")
+    digest = report["calibration"]["preprocessing"]
+    assert digest == report["evaluation"]["preprocessing"] != ""
+    assert not any("came as they are" in caveat for caveat in report["caveats"])
+    page = (cli.folder / "out" / "report.html").read_text()
+    assert "From picture to answer" in page and digest in page
+    assert "on the workstation" in page
 
 
 def test_what_makes_no_sense_is_refused_and_the_session_goes_on(

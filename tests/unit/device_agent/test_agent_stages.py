@@ -109,7 +109,7 @@ class Worker:
         if isinstance(request, WarmUpStages):
             return Warm(9, True), b""
         readings = array("q", [0, 3, 13, 14, 14, 18, 28, 29])
-        return StagesTimed(None, 64), readings.tobytes()
+        return StagesTimed(64), readings.tobytes()
 
 
 def test_a_bench_prepares_warms_up_and_times_in_turns() -> None:
