@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from device_agent.runtimes.preprocess import (
     synthetic_input_sha256,
     synthetic_picture,
 )
+from tests.faults.aarch64 import emulated
 from tests.pythons import NEW, version_name
 
 ROOT = Path(__file__).parents[3]
@@ -166,18 +169,16 @@ SHA256 = {
 }
 
 
-def made(name: str) -> str:
+def case(name: str) -> tuple[Stages, Port]:
     declared, dtype = KNOWN[name]
     stored = {"scale": 0.0187, "zero_point": -14} if dtype == "int8" else {}
-    return synthetic_input_sha256(
-        Stages(declared, source=(120, 90)), port(3, 40, 32, dtype=dtype, **stored), 7
-    )
+    return Stages(declared, source=(120, 90)), port(3, 40, 32, dtype=dtype, **stored)
 
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_version_1_gives_these_bytes_for_good(name: str) -> None:
     """Whoever changes one of them makes a version 2: packages in the field declare version 1."""
-    assert made(name) == SHA256[name]
+    assert synthetic_input_sha256(*case(name), 7) == SHA256[name]
 
 
 PROGRAM = """
@@ -196,27 +197,37 @@ for stages, port in json.load(sys.stdin):
 """
 
 
-@pytest.mark.parametrize("python", NEW, ids=version_name)
-def test_other_pythons_with_another_numpy_give_the_same_bytes(python: Path) -> None:
-    cases = []
-    for declared, dtype in KNOWN.values():
-        stored = {"scale": 0.0187, "zero_point": -14} if dtype == "int8" else {}
-        made_for = port(3, 40, 32, dtype=dtype, **stored)
-        stages = dataclasses.asdict(Stages(declared, source=(120, 90)))
-        cases.append((stages, dataclasses.asdict(made_for)))
+def computed_by(python: Path, folders: Sequence[Path], **environment: str) -> list[str]:
+    """The digests that another interpreter computes; skips where it has no numpy."""
+    cases = [[dataclasses.asdict(part) for part in case(name)] for name in KNOWN]
+    path = os.pathsep.join(map(str, (ROOT, *folders)))
     done = subprocess.run(
         [python, "-c", PROGRAM],
         input=json.dumps(cases),
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        timeout=120,
+        env={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        timeout=240,
     )
     if done.returncode == 3:
         pytest.skip("that Python has no numpy")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == list(SHA256.values())
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("python", NEW, ids=version_name)
+def test_other_pythons_with_another_numpy_give_the_same_bytes(python: Path) -> None:
+    assert computed_by(python, ()) == list(SHA256.values())
+
+
+@pytest.mark.slow
+def test_an_aarch64_processor_gives_the_same_bytes() -> None:
+    """Emulated, with numpy's wheel for it."""
+    board = emulated()
+    home = str(board.root / "usr")
+    settings = {"QEMU_LD_PREFIX": str(board.root), "QEMU_CPU": "cortex-a76", "PYTHONHOME": home}
+    assert computed_by(board.program, [board.site], **settings) == list(SHA256.values())
 
 
 def test_the_synthetic_picture_is_shake_of_its_seed() -> None:
