@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Dict, Optional, Tuple
 
+from device_agent import lease_messages
 from device_agent.manifest import Port
 from device_agent.records import record
 
@@ -680,5 +681,6 @@ MESSAGES = {
         Progress,
         Failure,
         Goodbye,
+        *lease_messages.MESSAGES,
     )
 }

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from edgesdk.flows.deploy import deploy as deploy
     from edgesdk.flows.devices import add_device as add_device
     from edgesdk.flows.devices import emulate as emulate
+    from edgesdk.flows.devices import lease_device as lease_device
     from edgesdk.flows.devices import list_devices as list_devices
     from edgesdk.flows.devices import list_installed as list_installed
+    from edgesdk.flows.devices import release_device as release_device
     from edgesdk.flows.devices import remove_device as remove_device
     from edgesdk.flows.devices import rollback as rollback
     from edgesdk.flows.devices import save_agent as save_agent
@@ -78,7 +80,9 @@ _HOMES = {
     "deploy": "edgesdk.flows.deploy",
     "add_device": "edgesdk.flows.devices",
     "emulate": "edgesdk.flows.devices",
+    "lease_device": "edgesdk.flows.devices",
     "list_devices": "edgesdk.flows.devices",
+    "release_device": "edgesdk.flows.devices",
     "list_installed": "edgesdk.flows.devices",
     "rollback": "edgesdk.flows.devices",
     "save_agent": "edgesdk.flows.devices",

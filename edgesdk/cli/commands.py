@@ -132,6 +132,7 @@ def push(
         ),
     ] = False,
     key: Annotated[str | None, typer.Option(help="The key that signs the downgrade.")] = None,
+    wait: options.Wait = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -142,6 +143,7 @@ def push(
         package,
         chosen,
         permissions=api.Permissions(allow_unsigned, downgrade, key),
+        wait_s=options.seconds(wait),
         progress=output.ProgressBars(),
         say=output.say,
     )
@@ -156,13 +158,15 @@ def rollback(
     name: Annotated[
         str, typer.Option(help="Name of the package; else the one installed last.")
     ] = "",
+    wait: options.Wait = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Make the previous package of a device the current one again."""
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
-    output.emit(api.rollback(chosen, package=name), as_json, cli.render.installed)
+    done = api.rollback(chosen, package=name, wait_s=options.seconds(wait), say=output.say)
+    output.emit(done, as_json, cli.render.installed)
 
 
 def verify(
@@ -187,6 +191,7 @@ def bench(
     threads: options.Threads = 0,
     seconds: options.Seconds = 3.0,
     allow_unsigned: options.AllowUnsigned = False,
+    wait: options.Wait = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -206,6 +211,7 @@ def bench(
         ),
         timing=options.timing(threads, seconds),
         permissions=api.Permissions(allow_unsigned),
+        wait_s=options.seconds(wait),
         progress=output.ProgressBars(),
         say=output.say,
     )
@@ -222,6 +228,7 @@ def evaluate(
     max_parity_mismatch: options.MaxParityMismatch = None,
     preprocessing: options.PreprocessingFile = None,
     allow_unsigned: options.AllowUnsigned = False,
+    wait: options.Wait = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -241,6 +248,7 @@ def evaluate(
             ),
         ),
         permissions=api.Permissions(allow_unsigned),
+        wait_s=options.seconds(wait),
         progress=output.ProgressBars(),
         say=output.say,
     )
@@ -280,6 +288,7 @@ def deploy(
     max_parity_mismatch: options.MaxParityMismatch = None,
     threads: options.Threads = 0,
     seconds: options.Seconds = 3.0,
+    wait: options.Wait = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -317,6 +326,7 @@ def deploy(
         base=base,
         signing=options.signing(key, unsigned),
         permissions=api.Permissions(unsigned=unsigned),
+        wait_s=options.seconds(wait),
         progress=output.ProgressBars(),
         say=output.say,
     )

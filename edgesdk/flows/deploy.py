@@ -16,6 +16,7 @@ from edgesdk.devices.inventory import Device
 from edgesdk.errors import ArtifactError, ExitCode, IncompatibleTarget, Unhealthy
 from edgesdk.flows.convert import warn_of
 from edgesdk.flows.installing import Permissions, Say, install
+from edgesdk.flows.leasing import Claim
 from edgesdk.flows.package import Signing, dated, offered, travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
 from edgesdk.flows.session import agent_on, find_device, require_ready
@@ -55,6 +56,7 @@ def deploy(
     signing: Signing | None = None,
     base: Path | str | None = None,
     permissions: Permissions | None = None,
+    wait_s: float = 0.0,
     progress: Progress | None = None,
     say: Say = lambda _: None,
 ) -> Report:
@@ -78,6 +80,7 @@ def deploy(
         budget: on top of the target's, the last one winning.
         gates: likewise.
         base: an earlier package that the device has, to send a delta against.
+        wait_s: how long to wait for a device that is someone else's, before and after converting.
         say: told what is not as usual, such as that a first key was made.
 
     Raises:
@@ -104,7 +107,8 @@ def deploy(
     bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
     plan = plan_conversion(opened, descriptor, samples, recipe or Recipe())
     chosen = (signing or Signing()).choose(say)
-    with agent_on(enrolled) as agent:
+    claim = Claim(f"a deployment of {opened.name}", wait_s, say)
+    with agent_on(enrolled, claim=claim) as agent:  # Someone else's is better known beforehand.
         require_ready(enrolled, agent.environment, plan)
         called = _numbered(called, package_name(called, opened.name), agent)
 
@@ -122,7 +126,7 @@ def deploy(
         base=earlier,
         offered=offered(descriptor, conversion.artifact),
     )
-    visit = _Visit(enrolled, package, permissions or Permissions(), say, shown)
+    visit = _Visit(enrolled, package, permissions or Permissions(), claim, shown)
     results, unhealthy = _measure(visit, conversion, evaluation, timing or Timing())
     report = build_report(
         artifact=conversion.artifact,
@@ -176,7 +180,7 @@ class _Visit:
     device: Device
     package: Package
     permissions: Permissions
-    say: Say
+    claim: Claim
     progress: Progress
 
 
@@ -185,9 +189,14 @@ def _measure(
 ) -> tuple[Results, Unhealthy | None]:
     """What was measured of the package on trial, and why it is not in use if it is not."""
     device, progress = visit.device, visit.progress
-    with agent_on(device) as agent:
+    with agent_on(device, claim=visit.claim) as agent:
         installed = install(
-            agent, device, visit.package, progress, permissions=visit.permissions, say=visit.say
+            agent,
+            device,
+            visit.package,
+            progress,
+            permissions=visit.permissions,
+            say=visit.claim.say,
         )
         results = validate(
             agent,
