@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.keys import trust_documents as trust_documents
     from edgesdk.flows.keys import trust_key as trust_key
     from edgesdk.flows.lab import set_lab as set_lab
+    from edgesdk.flows.leasing import whoami as whoami
     from edgesdk.flows.measure import bench as bench
     from edgesdk.flows.measure import evaluate as evaluate
     from edgesdk.flows.package import Signing as Signing
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.package import package as package
     from edgesdk.flows.push import push as push
     from edgesdk.flows.report import report as report
+    from edgesdk.flows.session import find_device as find_device
     from edgesdk.flows.signing import default_signer as default_signer
     from edgesdk.flows.signing import ensure_signer as ensure_signer
     from edgesdk.flows.signing import require_trusted as require_trusted
@@ -102,12 +104,14 @@ _HOMES = {
     "trust_documents": "edgesdk.flows.keys",
     "trust_key": "edgesdk.flows.keys",
     "set_lab": "edgesdk.flows.lab",
+    "whoami": "edgesdk.flows.leasing",
     "bench": "edgesdk.flows.measure",
     "diff": "edgesdk.flows.diff",
     "evaluate": "edgesdk.flows.measure",
     "inspect": "edgesdk.flows.package",
     "package": "edgesdk.flows.package",
     "push": "edgesdk.flows.push",
+    "find_device": "edgesdk.flows.session",
     "report": "edgesdk.flows.report",
     "default_signer": "edgesdk.flows.signing",
     "ensure_signer": "edgesdk.flows.signing",

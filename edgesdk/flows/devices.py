@@ -154,21 +154,27 @@ def rollback(
 
 
 def lease_device(
-    name: str, seconds: int, *, purpose: str = "", say: Callable[[str], None] = lambda _: None
+    name: str,
+    seconds: int,
+    *,
+    purpose: str = "",
+    wait_s: float = 0.0,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Lease:
     """Keep a device to yourself, without staying connected.
 
     Args:
         seconds: how long; again before it is over makes it longer, or shorter.
         purpose: what for, as others are told.
-        say: told whose expired lease was found there.
+        wait_s: how long to wait for a device that is someone else's.
+        say: told whom it waits for, and whose expired lease was found there.
 
     Raises:
         UnknownDevice: there is none of that name.
         AgentError: with code "busy": it is someone else's; "bad_request": for too long.
     """
     with agent_on(find_device(name)) as agent:
-        leased = leasing.keep(agent, seconds, purpose)
+        leased = leasing.keep(agent, seconds, Claim(purpose, wait_s, say))
     if leased.note:
         say(leased.note)
     return leased.lease

@@ -65,10 +65,14 @@ def wait_for(
     agent: AgentSession,
     claim: Claim,
     *,
+    request: TakeLease | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Leased:
     """Lease the device as soon as nobody else has it, within `claim.wait_s`.
+
+    Args:
+        request: what is asked for; the claim's own, for this session, unless given.
 
     Raises:
         AgentError: with code "busy": it is still someone else's.
@@ -77,7 +81,7 @@ def wait_for(
     told = ""
     while True:
         try:
-            return agent.take_lease(claim.request())
+            return agent.take_lease(request or claim.request())
         except AgentError as error:
             left_s = end_s - clock()
             if error.code != ErrorCode.BUSY or left_s <= 0:
@@ -88,13 +92,14 @@ def wait_for(
         sleep(min(left_s, _POLL_S * random.uniform(0.5, 1.5)))
 
 
-def keep(agent: AgentSession, seconds: int, purpose: str) -> Leased:
+def keep(agent: AgentSession, seconds: int, claim: Claim) -> Leased:
     """Keep a device to ourselves beyond this session.
 
     Raises:
         AgentError: with code "busy": it is someone else's; "bad_request": for too long.
     """
-    return agent.take_lease(TakeLease(whoami(), os.getpid(), purpose, seconds, keep=True))
+    request = TakeLease(whoami(), os.getpid(), claim.purpose, seconds, keep=True)
+    return wait_for(agent, claim, request=request)
 
 
 def give_back(agent: AgentSession, *, force: bool) -> Lease | None:

@@ -42,6 +42,7 @@ LOWER = {
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"", "api", "cli", "report", *LOWER},
+    "pytest_plugin": {"api", "project", "pytest_plugin", "report", *LOWER},
     "api": {"flows", "project", *LOWER},
     "flows": {"flows", "project", *STAGES, *LOWER},
     "project": LOWER,
