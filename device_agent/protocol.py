@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Dict, Optional, Tuple
 
+from device_agent.lease_messages import LEASE_MESSAGES
 from device_agent.manifest import Port
 from device_agent.preprocessing import Stages
 from device_agent.records import record
@@ -685,5 +686,6 @@ MESSAGES = {
         Failure,
         Goodbye,
         *STAGE_MESSAGES,
+        *LEASE_MESSAGES,
     )
 }

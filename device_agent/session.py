@@ -20,6 +20,7 @@ from device_agent.documents import CorruptPackage
 from device_agent.environment import read_conditions, read_environment
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
+from device_agent.leases import Leaseholder
 from device_agent.manifest import Port
 from device_agent.preprocessing import Stages
 from device_agent.protocol import (
@@ -76,6 +77,8 @@ PREDICT_MAX_BYTES = 256 * 1024 * 1024
 _FAREWELL_S = 0.5
 _SILENCE_S = 90.0
 """Of a host that keeps others from installing. Its own patience is a minute."""
+_LEASED_SILENCE_S = 600.0
+"""Of a host that keeps others from the device; it may have data to read meanwhile."""
 _PROGRESS_EVERY_BYTES = 1024 * 1024
 
 R = TypeVar("R")
@@ -101,12 +104,13 @@ class Session:
         self._last_seen: Optional[str] = None
         self._host_time_s = 0
         self._opened_installer: Optional[Installer] = None
+        self._lease = Leaseholder(self._store, lambda: self._host_time_s)
         self._answers: Dict[Type[Any], Callable[[Any, Payload], Any]] = {
             Hello: self._hello,
             Offer: self._offer,
             Install: self._install,
             Commit: lambda request, _: self._installer().commit(request.package_id, self._tell),
-            Rollback: lambda request, _: self._seen(self._installer().roll_back(request.name)),
+            Rollback: self._roll_back,
             Current: lambda request, _: self._seen(self._installer().current(request.name)),
             ListInstalled: lambda _, __: self._installer().inventory(),
             GetTrust: lambda _, __: self._installer().trust(),
@@ -120,6 +124,7 @@ class Session:
             CheckParity: self._check_parity,
             BenchStages: self._bench_stages,
             PredictPictures: self._predict_pictures,
+            **self._lease.answers(),
         }
         self._channel = Channel(read_fd, write_fd, MESSAGES, on_end=self._host_is_gone)
 
@@ -132,7 +137,7 @@ class Session:
         try:
             self._channel.send_raw(b"\n" + marker.encode("ascii") + b"\n")
             while True:
-                self._channel.patience_s = _SILENCE_S if self._is_installing() else None
+                self._channel.patience_s = self._patience_s()
                 request = self._channel.receive()
                 if request is None or isinstance(request, Goodbye):
                     return 0
@@ -182,7 +187,12 @@ class Session:
                 ErrorCode.BAD_REQUEST,
                 f"found a head of {request.payload_bytes} bytes, expected 1 to {HEAD_MAX_BYTES}",
             )
+        self._lease.require()
         return self._installer().offer(request, payload.read)
+
+    def _roll_back(self, request: Rollback, _: Payload) -> Installed:
+        self._lease.require()
+        return self._seen(self._installer().roll_back(request.name))
 
     def _install(self, request: Install, payload: Payload) -> Union[Installed, Committed]:
         meter = _Meter(self._channel, request.payload_bytes, "installing")
@@ -209,6 +219,7 @@ class Session:
         return Staged(request.name)
 
     def _open_model(self, request: OpenModel, __: Payload) -> Opened:
+        self._lease.require()
         self._store().begin_measuring()
         path = self._model_path(request)
         golden, golden_inputs = self._golden(request.package_id or self._last_seen)
@@ -362,8 +373,11 @@ class Session:
             self._opened_store = Store(self._root)
         return self._opened_store
 
-    def _is_installing(self) -> bool:
-        return self._opened_store is not None and self._opened_store.is_installing
+    def _patience_s(self) -> Optional[float]:
+        """Longest silence of the host; None where nobody waits for the device."""
+        if self._opened_store is not None and self._opened_store.is_installing:
+            return _SILENCE_S
+        return _LEASED_SILENCE_S if self._lease.is_held else None
 
     def _installer(self) -> Installer:
         if self._opened_installer is None:
@@ -386,6 +400,7 @@ class Session:
         for worker in list(self._workers.values()):
             worker.close()
         children.kill_all()
+        self._lease.close()
         if self._opened_store is not None:
             self._opened_store.close()
 

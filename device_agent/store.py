@@ -5,6 +5,7 @@
     ROOT/measuring.lock             held by the one session that measures, from then to its end
     ROOT/state.json                 which package is current, previous, on trial
     ROOT/trust.json                 whom this device believes
+    ROOT/lease.json                 who keeps the device to themselves (`device_agent.leases`)
     ROOT/store/<package id>/        an installed package (`device_agent.packages`)
     ROOT/models/<name>              link to the current package of that name: what applications use
     ROOT/incoming/<key>/            a transfer under way, or broken off (`device_agent.receiving`)
@@ -31,7 +32,7 @@ import shutil
 import stat
 import tempfile
 import time
-from typing import AbstractSet, Any, Callable, Iterator, Mapping, Optional, Tuple
+from typing import AbstractSet, Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
 from device_agent import fallbacks
 from device_agent.archive import Head, Read
@@ -228,6 +229,28 @@ class Store:
         """
         with storage_errors(self.root, SPARE_BYTES), self._locked():
             self._replace("trust.json", canonical(function(self.trust())))
+
+    # ---- sessions ------------------------------------------------------------------------------
+
+    @property
+    def session_folder(self) -> str:
+        """What this session writes; gone when it is closed."""
+        return self._session
+
+    def live_sessions(self) -> List[str]:
+        """Folders of the sessions that run, this one among them."""
+        folders = [os.path.join(self._sessions, name) for name in os.listdir(self._sessions)]
+        return [each for each in folders if each == self._session or not _is_dead(each)]
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """While it is open, no other session changes anything here.
+
+        Raises:
+            AgentFailure: "storage" or "disk_full", for whatever the disk does not take meanwhile.
+        """
+        with storage_errors(self.root, SPARE_BYTES), self._locked():
+            yield
 
     # ---- packages ------------------------------------------------------------------------------
 

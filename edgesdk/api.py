@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from edgesdk.flows.deploy import deploy as deploy
     from edgesdk.flows.devices import add_device as add_device
     from edgesdk.flows.devices import emulate as emulate
+    from edgesdk.flows.devices import lease_device as lease_device
     from edgesdk.flows.devices import list_devices as list_devices
     from edgesdk.flows.devices import list_installed as list_installed
+    from edgesdk.flows.devices import release_device as release_device
     from edgesdk.flows.devices import remove_device as remove_device
     from edgesdk.flows.devices import rollback as rollback
     from edgesdk.flows.devices import save_agent as save_agent
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.keys import trust_documents as trust_documents
     from edgesdk.flows.keys import trust_key as trust_key
     from edgesdk.flows.lab import set_lab as set_lab
+    from edgesdk.flows.leasing import whoami as whoami
     from edgesdk.flows.measure import bench as bench
     from edgesdk.flows.measure import evaluate as evaluate
     from edgesdk.flows.package import Signing as Signing
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.package import package as package
     from edgesdk.flows.push import push as push
     from edgesdk.flows.report import report as report
+    from edgesdk.flows.session import find_device as find_device
     from edgesdk.flows.signing import default_signer as default_signer
     from edgesdk.flows.signing import ensure_signer as ensure_signer
     from edgesdk.flows.signing import require_trusted as require_trusted
@@ -82,7 +86,9 @@ _HOMES = {
     "deploy": "edgesdk.flows.deploy",
     "add_device": "edgesdk.flows.devices",
     "emulate": "edgesdk.flows.devices",
+    "lease_device": "edgesdk.flows.devices",
     "list_devices": "edgesdk.flows.devices",
+    "release_device": "edgesdk.flows.devices",
     "list_installed": "edgesdk.flows.devices",
     "rollback": "edgesdk.flows.devices",
     "save_agent": "edgesdk.flows.devices",
@@ -102,12 +108,14 @@ _HOMES = {
     "trust_documents": "edgesdk.flows.keys",
     "trust_key": "edgesdk.flows.keys",
     "set_lab": "edgesdk.flows.lab",
+    "whoami": "edgesdk.flows.leasing",
     "bench": "edgesdk.flows.measure",
     "diff": "edgesdk.flows.diff",
     "evaluate": "edgesdk.flows.measure",
     "inspect": "edgesdk.flows.package",
     "package": "edgesdk.flows.package",
     "push": "edgesdk.flows.push",
+    "find_device": "edgesdk.flows.session",
     "report": "edgesdk.flows.report",
     "default_signer": "edgesdk.flows.signing",
     "ensure_signer": "edgesdk.flows.signing",

@@ -11,7 +11,11 @@ MIB = 2**20
 GIB = 2**30
 
 _BYTE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": KIB, "MIB": MIB, "GIB": GIB}
-_TIME_UNITS_NS = {"NS": 1, "US": 10**3, "MS": 10**6, "S": 10**9, "M": 60 * 10**9}
+_MINUTE_NS = 60 * 10**9
+_TIME_UNITS_NS = {
+    **{"NS": 1, "US": 10**3, "MS": 10**6, "S": 10**9},
+    **{"M": _MINUTE_NS, "MIN": _MINUTE_NS, "H": 60 * _MINUTE_NS},
+}
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 
 
@@ -28,7 +32,7 @@ def parse_duration_ns(text: str) -> int:
     """Read a duration such as "10 ms" as nanoseconds.
 
     Raises:
-        UsageError: not a number followed by ns, us, ms, s or m (minutes).
+        UsageError: not a number followed by ns, us, ms, s, min or m (minutes), or h (hours).
     """
     return _parse(text, _TIME_UNITS_NS, "a duration such as '10 ms' or '2 s'")
 

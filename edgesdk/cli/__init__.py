@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from edgesdk.cli import render_check as render_check
     from edgesdk.cli import render_diff as render_diff
     from edgesdk.cli import render_keys as render_keys
+    from edgesdk.cli import render_lab as render_lab
 
 
 def __getattr__(name: str) -> Any:

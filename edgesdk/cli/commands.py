@@ -135,6 +135,7 @@ def push(
         ),
     ] = False,
     key: Annotated[str | None, typer.Option(help="The key that signs the downgrade.")] = None,
+    wait: options.Wait = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -145,6 +146,7 @@ def push(
         package,
         chosen,
         permissions=api.Permissions(allow_unsigned, downgrade, key),
+        wait_s=options.seconds(wait),
         progress=output.ProgressBars(),
         say=output.say,
     )
@@ -159,13 +161,15 @@ def rollback(
     name: Annotated[
         str, typer.Option(help="Name of the package; else the one installed last.")
     ] = "",
+    wait: options.Wait = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Make the previous package of a device the current one again."""
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
-    output.emit(api.rollback(chosen, package=name), as_json, cli.render.installed)
+    done = api.rollback(chosen, package=name, wait_s=options.seconds(wait), say=output.say)
+    output.emit(done, as_json, cli.render.installed)
 
 
 def verify(
@@ -193,6 +197,7 @@ def bench(
     threads: options.Threads = 0,
     seconds: options.Seconds = 3.0,
     allow_unsigned: options.AllowUnsigned = False,
+    wait: options.Wait = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -213,6 +218,7 @@ def bench(
         ),
         timing=options.timing(threads, seconds),
         permissions=api.Permissions(allow_unsigned),
+        wait_s=options.seconds(wait),
         progress=output.ProgressBars(),
         say=output.say,
     )
@@ -235,6 +241,7 @@ def evaluate(
         ),
     ] = False,
     allow_unsigned: options.AllowUnsigned = False,
+    wait: options.Wait = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -255,6 +262,7 @@ def evaluate(
             ),
         ),
         permissions=api.Permissions(allow_unsigned),
+        wait_s=options.seconds(wait),
         progress=output.ProgressBars(),
         say=output.say,
     )
@@ -295,6 +303,7 @@ def deploy(
     stages: StageGates,
     threads: options.Threads = 0,
     seconds: options.Seconds = 3.0,
+    wait: options.Wait = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
@@ -335,6 +344,7 @@ def deploy(
         base=base,
         signing=options.signing(key, unsigned),
         permissions=api.Permissions(unsigned=unsigned),
+        wait_s=options.seconds(wait),
         progress=output.ProgressBars(),
         say=output.say,
     )

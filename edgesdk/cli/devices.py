@@ -1,4 +1,4 @@
-"""edgesdk device add | ls | show | installed | lab | rm | emulate"""
+"""edgesdk device add | ls | show | installed | lease | release | lab | rm | emulate"""
 
 import sys
 from pathlib import Path
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from edgesdk import api, cli
-from edgesdk.cli import options, output
+from edgesdk.cli import leasing, options, output
 from edgesdk.errors import UsageError
 
 if TYPE_CHECKING:
     from edgesdk.devices.enrol import HostKey
 
 app = typer.Typer(no_args_is_help=True, help="The devices you have enrolled.")
+app.command("lease")(leasing.lease)
+app.command("release")(leasing.release)
 
 Name = Annotated[str, typer.Argument(help="What you call the device.")]
 

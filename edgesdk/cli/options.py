@@ -24,6 +24,10 @@ Target = Annotated[
     str | None, typer.Option("--target", "-t", help="Target id, or the path of a descriptor.")
 ]
 Device = Annotated[str | None, typer.Option("--device", "-d", help="Name of an enrolled device.")]
+Wait = Annotated[
+    str | None,
+    typer.Option("--wait", help='Wait so long for a device that is someone else\'s, "10 m".'),
+]
 Calibration = Annotated[
     str | None,
     typer.Option(
@@ -152,6 +156,17 @@ Threads = Annotated[
 Seconds = Annotated[
     float, typer.Option(min=0.1, max=600.0, help="Least time spent in each model, in seconds.")
 ]
+
+
+def seconds(text: str | None) -> float:
+    """A duration such as "10 m" in seconds; 0 without one.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    from edgesdk.units import parse_duration_ns
+
+    return 0.0 if text is None else parse_duration_ns(text) / 1e9
 
 
 def required(value: str | None, name: str, key: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgesdk.cli import render_check
+from edgesdk.cli import render_check, render_lab
 from edgesdk.cli.output import table
 from edgesdk.report.wording import stages_text
 from edgesdk.text import plain
@@ -334,6 +334,8 @@ def visited(console: Console, visit: Visited) -> None:
     """A device and what its agent read there."""
     device(console, visit.device)
     _environment(console, visit.environment)
+    for held in visit.leases:
+        _line(console, f"  {'leased':<10} {render_lab.whose(held)}")
 
 
 def _environment(console: Console, found: Environment) -> None:

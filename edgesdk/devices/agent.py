@@ -24,6 +24,15 @@ import edgesdk
 from device_agent.archive import head_bytes
 from device_agent.codec import BadMessage, decode_message, encode_message
 from device_agent.documents import is_file_name
+from device_agent.lease_messages import (
+    Lease,
+    Leased,
+    Leases,
+    ListLeases,
+    Released,
+    ReleaseLease,
+    TakeLease,
+)
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -110,9 +119,11 @@ class AgentSession:
         welcome: what it said then.
         patience_s: longest silence.
         offered: its answer to an offer that came with the greeting.
+        leased: its answer to the wish for a lease that came with it.
 
     Attributes:
         environment: the device, as the agent read it.
+        leased: the lease that came with the greeting, if one was asked for.
     """
 
     def __init__(
@@ -121,8 +132,10 @@ class AgentSession:
         welcome: Welcome,
         patience_s: float,
         offered: Offered | None = None,
+        leased: Leased | None = None,
     ) -> None:
         self.environment = welcome.environment
+        self.leased = leased
         self._trust = welcome.trust
         self._offered = offered
         self._process = process
@@ -137,6 +150,7 @@ class AgentSession:
         folder: str = FOLDER,
         patience_s: float = PATIENCE_S,
         offering: Callable[[], Package] | None = None,
+        leasing: TakeLease | None = None,
     ) -> Self:
         """Start the agent on a device, sending it there first if the device does not have it.
 
@@ -146,23 +160,28 @@ class AgentSession:
             patience_s: longest silence of the agent in this session.
             offering: gives a package that will be offered, so that this needs no round trip of its
                 own; what it raises ends the session.
+            leasing: asked for first of all, without a round trip of its own; `leased` is the
+                answer, and a refusal ends the session.
         """
         agent, marker = build_agent(), f"edgesdk-{secrets.token_hex(8)}"
         process = transport.start(agent.command(python, marker, folder))
         try:
             hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, edgesdk.__version__, int(time.time()))
             first_words = encode_message(hello)
+            if leasing is not None:
+                first_words += encode_message(leasing)
             if offering is not None:
                 head = head_bytes(offering().head)
                 first_words += encode_message(Offer(len(head))) + head
             _bootstrap(process, python, marker, agent.zipapp, first_words)
             exchange = _Exchange(process, patience_s)
             welcome = exchange.hear(Welcome)
+            leased = None if leasing is None else exchange.hear(Leased)
             offered = None if offering is None else _answer_to_offer(exchange)
         except BaseException:
             process.close()
             raise
-        return cls(process, welcome, patience_s, offered)
+        return cls(process, welcome, patience_s, offered, leased)
 
     def offer(
         self, package: Package, *, allow_unsigned: bool = False, override: str = ""
@@ -258,6 +277,26 @@ class AgentSession:
     def challenge(self) -> str:
         """The number that the next `protocol.Override` or `protocol.LabMode` must hold."""
         return self._ask(GetChallenge(), Challenge).nonce
+
+    def take_lease(self, request: TakeLease) -> Leased:
+        """Have the device to ourselves, for this session or beyond it.
+
+        Raises:
+            AgentError: with code "busy" where it is someone else's, saying whose.
+        """
+        return self._ask(request, Leased)
+
+    def release_lease(self, owner: str, *, force: bool) -> Lease | None:
+        """Give back the lease that was kept; None where none was.
+
+        Raises:
+            AgentError: with code "busy" where it is someone else's, unless `force`.
+        """
+        return self._ask(ReleaseLease(owner, force), Released).lease
+
+    def leases(self) -> tuple[Lease, ...]:
+        """Whose the device is at present."""
+        return self._ask(ListLeases(), Leases).leases
 
     def stage(self, path: Path, progress: ProgressDisplay) -> str:
         """Send a model file for this session only; its name for `OpenModel.staged`.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.lease_messages import Lease
 from device_agent.protocol import Environment
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
@@ -43,10 +44,15 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True)
 class Visited:
-    """An enrolled device and what its agent read there."""
+    """An enrolled device and what its agent read there.
+
+    Args:
+        leases: whose it is at present.
+    """
 
     device: Device
     environment: Environment
+    leases: tuple[Lease, ...] = ()
 
 
 def fetch_host_key(address: Address, *, deadline_s: float = CONNECT_DEADLINE_S) -> HostKey:

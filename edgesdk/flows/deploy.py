@@ -16,6 +16,7 @@ from edgesdk.devices.inventory import Device
 from edgesdk.errors import ArtifactError, ExitCode, IncompatibleTarget, Unhealthy
 from edgesdk.flows.convert import warn_of
 from edgesdk.flows.installing import Permissions, Say, install
+from edgesdk.flows.leasing import Claim
 from edgesdk.flows.package import Signing, dated, offered, stages_of, travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
 from edgesdk.flows.session import agent_on, find_device, require_ready
@@ -56,6 +57,7 @@ def deploy(
     signing: Signing | None = None,
     base: Path | str | None = None,
     permissions: Permissions | None = None,
+    wait_s: float = 0.0,
     progress: Progress | None = None,
     say: Say = lambda _: None,
 ) -> Report:
@@ -81,6 +83,7 @@ def deploy(
         budget: on top of the target's, the last one winning.
         gates: likewise.
         base: an earlier package that the device has, to send a delta against.
+        wait_s: how long to wait for a device that is someone else's, before and after converting.
         say: told what is not as usual, such as that a first key was made.
 
     Raises:
@@ -110,7 +113,8 @@ def deploy(
     )
     stages = stages_of(plan, preprocessing, postprocessing)
     chosen = (signing or Signing()).choose(say)
-    with agent_on(enrolled) as agent:
+    claim = Claim(f"a deployment of {opened.name}", wait_s, say)
+    with agent_on(enrolled, claim=claim) as agent:  # Someone else's is better known beforehand.
         require_ready(enrolled, agent.environment, plan)
         called = _numbered(called, package_name(called, opened.name), agent)
 
@@ -129,7 +133,7 @@ def deploy(
         offered=offered(descriptor, conversion.artifact),
         stages=stages,
     )
-    visit = _Visit(enrolled, package, permissions or Permissions(), say, shown)
+    visit = _Visit(enrolled, package, permissions or Permissions(), claim, shown)
     results, unhealthy = _measure(visit, conversion, evaluation, timing or Timing())
     report = build_report(
         artifact=conversion.artifact,
@@ -183,7 +187,7 @@ class _Visit:
     device: Device
     package: Package
     permissions: Permissions
-    say: Say
+    claim: Claim
     progress: Progress
 
 
@@ -192,9 +196,14 @@ def _measure(
 ) -> tuple[Results, Unhealthy | None]:
     """What was measured of the package on trial, and why it is not in use if it is not."""
     device, progress = visit.device, visit.progress
-    with agent_on(device) as agent:
+    with agent_on(device, claim=visit.claim) as agent:
         installed = install(
-            agent, device, visit.package, progress, permissions=visit.permissions, say=visit.say
+            agent,
+            device,
+            visit.package,
+            progress,
+            permissions=visit.permissions,
+            say=visit.claim.say,
         )
         results = validate(
             agent,

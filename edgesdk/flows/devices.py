@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from device_agent.lease_messages import Lease
 from device_agent.protocol import Installed, Inventory
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
@@ -18,7 +19,9 @@ from edgesdk.devices.enrol import HostKey, Visited, enrol
 from edgesdk.devices.inventory import Device, parse_address
 from edgesdk.errors import TargetError, UsageError
 from edgesdk.files import write_durable
+from edgesdk.flows import leasing
 from edgesdk.flows.installing import enrol_trust
+from edgesdk.flows.leasing import Claim
 from edgesdk.flows.session import (
     agent_on,
     find_device,
@@ -114,7 +117,7 @@ def show_device(name: str) -> Visited:
     """
     device = find_device(name)
     with agent_on(device) as agent:
-        return Visited(device, agent.environment)
+        return Visited(device, agent.environment, agent.leases())
 
 
 def list_installed(name: str) -> Inventory:
@@ -128,18 +131,67 @@ def list_installed(name: str) -> Inventory:
         return agent.inventory()
 
 
-def rollback(device: str, *, package: str = "") -> Installed:
+def rollback(
+    device: str,
+    *,
+    package: str = "",
+    wait_s: float = 0.0,
+    say: Callable[[str], None] = lambda _: None,
+) -> Installed:
     """Make the previous package of a device the current one again.
 
     Args:
         package: name of the package; the one that was installed last unless given.
+        wait_s: how long to wait for a device that is someone else's.
+        say: told whom it waits for.
 
     Raises:
         UnknownDevice: there is no such device.
         AgentError: there is no previous package, or the current one forbids to go back to it.
     """
-    with agent_on(find_device(device)) as agent:
+    with agent_on(find_device(device), claim=Claim("a rollback", wait_s, say)) as agent:
         return agent.roll_back(package)
+
+
+def lease_device(
+    name: str,
+    seconds: int,
+    *,
+    purpose: str = "",
+    wait_s: float = 0.0,
+    say: Callable[[str], None] = lambda _: None,
+) -> Lease:
+    """Keep a device to yourself, without staying connected.
+
+    Args:
+        seconds: how long; again before it is over makes it longer, or shorter.
+        purpose: what for, as others are told.
+        wait_s: how long to wait for a device that is someone else's.
+        say: told whom it waits for, and whose expired lease was found there.
+
+    Raises:
+        UnknownDevice: there is none of that name.
+        AgentError: with code "busy": it is someone else's; "bad_request": for too long.
+    """
+    with agent_on(find_device(name)) as agent:
+        leased = leasing.keep(agent, seconds, Claim(purpose, wait_s, say))
+    if leased.note:
+        say(leased.note)
+    return leased.lease
+
+
+def release_device(name: str, *, force: bool = False) -> Lease | None:
+    """Give back what `lease_device` kept; None where nothing was kept.
+
+    Args:
+        force: be it someone else's. What a session uses ends with that session only.
+
+    Raises:
+        UnknownDevice: there is none of that name.
+        AgentError: with code "busy": it is someone else's.
+    """
+    with agent_on(find_device(name)) as agent:
+        return leasing.give_back(agent, force=force)
 
 
 def save_agent(path: Path | str) -> Path:

@@ -14,6 +14,7 @@ from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, UsageError
 from edgesdk.flows.installing import Permissions, Say, put
+from edgesdk.flows.leasing import Claim
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
@@ -37,6 +38,7 @@ def bench(
     gates: tuple[GateBounds, ...] = (),
     timing: Timing | None = None,
     permissions: Permissions | None = None,
+    wait_s: float = 0.0,
     progress: Progress | None = None,
     say: Say = lambda _: None,
 ) -> Findings:
@@ -48,6 +50,7 @@ def bench(
         model: the float model to time beside it, or an artifact directory that holds it.
         gates: on top of the target's, the last one winning. Those of p95, peak memory and parity
             are judged; accuracy is `evaluate`'s.
+        wait_s: how long to wait for a device that is someone else's.
 
     Raises:
         EdgeSDKError: the device cannot be reached, or has nothing to run.
@@ -56,7 +59,8 @@ def bench(
     enrolled = find_device(device)
     bounds = _bounds(enrolled, gates)
     bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
-    chosen = _Chosen(package, permissions or Permissions(), say)
+    claim = Claim("a measurement of latency", wait_s, say)
+    chosen = _Chosen(package, permissions or Permissions(), claim)
     return _measure(enrolled, chosen, reference, bounds, timing or Timing(), progress or Silent())
 
 
@@ -70,6 +74,7 @@ def evaluate(
     package: Path | str | None = None,
     gates: tuple[GateBounds, ...] = (),
     permissions: Permissions | None = None,
+    wait_s: float = 0.0,
     progress: Progress | None = None,
     say: Say = lambda _: None,
 ) -> Findings:
@@ -85,6 +90,7 @@ def evaluate(
             too, on the same samples.
         package: as for `bench`.
         gates: as for `bench`, but those of accuracy and parity are judged.
+        wait_s: as for `bench`.
 
     Raises:
         DataError: the data do not fit, or carry no labels.
@@ -109,7 +115,8 @@ def evaluate(
         max_postprocess_p95_ns=None,
         max_end_to_end_p95_ns=None,
     )
-    chosen = _Chosen(package, permissions or Permissions(), say)
+    claim = Claim("a measurement of accuracy", wait_s, say)
+    chosen = _Chosen(package, permissions or Permissions(), claim)
     return _measure(enrolled, chosen, reference, bounds, None, progress or Silent())
 
 
@@ -155,7 +162,7 @@ class _Chosen:
 
     package: Path | str | None
     permissions: Permissions
-    say: Say
+    claim: Claim
 
 
 def _measure(
@@ -166,7 +173,7 @@ def _measure(
     timing: Timing | None,
     progress: Progress,
 ) -> Findings:
-    with agent_on(device) as agent:
+    with agent_on(device, claim=chosen.claim) as agent:
         installed = _installed(agent, device, chosen, progress)
         if reference is not None and reference.on_device:
             _require_same(installed, reference.dataset)
@@ -206,6 +213,6 @@ def _installed(
         return agent.current()
     package = read_package(Path(chosen.package))
     committed = put(
-        agent, device, package, progress, permissions=chosen.permissions, say=chosen.say
+        agent, device, package, progress, permissions=chosen.permissions, say=chosen.claim.say
     )
     return committed.installed

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from device_agent.protocol import Committed
 from edgesdk.flows.installing import Permissions, Say, put
+from edgesdk.flows.leasing import Claim
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.package.reading import read_package
 from edgesdk.progress import Progress, Silent
@@ -17,6 +18,7 @@ def push(
     device: str,
     *,
     permissions: Permissions | None = None,
+    wait_s: float = 0.0,
     progress: Progress | None = None,
     say: Say = lambda _: None,
 ) -> Committed:
@@ -26,6 +28,7 @@ def push(
     is continued; a package that is there already does not travel again.
 
     Args:
+        wait_s: how long to wait for a device that is someone else's.
         say: told what is not as usual: that a delta did not fit, or who is trusted.
 
     Raises:
@@ -34,10 +37,11 @@ def push(
         DeviceError: the device cannot be reached, or refuses the package.
     """
     enrolled = find_device(device)
+    claim = Claim(f"a push of {Path(package).name}", wait_s, say)
     # Hashing a large package takes as long as logging in, and both mostly wait.
     with ThreadPoolExecutor(1) as reader:
         reading = reader.submit(read_package, Path(package))
-        with agent_on(enrolled, offering=reading.result) as agent:
+        with agent_on(enrolled, claim=claim, offering=reading.result) as agent:
             return put(
                 agent,
                 enrolled,

@@ -12,7 +12,9 @@ from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.ssh import connect
+from edgesdk.devices.transport import Transport
 from edgesdk.errors import AgentError
+from edgesdk.flows.leasing import Claim, wait_for
 from edgesdk.targets.types import Runtime, RuntimeName
 from edgesdk.values.package import Package
 from edgesdk.values.plan import ConversionPlan
@@ -135,19 +137,47 @@ def generic_target(machine: str) -> str | None:
 
 @contextmanager
 def agent_on(
-    device: Device, *, offering: Callable[[], Package] | None = None
+    device: Device,
+    *,
+    claim: Claim | None = None,
+    offering: Callable[[], Package] | None = None,
 ) -> Iterator[AgentSession]:
     """A session with the agent on a device, ended with the block.
 
     Args:
+        claim: have the device to ourselves meanwhile.
         offering: gives the package that will be offered first.
 
     Raises:
         TransportError: the device cannot be reached, or is not the enrolled one.
-        AgentError: the agent does not start there.
+        AgentError: the agent does not start there; with code "busy": it is someone else's.
     """
     with (
         connect(device) as transport,
-        AgentSession.open(transport, python=device.python, offering=offering) as agent,
+        _claimed(transport, device, claim, offering) as agent,
     ):
         yield agent
+
+
+def _claimed(
+    transport: Transport,
+    device: Device,
+    claim: Claim | None,
+    offering: Callable[[], Package] | None,
+) -> AgentSession:
+    if claim is None:
+        return AgentSession.open(transport, python=device.python, offering=offering)
+    if not claim.wait_s:
+        agent = AgentSession.open(
+            transport, python=device.python, offering=offering, leasing=claim.request()
+        )
+        if agent.leased is not None:
+            claim.note(agent.leased)
+        return agent
+    agent = AgentSession.open(transport, python=device.python)
+    try:
+        claim.note(wait_for(agent, claim))
+    except BaseException:
+        agent.close()
+        raise
+    return agent

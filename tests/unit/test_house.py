@@ -42,6 +42,7 @@ LOWER = {
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"", "api", "cli", "report", *LOWER},
+    "pytest_plugin": {"api", "project", "pytest_plugin", "report", *LOWER},
     "api": {"flows", "project", *LOWER},
     "flows": {"flows", "project", *STAGES, *LOWER},
     "project": LOWER,
@@ -80,7 +81,8 @@ MAY_IMPORT = {
 
 AGENT_CONTRACT = {
     *("archive", "clock", "codec", "documents", "ed25519"),
-    *("manifest", "preprocessing", "protocol", "sshsig", "stage_messages", "trust"),
+    *("lease_messages", "manifest", "preprocessing", "protocol"),
+    *("sshsig", "stage_messages", "trust"),
 }
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""
 AGENT_BEYOND_CONTRACT = {
