@@ -193,6 +193,34 @@ class Fallback:
 
 
 @record(frozen=True)
+class Lock:
+    """What the model was compiled for and judged by, for whoever compares a device with it.
+
+    Versions of the toolchain are in `Manifest.provenance`, as "toolchain.NAME"; what runs the model
+    is in `Compatibility`. None, or "", where the package has no such thing.
+
+    Args:
+        kernels: that golden outputs were computed with on the workstation, such as "xnnpack".
+        compiler: of the vendor, which made or accepted the model.
+        compiler_version: of it.
+        edgetpu_runtime: the oldest runtime version of libedgetpu that runs the model, such as 13.
+        htp_arch: version of the Hexagon architecture that it was compiled for, such as 73.
+        htp_soc_model: Qualcomm's number of the SoC.
+        tensorrt: release of TensorRT that it was made for, such as "10.3".
+        jetpack: release of JetPack that this TensorRT comes with.
+    """
+
+    kernels: Tuple[str, ...]
+    compiler: str = ""
+    compiler_version: str = ""
+    edgetpu_runtime: Optional[int] = None
+    htp_arch: Optional[int] = None
+    htp_soc_model: Optional[int] = None
+    tensorrt: str = ""
+    jetpack: str = ""
+
+
+@record(frozen=True)
 class Manifest:
     """Everything about a package but the bytes of its files.
 
@@ -208,6 +236,7 @@ class Manifest:
         health: what it must pass before it becomes current; None asks for nothing.
         provenance: what it was made of and with: digests and versions.
         fallback: when another file runs in the model's place; None where there is no other.
+        lock: what the model was compiled for and judged by.
     """
 
     format: str
@@ -225,6 +254,7 @@ class Manifest:
     expires: Optional[str] = None
     health: Optional[HealthCheck] = None
     fallback: Optional[Fallback] = None
+    lock: Optional[Lock] = None
 
     @property
     def package_id(self) -> str:

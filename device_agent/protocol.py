@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Dict, Optional, Tuple
 
+from device_agent.inspection_messages import Inspect, Inspection
 from device_agent.manifest import Port
 from device_agent.records import record
 
@@ -661,6 +662,8 @@ MESSAGES = {
         Current,
         ListInstalled,
         Inventory,
+        Inspect,
+        Inspection,
         GetTrust,
         ChangeTrust,
         TrustState,

@@ -5,6 +5,7 @@ When the host is gone, at any moment, the workers are killed and the process end
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
@@ -19,6 +20,7 @@ from device_agent.codec import BadMessage
 from device_agent.documents import CorruptPackage
 from device_agent.environment import read_conditions, read_environment
 from device_agent.failures import AgentFailure
+from device_agent.inspection_messages import Built, Inspect, Inspection, built_of
 from device_agent.installing import Installer
 from device_agent.manifest import Port
 from device_agent.protocol import (
@@ -100,6 +102,7 @@ class Session:
             Rollback: lambda request, _: self._seen(self._installer().roll_back(request.name)),
             Current: lambda request, _: self._seen(self._installer().current(request.name)),
             ListInstalled: lambda _, __: self._installer().inventory(),
+            Inspect: self._inspect,
             GetTrust: lambda _, __: self._installer().trust(),
             ChangeTrust: lambda request, _: self._installer().change_trust(request),
             SetLab: lambda request, _: self._installer().set_lab(request),
@@ -189,6 +192,23 @@ class Session:
     def _seen(self, installed: Installed) -> Installed:
         self._last_seen = installed.package_id
         return installed
+
+    def _inspect(self, request: Inspect, _: Payload) -> Inspection:
+        from device_agent.inspection import inspect  # Only whoever asks waits for it.
+
+        found = inspect(self._root)
+        try:
+            self._store()
+        except AgentFailure as failure:
+            return dataclasses.replace(found, store_problem=str(failure))
+        try:
+            return dataclasses.replace(found, package=self._built(request.package))
+        except AgentFailure as failure:
+            return dataclasses.replace(found, package_problem=str(failure))
+
+    def _built(self, name: str) -> Built:
+        installed = self._installer().current(name)
+        return built_of(self._store().packages.manifest(installed.package_id))
 
     def _stage(self, request: Stage, payload: Payload) -> Staged:
         path = self._store().stage(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgesdk.cli import render_check
+from edgesdk.cli import render_check, render_doctor
 from edgesdk.cli.output import table
 from edgesdk.text import plain
 from edgesdk.units import format_bytes
@@ -308,18 +308,6 @@ def target(console: Console, shown: Target) -> None:
         _line(console, f"      {source.url}")
 
 
-def devices(console: Console, enrolled: Sequence[Device]) -> None:
-    """The inventory."""
-    if not enrolled:
-        _line(console, "no devices yet: edgesdk device add NAME --address user@host --target ID")
-        return
-    listed = table("", "device", "address", "target", "kind")
-    for each in enrolled:
-        kind = "virtual" if each.virtual else "ssh"
-        listed.add_row(_plain(each.name), str(each.address), each.target, kind)
-    console.print(listed)
-
-
 def device(console: Console, enrolled: Device) -> None:
     """One entry of the inventory."""
     kind = "virtual device" if enrolled.virtual else "device"
@@ -331,6 +319,8 @@ def visited(console: Console, visit: Visited) -> None:
     """A device and what its agent read there."""
     device(console, visit.device)
     _environment(console, visit.environment)
+    if visit.inspection is not None:
+        render_doctor.details(console, visit.environment, visit.inspection)
 
 
 def _environment(console: Console, found: Environment) -> None:

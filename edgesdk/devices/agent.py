@@ -24,6 +24,7 @@ import edgesdk
 from device_agent.archive import head_bytes
 from device_agent.codec import BadMessage, decode_message, encode_message
 from device_agent.documents import is_file_name
+from device_agent.inspection_messages import Inspect, Inspection
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -226,6 +227,10 @@ class AgentSession:
     def inventory(self) -> Inventory:
         """Every package on the device."""
         return self._ask(ListInstalled(), Inventory)
+
+    def inspect(self, package: str = "") -> Inspection:
+        """The device in detail, and what its current package of that name was made with."""
+        return self._ask(Inspect(package), Inspection)
 
     def trust(self) -> TrustState:
         """Whom the device believes."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.inspection_messages import Inspection
 from device_agent.protocol import Environment
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
@@ -43,10 +44,15 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True)
 class Visited:
-    """An enrolled device and what its agent read there."""
+    """An enrolled device and what its agent read there.
+
+    Args:
+        inspection: in detail; None where that was not asked for.
+    """
 
     device: Device
     environment: Environment
+    inspection: Inspection | None = None
 
 
 def fetch_host_key(address: Address, *, deadline_s: float = CONNECT_DEADLINE_S) -> HostKey:
