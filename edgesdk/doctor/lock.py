@@ -15,11 +15,11 @@ from edgesdk.values.doctor import Examined, Finding
 
 _MADE_WITH = {
     "litert": ("ai-edge-litert", ("ai-edge-litert",)),
-    "edgetpu": ("ai-edge-litert", ("ai-edge-litert",)),
     "onnxruntime": ("onnxruntime", ("onnxruntime", "onnxruntime-gpu")),
     "openvino": ("openvino", ("openvino",)),
 }
-"""The distribution that computed golden outputs, and those of a device that are numbered alike."""
+"""The distribution that computed golden outputs, and those of a device that are numbered alike.
+Only where the device computes with the same kernels: an accelerator does not."""
 
 
 def lock_findings(
@@ -82,8 +82,8 @@ def _runtime(
     wanted = Runtime(cast(RuntimeName, made_for.runtime), made_for.runtime_min_version)
     missing = lack((wanted,))
     if missing is not None:
-        # One finding is enough where the target asks for the very same.
-        if (wanted,) != target.runtimes:
+        # One finding is enough where all of the target's are missing, and this is one of them.
+        if wanted not in target.runtimes or lack(target.runtimes) is None:
             yield runtime_finding(examined, wanted, missing)
         return
     yield from _older_than_made_with(examined, built)
