@@ -106,11 +106,11 @@ def _examine(device: Device, agent: AgentSession, installed: str) -> Examined:
         virtual=device.virtual,
         environment=agent.environment,
         inspection=found,
-        clock_ahead_s=_ahead(found, before, time.time()),
+        clock_ahead_s=clock_ahead(found, before, time.time()),
     )
 
 
-def _ahead(found: Inspection, before: float, after: float) -> float:
+def clock_ahead(found: Inspection, before: float, after: float) -> float:
     """Seconds outside of the time in which the device was asked and had answered."""
     if found.time_s > after:
         return found.time_s - after

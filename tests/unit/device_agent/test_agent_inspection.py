@@ -216,7 +216,7 @@ def compiled(folder: Path, source: str) -> str:
     (folder / "library.c").write_text(source)
     library = folder / "usr/lib/libedgetpu.so.1"
     library.parent.mkdir(parents=True)
-    command = ["cc", "-shared", "-fPIC", "-o", library, folder / "library.c"]
+    command = ["cc", "-shared", "-fPIC", "-o", str(library), str(folder / "library.c")]
     subprocess.run(command, check=True)
     return str(folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -408,15 +409,13 @@ def test_errors_come_first(tmp_path: Path) -> None:
 
 
 def test_every_finding_is_in_the_documentation() -> None:
-    import ast
-
     root = Path(__file__).parents[3]
     page = (root / "docs" / "devices.md").read_text()
     ids = set()
     for path in (root / "edgesdk" / "doctor").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            is_finding = isinstance(node, ast.Call) and ast.unparse(node.func) == "Finding"
-            if is_finding and isinstance(node.args[0], ast.Constant):
-                ids.add(node.args[0].value)
+            match node:
+                case ast.Call(ast.Name("Finding"), [ast.Constant(id_), *_]):
+                    ids.add(str(id_))
     assert len(ids) > 30
     assert {each for each in ids if f"`{each}`" not in page} == set()
