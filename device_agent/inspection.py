@@ -17,10 +17,12 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 from device_agent import children
 from device_agent.board_files import read_cores, read_nodes, read_sensors, read_storage, read_swap
-from device_agent.inspection_messages import EdgeTpuLibrary, Inspection, Qnn
+from device_agent.inspection_messages import EdgeTpuLibrary, Inspection, Qnn, built_of
 from device_agent.python_files import read_pythons
 from device_agent.system_files import find_library
 from device_agent.system_tree import SystemTree
+
+__all__ = ["built_of", "inspect"]
 
 _ASK_SECONDS = 10.0
 # libedgetpu, tflite/public/edgetpu_c.h and tflite/edgetpu_manager_direct.cc: it makes the text

@@ -1,4 +1,4 @@
-"""What a device is in detail, and what its package was made with: asked for, never in the greeting.
+"""What a device is in detail, and what its package was made with: the reply to `protocol.Inspect`.
 
 Beside `protocol.Environment`, which every session begins with. A text is "", a number None where
 the device does not have the thing, or it cannot be read; `Inspection.unread` says which.
@@ -10,17 +10,6 @@ from typing import Dict, Optional, Tuple
 
 from device_agent.manifest import Compatibility, Lock, Manifest
 from device_agent.records import record
-
-
-@record(frozen=True)
-class Inspect:
-    """What is the device, and what was its package made with? Reply: `Inspection`.
-
-    Args:
-        package: name of the package; "" is the one that was committed last.
-    """
-
-    package: str = ""
 
 
 @record(frozen=True)

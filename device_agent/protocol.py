@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Dict, Optional, Tuple
 
-from device_agent.inspection_messages import Inspect, Inspection
 from device_agent.manifest import Port
 from device_agent.records import record
 
@@ -354,6 +353,19 @@ class Inventory:
 
 
 @record(frozen=True)
+class Inspect:
+    """What is the device in detail, and what was its package made with?
+
+    Reply: `inspection_messages.Inspection`, a module that only whoever asks waits for.
+
+    Args:
+        package: name of the package; "" is the one that was committed last.
+    """
+
+    package: str = ""
+
+
+@record(frozen=True)
 class SignedTrust:
     """One version of the trust.
 
@@ -663,7 +675,6 @@ MESSAGES = {
         ListInstalled,
         Inventory,
         Inspect,
-        Inspection,
         GetTrust,
         ChangeTrust,
         TrustState,

@@ -20,7 +20,6 @@ from device_agent.codec import BadMessage
 from device_agent.documents import CorruptPackage
 from device_agent.environment import read_conditions, read_environment
 from device_agent.failures import AgentFailure
-from device_agent.inspection_messages import Built, Inspect, Inspection, built_of
 from device_agent.installing import Installer
 from device_agent.manifest import Port
 from device_agent.protocol import (
@@ -41,6 +40,7 @@ from device_agent.protocol import (
     GetTrust,
     Goodbye,
     Hello,
+    Inspect,
     Install,
     Installed,
     ListInstalled,
@@ -193,22 +193,19 @@ class Session:
         self._last_seen = installed.package_id
         return installed
 
-    def _inspect(self, request: Inspect, _: Payload) -> Inspection:
-        from device_agent.inspection import inspect  # Only whoever asks waits for it.
+    def _inspect(self, request: Inspect, _: Payload) -> Any:
+        from device_agent import inspection  # Only whoever asks waits for it.
 
-        found = inspect(self._root)
+        found = inspection.inspect(self._root)
         try:
-            self._store()
+            packages = self._store().packages
         except AgentFailure as failure:
             return dataclasses.replace(found, store_problem=str(failure))
         try:
-            return dataclasses.replace(found, package=self._built(request.package))
+            manifest = packages.manifest(self._installer().current(request.package).package_id)
         except AgentFailure as failure:
             return dataclasses.replace(found, package_problem=str(failure))
-
-    def _built(self, name: str) -> Built:
-        installed = self._installer().current(name)
-        return built_of(self._store().packages.manifest(installed.package_id))
+        return dataclasses.replace(found, package=inspection.built_of(manifest))
 
     def _stage(self, request: Stage, payload: Payload) -> Staged:
         path = self._store().stage(

@@ -24,7 +24,7 @@ import edgesdk
 from device_agent.archive import head_bytes
 from device_agent.codec import BadMessage, decode_message, encode_message
 from device_agent.documents import is_file_name
-from device_agent.inspection_messages import Inspect, Inspection
+from device_agent.inspection_messages import Inspection
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -43,6 +43,7 @@ from device_agent.protocol import (
     GetTrust,
     Goodbye,
     Hello,
+    Inspect,
     Install,
     Installed,
     Inventory,
@@ -93,6 +94,9 @@ _PIECE_BYTES = 256 * KIB
 _BATCH_BYTES = 1 * MIB
 _BATCH_SAMPLES = 256
 _SHELL_FOUND_NO_COMMAND = 127
+
+_UNDERSTOOD = {**MESSAGES, Inspection.__name__: Inspection}
+"""The agent has no use for this class before it is asked."""
 
 R = TypeVar("R")
 OnProgress = Callable[[Progress], None]
@@ -455,7 +459,7 @@ class _Exchange:
     def _receive(self, silence_s: float) -> Any:
         line = self._process.read_line(_LINE_BYTES, silence_s)
         try:
-            message = decode_message(line, MESSAGES)
+            message = decode_message(line, _UNDERSTOOD)
         except BadMessage as error:
             raise AgentError(
                 f"the agent makes no sense: {error}", code=ErrorCode.PROTOCOL

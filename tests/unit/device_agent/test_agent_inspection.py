@@ -343,7 +343,7 @@ def test_on_every_python_that_the_agent_runs_on(python: Path, tmp_path: Path) ->
 def test_nothing_of_it_is_imported_before_it_is_asked_for() -> None:
     program = (
         "import sys\nimport device_agent.session, device_agent.program\n"
-        "names = ('inspection', 'board_files', 'python_files', 'system_tree')\n"
+        "names = ('inspection', 'inspection_messages', 'board_files', 'python_files')\n"
         "print([name for name in names if 'device_agent.' + name in sys.modules])\n"
     )
     done = subprocess.run(
