@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from device_agent.manifest import Port
+    from device_agent.manifest import Lock, Port
     from device_agent.protocol import Committed, Environment, Health, Installed, Inventory
     from edgesdk.convert.conversion import Conversion
     from edgesdk.devices.enrol import Visited
@@ -147,6 +147,8 @@ def _package_facts(console: Console, sealed: Package) -> None:
     if manifest.fallback is not None:
         rule = manifest.fallback
         _line(console, f"  fallback  {rule.role} on {rule.runtime}, for {', '.join(rule.when)}")
+    if manifest.lock is not None:
+        _line(console, f"  lock      {_locked(manifest.lock)}")
     if head.delta is not None:
         _line(console, f"  delta     against {head.delta.base}")
         for each in head.delta.files:
@@ -172,6 +174,19 @@ def _made(provenance: Mapping[str, str]) -> str:
     told = (key for key in ("compilation", "quantizer", "bridge") if key in provenance)
     parts = (provenance.get("precision", ""), *(f"{key}: {provenance[key]}" for key in told))
     return "; ".join(filter(None, parts))
+
+
+def _locked(lock: Lock) -> str:
+    """What the model was compiled for and judged by, as far as there is any."""
+    told = (
+        ("Edge TPU runtime", lock.edgetpu_runtime),
+        ("Hexagon v", lock.htp_arch),
+        ("SoC model", lock.htp_soc_model),
+        ("TensorRT", lock.tensorrt),
+        ("JetPack", lock.jetpack),
+    )
+    parts = (f"{title} {value}".replace("v ", "v") for title, value in told if value)
+    return "; ".join((f"golden outputs of {', '.join(lock.kernels)}", *parts))
 
 
 def _ports(console: Console, title: str, ports: Sequence[Port]) -> None:

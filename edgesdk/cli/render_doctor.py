@@ -33,14 +33,15 @@ def diagnosis(console: Console, told: Diagnosis) -> None:
         for word in _SIGNS
         if (count := sum(each.severity == word for each in told.findings))
     ]
+    name = told.device + (" (virtual: its hardware was not compared)" if told.virtual else "")
     if told.able:
-        verdict = f"{told.device} can do what its {compared} ask" + ("" if told.package else "s")
+        verdict = f"{name} can do what its {compared} ask" + ("" if told.package else "s")
         _signed(console, _GOOD, verdict + (f" ({', '.join(counts)})" if counts else ""))
     else:
         _signed(
             console,
             _SIGNS["error"],
-            f"{told.device} cannot do what its {compared} ask{'' if told.package else 's'}: "
+            f"{name} cannot do what its {compared} ask{'' if told.package else 's'}: "
             f"{', '.join(counts)}",
         )
 

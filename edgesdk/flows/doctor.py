@@ -65,6 +65,7 @@ def doctor(name: str, *, package: Path | str | None = None, installed: str = "")
         device=device.name,
         target=target.id,
         package=_named(built),
+        virtual=device.virtual,
         able=not errors,
         findings=findings,
         environment=examined.environment,

@@ -60,6 +60,7 @@ class Diagnosis:
     Args:
         target: id of the target it was compared with.
         package: name and version of the package it was compared with; "" where there is none.
+        virtual: it is an emulation; its hardware, which is this machine's, was not compared.
         able: nothing keeps it from doing what its target asks.
         findings: errors first.
     """
@@ -67,6 +68,7 @@ class Diagnosis:
     device: str
     target: str
     package: str
+    virtual: bool
     able: bool
     findings: tuple[Finding, ...]
     environment: Environment

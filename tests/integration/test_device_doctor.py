@@ -8,6 +8,7 @@ import platform
 import stat
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from device_agent.manifest import Compatibility, Lock
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
 from tests.cli import CALIBRATION, DIGITS, Cli, this_machine
+from tests.pythons import OLD, version_name
 from tests.sealed import seal
 
 TARGET = this_machine()
@@ -41,14 +43,18 @@ def test_a_device_that_fits(cli: Cli, device: VirtualDevice) -> None:
     before = device.logins
     done = cli("device", "doctor", "bench")
     assert done.code == 0, done.err
-    assert done.out.splitlines()[-1] == f"ok: bench can do what its target {TARGET} asks (1 note)"
+    assert done.out.splitlines()[-1] == (
+        "ok: bench (virtual: its hardware was not compared) can do what its target "
+        f"{TARGET} asks (1 note)"
+    )
     assert device.logins == before + 1, "one visit"
 
 
 def test_its_json_has_everything_it_rests_on(cli: Cli, device: VirtualDevice) -> None:
     told = cli("device", "doctor", "bench", "--json").json
     assert list(told) == [
-        *("device", "target", "package", "able", "findings", "environment", "inspection"),
+        *("device", "target", "package", "virtual", "able", "findings"),
+        *("environment", "inspection"),
     ]
     assert (told["device"], told["target"], told["package"]) == ("bench", TARGET, "")
     assert told["able"] is True
@@ -72,7 +78,7 @@ def test_a_board_that_is_not_what_its_descriptor_says_is_exit_code_4(
     text = cli("device", "doctor", "bench")
     assert text.code == 4
     assert "error: bench is not what its descriptor says: it is " in text.out
-    assert f"error: bench cannot do what its target {other} asks: 1 error" in text.out
+    assert f"cannot do what its target {other} asks: 1 error" in text.out
 
 
 def test_an_installed_package_is_compared_by_what_it_was_made_with(
@@ -161,6 +167,18 @@ def test_a_store_that_others_may_write_keeps_nothing(cli: Cli, device: VirtualDe
     assert told.code == 4, told.err
     assert ids(told.json)["store"] == "error"
     assert str(store) in told.json["inspection"]["store_problem"]
+
+
+@pytest.mark.parametrize("python", OLD[:1], ids=version_name)
+def test_a_python_that_is_too_old_for_the_agent(
+    cli: Cli, virtual_device: VirtualDevice, python: Path
+) -> None:
+    device = virtual_device.as_device("bench", TARGET)
+    cli.enrol(replace(device, python=str(python)))
+    done = cli("device", "doctor", "bench")
+    assert done.code == 4
+    assert "expected 3.7 or newer" in done.err
+    assert "--python PATH" in done.err
 
 
 def test_ls_tells_what_was_seen_last_without_contacting_anybody(

@@ -18,11 +18,13 @@ STORE = Finding("store", "error", "nothing can be kept", "[read-only]", "writabl
 SWAP = Finding("swap", "note", "there is no swap", "none", "some")
 
 
-def diagnosis(root: Path, *findings: Finding, package: str = "") -> Diagnosis:
+def diagnosis(
+    root: Path, *findings: Finding, package: str = "", virtual: bool = False
+) -> Diagnosis:
     found = examined("raspberry-pi-5", root)
     able = all(each.severity != "error" for each in findings)
     return Diagnosis(
-        *("bench-3", "raspberry-pi-5", package, able, findings),
+        *("bench-3", "raspberry-pi-5", package, virtual, able, findings),
         *(found.environment, found.inspection),
     )
 
@@ -58,6 +60,11 @@ def test_findings_with_what_to_do_and_the_verdict_last(tmp_path: Path) -> None:
 def test_warnings_do_not_keep_a_device_from_its_work(tmp_path: Path) -> None:
     told = shown(diagnosis(tmp_path, CLOCK, SWAP, SWAP)).splitlines()[-1]
     assert told == ("ok: bench-3 can do what its target raspberry-pi-5 asks (1 warning, 2 notes)")
+
+
+def test_a_virtual_device_is_called_one(tmp_path: Path) -> None:
+    told = shown(diagnosis(tmp_path, virtual=True))
+    assert told.startswith("ok: bench-3 (virtual: its hardware was not compared) can do")
 
 
 def test_people_see_signs(tmp_path: Path) -> None:
