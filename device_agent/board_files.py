@@ -7,6 +7,7 @@ import os
 import re
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from device_agent.accelerators import USB_EDGE_TPUS
 from device_agent.environment import arm_core, hottest, parse_meminfo
 from device_agent.inspection_messages import CoreKind, Node, Sensor, Storage
 from device_agent.system_tree import SystemTree
@@ -22,8 +23,6 @@ _NODES = (
     ("htp", "/dev/adsprpc-smd"),
     ("gpu", "/dev/nvmap"),
 )
-# As in `device_agent.accelerators`.
-_USB_EDGE_TPUS = (("1a6e", "089a"), ("18d1", "9302"))
 
 
 def read_cores(tree: SystemTree) -> Tuple[CoreKind, ...]:
@@ -187,7 +186,7 @@ def _usb_edge_tpus(tree: SystemTree) -> List[str]:
     for device in tree.glob("sys/bus/usb/devices/*"):
         ids = tuple(tree.text(device + "/" + name).strip() for name in ("idVendor", "idProduct"))
         bus, number = (tree.text(device + "/" + name).strip() for name in ("busnum", "devnum"))
-        if ids in _USB_EDGE_TPUS and bus.isdigit() and number.isdigit():
+        if ids in USB_EDGE_TPUS and bus.isdigit() and number.isdigit():
             nodes.append("/dev/bus/usb/%03d/%03d" % (int(bus), int(number)))
     return nodes
 

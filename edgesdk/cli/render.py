@@ -292,6 +292,8 @@ def target(console: Console, shown: Target) -> None:
     """A target, each figure with its source."""
     _line(console, f"{shown.id}: {shown.name} ({shown.vendor})")
     _line(console, f"  {shown.soc}, {shown.architecture}, family {shown.family}")
+    if shown.board is not None:
+        _line(console, f"  board      {shown.board.value}... [{shown.board.source}]")
     for unit in shown.compute_units:
         _line(console, f"  {unit.id}: {unit.core}")
         for title, figure, scale, symbol in (
