@@ -46,7 +46,7 @@ def software_findings(
         )
     if lack is not None:
         yield _no_runtime("runtime", examined, target.runtimes, lack)
-    elif _own(examined) is not None and not _own_numpy(examined):
+    elif _needs_numpy(examined, target):
         yield Finding(
             "numpy",
             "error",
@@ -97,9 +97,11 @@ def _own(examined: Examined) -> PythonFound | None:
     return next((python for python in examined.inspection.pythons if python.own), None)
 
 
-def _own_numpy(examined: Examined) -> str:
-    own = _own(examined)
-    return "" if own is None else own.numpy
+def _needs_numpy(examined: Examined, target: Target) -> bool:
+    """The runtime comes from the agent's Python, which has none; from elsewhere it brings its own."""
+    own, names = _own(examined), {runtime.name for runtime in target.runtimes}
+    packages = [each.package for each in examined.environment.runtimes if each.runtime in names]
+    return own is not None and not own.numpy and all(name in own.runtimes for name in packages)
 
 
 def _own_path(examined: Examined) -> str:

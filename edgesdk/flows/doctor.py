@@ -32,7 +32,7 @@ def show_device(name: str) -> Visited:
     """
     device = find_device(name)
     with agent_on(device) as agent:
-        visited = Visited(device, agent.environment, agent.inspect())
+        visited = Visited(device, agent.environment, inspection=agent.inspect())
     _keep(device, visited)
     return visited
 
@@ -59,7 +59,7 @@ def doctor(name: str, *, package: Path | str | None = None, installed: str = "")
     lack = partial(lack_of_runtime, device, examined.environment)
     findings = (*diagnose(examined, target, built, lack), *workstation_findings())
     errors = tuple(dict.fromkeys(each.id for each in findings if each.severity == "error"))
-    visited = Visited(device, examined.environment, examined.inspection)
+    visited = Visited(device, examined.environment, inspection=examined.inspection)
     _keep(device, visited, able=not errors, errors=errors)
     return Diagnosis(
         device=device.name,

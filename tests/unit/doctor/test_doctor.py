@@ -131,6 +131,8 @@ def test_a_runtime_without_numpy(tmp_path: Path) -> None:
     own = PythonFound("/usr/bin/python3", "3.11.2", {"ai-edge-litert": "2.1.0"}, own=True)
     told = only(findings(examined(PI, tmp_path, pythons=(own,)), PI), "numpy", "error")
     assert "/usr/bin/python3" in told.remedy
+    elsewhere = replace(own, runtimes={})
+    assert findings(examined(PI, tmp_path / "b", pythons=(elsewhere,)), PI) == {}
 
 
 def test_the_litert_that_does_not_use_xnnpack(tmp_path: Path) -> None:
