@@ -98,7 +98,7 @@ def _own(examined: Examined) -> PythonFound | None:
 
 
 def _needs_numpy(examined: Examined, target: Target) -> bool:
-    """The runtime comes from the agent's Python, which has none; from elsewhere it brings its own."""
+    """The runtime is of the agent's Python, which has no numpy; from elsewhere it brings one."""
     own, names = _own(examined), {runtime.name for runtime in target.runtimes}
     packages = [each.package for each in examined.environment.runtimes if each.runtime in names]
     return own is not None and not own.numpy and all(name in own.runtimes for name in packages)
