@@ -26,6 +26,8 @@ _CPUFREQ = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
 _CPU_ZONE = re.compile(r"cpu|soc|pkg", re.IGNORECASE)
 _PLAUSIBLE_CELSIUS = (-40.0, 150.0)
 _IMPLEMENTER_ARM = "0x41"
+# NVIDIA's, of the same sources.
+_OTHER_CORES = {("0x4e", "0x003"): "Denver", ("0x4e", "0x004"): "Carmel"}
 # MIDR part numbers of Arm Ltd.: Linux arch/arm64/include/asm/cputype.h and util-linux
 # sys-utils/lscpu-arm.c.
 _ARM_PARTS = {
@@ -47,7 +49,19 @@ _ARM_PARTS = {
     "0xd41": "Cortex-A78",
     "0xd42": "Cortex-A78AE",
     "0xd44": "Cortex-X1",
+    "0xd46": "Cortex-A510",
+    "0xd47": "Cortex-A710",
+    "0xd48": "Cortex-X2",
     "0xd4b": "Cortex-A78C",
+    "0xd4c": "Cortex-X1C",
+    "0xd4d": "Cortex-A715",
+    "0xd4e": "Cortex-X3",
+    "0xd80": "Cortex-A520",
+    "0xd81": "Cortex-A720",
+    "0xd82": "Cortex-X4",
+    "0xd83": "Neoverse-V3AE",
+    "0xd85": "Cortex-X925",
+    "0xd87": "Cortex-A725",
 }
 
 
@@ -132,20 +146,17 @@ def parse_cpu_model(text: str) -> str:
     named = re.search(r"^(?:model name|cpu model)\s*:\s*(.+)$", text, re.MULTILINE)
     implementers = re.findall(r"^CPU implementer\s*:\s*(\S+)$", text, re.MULTILINE)
     parts = re.findall(r"^CPU part\s*:\s*(\S+)$", text, re.MULTILINE)
-    cores: List[str] = []
-    for implementer, part in zip(implementers, parts):
-        core = _arm_core(implementer, part)
-        if core not in cores:
-            cores.append(core)
+    cores = list(dict.fromkeys(map(arm_core, implementers, parts)))
     if cores:
         return " + ".join(cores)
     return named.group(1).strip() if named else ""
 
 
-def _arm_core(implementer: str, part: str) -> str:
+def arm_core(implementer: str, part: str) -> str:
+    """A core's name from those two fields of /proc/cpuinfo; the fields where nobody knows it."""
     if implementer == _IMPLEMENTER_ARM and part in _ARM_PARTS:
         return _ARM_PARTS[part]
-    return f"implementer {implementer} part {part}"
+    return _OTHER_CORES.get((implementer, part), f"implementer {implementer} part {part}")
 
 
 def parse_cpu_mhz(text: str) -> Optional[int]:

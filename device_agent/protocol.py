@@ -358,6 +358,19 @@ class Inventory:
 
 
 @record(frozen=True)
+class Inspect:
+    """What is the device in detail, and what was its package made with?
+
+    Reply: `inspection_messages.Inspection`, a module that only whoever asks waits for.
+
+    Args:
+        package: name of the package; "" is the one that was committed last.
+    """
+
+    package: str = ""
+
+
+@record(frozen=True)
 class SignedTrust:
     """One version of the trust.
 
@@ -666,6 +679,7 @@ MESSAGES = {
         Current,
         ListInstalled,
         Inventory,
+        Inspect,
         GetTrust,
         ChangeTrust,
         TrustState,

@@ -5,6 +5,7 @@ When the host is gone, at any moment, the workers are killed and the process end
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
@@ -41,6 +42,7 @@ from device_agent.protocol import (
     GetTrust,
     Goodbye,
     Hello,
+    Inspect,
     Install,
     Installed,
     ListInstalled,
@@ -113,6 +115,7 @@ class Session:
             Rollback: self._roll_back,
             Current: lambda request, _: self._seen(self._installer().current(request.name)),
             ListInstalled: lambda _, __: self._installer().inventory(),
+            Inspect: self._inspect,
             GetTrust: lambda _, __: self._installer().trust(),
             ChangeTrust: lambda request, _: self._installer().change_trust(request),
             SetLab: lambda request, _: self._installer().set_lab(request),
@@ -210,6 +213,20 @@ class Session:
     def _seen(self, installed: Installed) -> Installed:
         self._last_seen = installed.package_id
         return installed
+
+    def _inspect(self, request: Inspect, _: Payload) -> Any:
+        from device_agent import inspection  # Only whoever asks waits for it.
+
+        found = inspection.inspect(self._root)
+        try:
+            packages = self._store().packages
+        except AgentFailure as failure:
+            return dataclasses.replace(found, store_problem=str(failure))
+        try:
+            manifest = packages.manifest(self._installer().current(request.package).package_id)
+        except AgentFailure as failure:
+            return dataclasses.replace(found, package_problem=str(failure))
+        return dataclasses.replace(found, package=inspection.built_of(manifest))
 
     def _stage(self, request: Stage, payload: Payload) -> Staged:
         path = self._store().stage(

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from edgesdk.flows.devices import remove_device as remove_device
     from edgesdk.flows.devices import rollback as rollback
     from edgesdk.flows.devices import save_agent as save_agent
-    from edgesdk.flows.devices import show_device as show_device
     from edgesdk.flows.diff import diff as diff
+    from edgesdk.flows.doctor import doctor as doctor
+    from edgesdk.flows.doctor import seen_devices as seen_devices
+    from edgesdk.flows.doctor import show_device as show_device
     from edgesdk.flows.export import export as export
     from edgesdk.flows.init import init as init
     from edgesdk.flows.installing import Permissions as Permissions
@@ -96,7 +98,9 @@ _HOMES = {
     "Signing": "edgesdk.flows.package",
     "verify": "edgesdk.flows.verify",
     "remove_device": "edgesdk.flows.devices",
-    "show_device": "edgesdk.flows.devices",
+    "doctor": "edgesdk.flows.doctor",
+    "seen_devices": "edgesdk.flows.doctor",
+    "show_device": "edgesdk.flows.doctor",
     "export": "edgesdk.flows.export",
     "init": "edgesdk.flows.init",
     "discard_trust": "edgesdk.flows.keys",

@@ -32,6 +32,7 @@ __all__ = [
     "Runtime",
     "RuntimeFailed",
     "discover",
+    "distributions",
     "load",
     "prepare",
 ]
@@ -117,6 +118,11 @@ def discover() -> Tuple[RuntimeVersion, ...]:
         release = library_release("libnvinfer.so") or UNKNOWN_VERSION
         found += (RuntimeVersion("tensorrt", "trtexec", release),)
     return found
+
+
+def distributions() -> Tuple[str, ...]:
+    """Every distribution that a runtime may come in."""
+    return tuple(dict.fromkeys(name for known in _KNOWN for name in known.packages))
 
 
 def prepare(runtime: str) -> Runtime:

@@ -1,4 +1,4 @@
-"""edgesdk device add | ls | show | installed | lease | release | lab | rm | emulate"""
+"""edgesdk device add | ls | show | doctor | installed | lease | release | lab | rm | emulate"""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from edgesdk import api, cli
 from edgesdk.cli import leasing, options, output
-from edgesdk.errors import UsageError
+from edgesdk.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from edgesdk.devices.enrol import HostKey
@@ -69,14 +69,38 @@ def _confirm(address: str, key: "HostKey", yes: bool) -> bool:
 
 @app.command("ls")
 def ls(as_json: options.Json = False) -> None:
-    """List the enrolled devices."""
-    output.emit(api.list_devices(), as_json, cli.render.devices)
+    """List the enrolled devices, as they were when last looked at; nobody is contacted."""
+    devices = api.seen_devices()
+    if as_json:
+        from edgesdk.serial import to_dict  # nobody else waits for it
+
+        rows = [{**to_dict(device), "last_seen": to_dict(seen)} for device, seen in devices]
+        output.emit(rows, as_json, lambda *_: None)
+    else:
+        output.emit(devices, as_json, cli.render_doctor.listed)
 
 
 @app.command("show")
 def show(name: Name, as_json: options.Json = False) -> None:
     """Visit a device and show what it is."""
     output.emit(api.show_device(name), as_json, cli.render.visited)
+
+
+@app.command("doctor")
+def doctor(
+    name: Name,
+    package: Annotated[
+        Path | None, typer.Option(help="Compare with this package file, not the installed one.")
+    ] = None,
+    installed: Annotated[
+        str, typer.Option(help="Name of the installed package; the last one unless given.")
+    ] = "",
+    as_json: options.Json = False,
+) -> None:
+    """Compare a device with its target and its package: what does not fit, and what to do."""
+    told = api.doctor(name, package=package, installed=installed)
+    output.emit(told, as_json, cli.render_doctor.diagnosis)
+    raise typer.Exit(int(ExitCode.PASSED if told.able else ExitCode.DEVICE))
 
 
 @app.command("installed")

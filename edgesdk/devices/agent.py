@@ -24,6 +24,7 @@ import edgesdk
 from device_agent.archive import head_bytes
 from device_agent.codec import BadMessage, decode_message, encode_message
 from device_agent.documents import is_file_name
+from device_agent.inspection_messages import Inspection
 from device_agent.lease_messages import (
     Lease,
     Leased,
@@ -51,6 +52,7 @@ from device_agent.protocol import (
     GetTrust,
     Goodbye,
     Hello,
+    Inspect,
     Install,
     Installed,
     Inventory,
@@ -103,6 +105,9 @@ _PIECE_BYTES = 256 * KIB
 _BATCH_BYTES = 1 * MIB
 _BATCH_SAMPLES = 256
 _SHELL_FOUND_NO_COMMAND = 127
+
+_UNDERSTOOD = {**MESSAGES, Inspection.__name__: Inspection}
+"""The agent has no use for this class before it is asked."""
 
 R = TypeVar("R")
 OnProgress = Callable[[Progress], None]
@@ -247,6 +252,10 @@ class AgentSession:
     def inventory(self) -> Inventory:
         """Every package on the device."""
         return self._ask(ListInstalled(), Inventory)
+
+    def inspect(self, package: str = "") -> Inspection:
+        """The device in detail, and what its current package of that name was made with."""
+        return self._ask(Inspect(package), Inspection)
 
     def trust(self) -> TrustState:
         """Whom the device believes."""
@@ -520,7 +529,7 @@ class _Exchange:
     def _receive(self, silence_s: float) -> Any:
         line = self._process.read_line(_LINE_BYTES, silence_s)
         try:
-            message = decode_message(line, MESSAGES)
+            message = decode_message(line, _UNDERSTOOD)
         except BadMessage as error:
             raise AgentError(
                 f"the agent makes no sense: {error}", code=ErrorCode.PROTOCOL

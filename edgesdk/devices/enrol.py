@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.inspection_messages import Inspection
 from device_agent.lease_messages import Lease
 from device_agent.protocol import Environment
 from edgesdk.devices import inventory
@@ -48,11 +49,13 @@ class Visited:
 
     Args:
         leases: whose it is at present.
+        inspection: in detail; None where that was not asked for.
     """
 
     device: Device
     environment: Environment
     leases: tuple[Lease, ...] = ()
+    inspection: Inspection | None = None
 
 
 def fetch_host_key(address: Address, *, deadline_s: float = CONNECT_DEADLINE_S) -> HostKey:

@@ -108,18 +108,6 @@ def remove_device(name: str) -> Device:
     return inventory.remove(inventory.default_path(), name)
 
 
-def show_device(name: str) -> Visited:
-    """Visit a device and read what it is.
-
-    Raises:
-        UnknownDevice: there is none of that name.
-        DeviceError: it cannot be reached, or the agent does not start there.
-    """
-    device = find_device(name)
-    with agent_on(device) as agent:
-        return Visited(device, agent.environment, agent.leases())
-
-
 def list_installed(name: str) -> Inventory:
     """Every package on a device: current, previous, and what its guarded runner fell back to.
 

@@ -24,6 +24,7 @@ from device_agent.manifest import (
     File,
     HealthCheck,
     Limits,
+    Lock,
     Manifest,
 )
 from device_agent.preprocessing import Stages
@@ -315,6 +316,25 @@ def _manifest(
         provenance=_provenance(artifact),
         fallback=fallback,
         stages=stages,
+        lock=_lock(artifact),
+    )
+
+
+def _lock(artifact: Artifact) -> Lock:
+    """What was compiled is bound to what it was compiled for; what was not, is not."""
+    compilation, accelerator = artifact.compilation, artifact.plan.accelerator
+    asked = compilation.status in ("compiled", "accepted")
+    htp = accelerator.htp if compilation.status == "compiled" else None
+    tensorrt = accelerator.tensorrt
+    return Lock(
+        kernels=artifact.golden.kernels,
+        compiler=compilation.compiler if asked else "",
+        compiler_version=compilation.version if asked else "",
+        edgetpu_runtime=compilation.min_runtime_version,
+        htp_arch=None if htp is None else htp.arch.value,
+        htp_soc_model=None if htp is None else htp.soc_model.value,
+        tensorrt="" if tensorrt is None else tensorrt.version.value,
+        jetpack="" if tensorrt is None else tensorrt.jetpack.value,
     )
 
 

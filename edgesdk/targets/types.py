@@ -287,6 +287,8 @@ class Target:
         precisions: that its runtimes offer, the usual one first.
         operators: compute unit to what it runs; a unit without rules runs everything.
         sources: every document its figures name.
+        board: how the name begins that such a board gives itself, in /proc/device-tree/model or the
+            firmware's tables; None where nobody has read it.
     """
 
     id: str
@@ -308,3 +310,4 @@ class Target:
     contract: Contract = Contract()
     sources: Mapping[str, Source] = field(default_factory=dict)
     notes: str = ""
+    board: Fact | None = None

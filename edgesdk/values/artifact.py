@@ -130,6 +130,8 @@ class Compilation:
         reason: why the model is not compiled, and what to do; empty when it is.
         placements: where it put each operator of the INT8 model; empty where it does not say.
         cache: what it keeps on chip; None where it does not say.
+        min_runtime_version: of the vendor's runtime, such as libedgetpu's, that the compiled model
+            asks for; None where it names none.
     """
 
     status: Literal["compiled", "accepted", "not compiled", "not needed"]
@@ -138,6 +140,7 @@ class Compilation:
     reason: str = ""
     placements: tuple[Placement, ...] = ()
     cache: CacheUse | None = None
+    min_runtime_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ HEAVY = {
 }
 LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends", "edgesdk.package.exporters")
 
-STAGES = {"convert", "devices", "keys", "package", "report", "validate"}
+STAGES = {"convert", "devices", "doctor", "keys", "package", "report", "validate"}
 LOWER = {
     *("calibration", "data", "errors", "files", "models", "progress", "serial", "targets", "text"),
     *("choices", "distributions", "home", "processes", "units", "values"),
@@ -81,7 +81,7 @@ MAY_IMPORT = {
 
 AGENT_CONTRACT = {
     *("archive", "clock", "codec", "documents", "ed25519"),
-    *("lease_messages", "manifest", "preprocessing", "protocol"),
+    *("inspection_messages", "lease_messages", "manifest", "preprocessing", "protocol"),
     *("sshsig", "stage_messages", "trust"),
 }
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""
