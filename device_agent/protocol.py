@@ -16,6 +16,7 @@ from dataclasses import field
 from typing import Dict, Optional, Tuple
 
 from device_agent.manifest import Port
+from device_agent.measuring_messages import Conditions, Turn
 from device_agent.records import record
 
 PROTOCOL_MIN = 1
@@ -44,8 +45,13 @@ class ErrorCode:
     NO_RUNTIME = "no_runtime"
     RUNTIME_FAILED = "runtime_failed"
     WORKER_DIED = "worker_died"
+    HUNG = "hung"
+    OUT_OF_MEMORY = "out_of_memory"
     BUSY = "busy"
     INTERNAL = "internal"
+
+    WORKER_GONE = (WORKER_DIED, HUNG, OUT_OF_MEMORY)
+    """Those after which the worker they are of is no more."""
 
 
 @record(frozen=True)
@@ -106,23 +112,6 @@ class Environment:
     board: Optional[str]
     runtimes: Tuple[RuntimeVersion, ...]
     accelerators: Accelerators = Accelerators()
-
-
-@record(frozen=True)
-class Conditions:
-    """State of the device at one moment of a measurement; None where it cannot be read.
-
-    Args:
-        at_ns: by the device's monotonic clock.
-        clock_hz: the fastest CPU's current clock.
-        temperature_celsius: of the hottest CPU sensor.
-        load_average: over the last minute.
-    """
-
-    at_ns: int
-    clock_hz: Optional[int]
-    temperature_celsius: Optional[float]
-    load_average: Optional[float]
 
 
 @record(frozen=True)
@@ -533,9 +522,10 @@ class Latency:
         block_sizes: how many samples each turn gave.
         warm_up_runs: runs before the first sample.
         steady: the warm-up ended because the latency no longer fell, not because time was up.
-        conditions: taken before each block and after the last.
+        conditions: before, during and after each turn, in order.
         peak_rss_bytes: highest resident memory of the worker process up to the end, since it
             started.
+        turns: where each turn lies among the conditions.
     """
 
     key: str
@@ -545,6 +535,7 @@ class Latency:
     steady: bool
     conditions: Tuple[Conditions, ...]
     peak_rss_bytes: Optional[int]
+    turns: Tuple[Turn, ...] = ()
 
 
 @record(frozen=True)

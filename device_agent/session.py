@@ -17,7 +17,7 @@ from device_agent.archive import HEAD_MAX_BYTES
 from device_agent.channel import Channel, ChannelClosed, Payload
 from device_agent.codec import BadMessage
 from device_agent.documents import CorruptPackage
-from device_agent.environment import read_conditions, read_environment
+from device_agent.environment import read_environment
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
 from device_agent.manifest import Port
@@ -58,8 +58,10 @@ from device_agent.protocol import (
     TrustState,
     Welcome,
 )
+from device_agent.sensors import Sensors
 from device_agent.store import Store
 from device_agent.turns import take_turns
+from device_agent.watchdog import FIRST_RUN_S, LOADING_S
 from device_agent.worker_messages import Classified, Classify, Compare, Load, Loaded
 from device_agent.workers import Worker, worker_command
 
@@ -214,7 +216,7 @@ class Session:
             engines=self._store().engines,
         )
         try:
-            loaded, _ = self._ask(request.key, load, Loaded)
+            loaded, _ = self._ask(request.key, load, Loaded, silence_s=LOADING_S)
         except AgentFailure:
             self._close_worker(request.key)
             raise
@@ -257,7 +259,7 @@ class Session:
             )
         for key in request.keys:
             self._require_open(key)
-        return take_turns(request, self._ask, read_conditions, self._tell)
+        return take_turns(request, self._ask_timed, self._sensors().read, self._tell)
 
     def _predict(self, request: Predict, payload: Payload) -> Predicted:
         if not 0 <= request.payload_bytes <= PREDICT_MAX_BYTES:
@@ -285,16 +287,30 @@ class Session:
         return self._ask(request.key, Compare(), Parity)[0]
 
     def _ask(
-        self, key: str, request: Any, expected: Type[R], payload: bytes = b""
+        self,
+        key: str,
+        request: Any,
+        expected: Type[R],
+        payload: bytes = b"",
+        silence_s: float = FIRST_RUN_S,
     ) -> Tuple[R, bytes]:
-        """Ask a model's worker; one that has died is forgotten."""
+        """Ask a model's worker; one that has died, or says nothing for too long, is forgotten."""
         self._require_open(key)
         try:
-            return self._workers[key].ask(request, expected, payload, self._tell)
+            return self._workers[key].ask(request, expected, payload, self._tell, silence_s)
         except AgentFailure as failure:
-            if failure.code == ErrorCode.WORKER_DIED:
+            if failure.code in ErrorCode.WORKER_GONE:
                 self._close_worker(key)
             raise
+
+    def _ask_timed(
+        self, key: str, request: Any, expected: Type[R], silence_s: float
+    ) -> Tuple[R, bytes]:
+        return self._ask(key, request, expected, silence_s=silence_s)
+
+    def _sensors(self) -> Sensors:
+        pids = [os.getpid(), *(worker.pid for worker in self._workers.values())]
+        return Sensors(lambda: pids)
 
     def _require_open(self, key: str) -> None:
         if key not in self._workers:

@@ -48,14 +48,15 @@ class SteadyTest:
 def warm_up(invoke: Invoke, max_seconds: float, clock_ns: Clock) -> Warm:
     """Run in windows of at least `WINDOW_RUNS` runs and `WINDOW_NS` until steady or out of time."""
     end = clock_ns() + max_seconds * _NS_PER_SECOND
-    steady, runs, test = False, 0, SteadyTest()
+    steady, runs, slowest, test = False, 0, 0, SteadyTest()
     while not steady and clock_ns() < end:
         window = _window(invoke, end, clock_ns)
         runs += len(window)
+        slowest = max([slowest, *window])
         # A window that time cut short says nothing.
         if len(window) >= WINDOW_RUNS:
             steady = test.add(sorted(window)[len(window) // 2])
-    return Warm(runs, steady)
+    return Warm(runs, steady, slowest)
 
 
 def _window(invoke: Invoke, end_ns: float, clock_ns: Clock) -> List[int]:
@@ -68,11 +69,7 @@ def _window(invoke: Invoke, end_ns: float, clock_ns: Clock) -> List[int]:
 
 
 def time_block(invoke: Invoke, block: TimeBlock, clock_ns: Clock) -> array[int]:
-    """The nanoseconds of every run of one turn, garbage collection held off meanwhile.
-
-    A few runs before it are not timed: the model whose turn it was before left the caches cold.
-    """
-    _settle(invoke, clock_ns)
+    """The nanoseconds of every run of one turn, garbage collection held off meanwhile."""
     samples = array("q")
     spent = 0
     collecting = gc.isenabled()
@@ -96,12 +93,14 @@ def _is_over(runs: int, spent_ns: int, block: TimeBlock) -> bool:
     return runs >= block.min_runs and spent_ns >= block.min_seconds * _NS_PER_SECOND
 
 
-def _settle(invoke: Invoke, clock_ns: Clock) -> None:
+def settle(invoke: Invoke, clock_ns: Clock) -> int:
+    """A few runs before a turn, how many: the model that ran before left the caches cold."""
     spent = 0
-    for _ in range(SETTLE_RUNS):
+    for done in range(1, SETTLE_RUNS + 1):
         spent += _time(invoke, clock_ns)
         if spent >= SETTLE_NS:
-            return
+            return done
+    return SETTLE_RUNS
 
 
 def _time(invoke: Invoke, clock_ns: Clock) -> int:

@@ -23,7 +23,7 @@ from device_agent.failures import AgentFailure
 from device_agent.manifest import is_at_least
 from device_agent.protocol import ErrorCode, Progress, RuntimeVersion
 from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, RuntimeFailed
-from device_agent.timing import time_block, warm_up
+from device_agent.timing import settle, time_block, warm_up
 from device_agent.worker_messages import (
     REQUESTS,
     Classified,
@@ -151,10 +151,11 @@ class Job:
 
     def _time_block(self, request: TimeBlock, _: Payload) -> None:
         self._under_test.prepare_timing()
+        settling = settle(self._model.invoke, time.perf_counter_ns)
         samples = time_block(self._model.invoke, request, time.perf_counter_ns)
         peak = peak_rss_bytes()  # Before the samples are copied.
         payload = samples.tobytes()
-        self._channel.send(Timed(peak, len(payload)), payload)
+        self._channel.send(Timed(peak, settling, len(payload)), payload)
 
     def _classify(self, request: Classify, payload: Payload) -> None:
         top1 = self._under_test.classify(

@@ -54,10 +54,15 @@ class WarmUp:
 
 @record(frozen=True)
 class Warm:
-    """How many runs it took, and whether the latency was steady at the end."""
+    """How many runs it took, and whether the latency was steady at the end.
+
+    Args:
+        slowest_ns: of those runs.
+    """
 
     runs: int
     steady: bool
+    slowest_ns: int
 
 
 @record(frozen=True)
@@ -74,9 +79,14 @@ class TimeBlock:
 
 @record(frozen=True)
 class Timed:
-    """The samples follow as payload: nanoseconds, signed 64 bits, in the machine's byte order."""
+    """The samples follow as payload: nanoseconds, signed 64 bits, in the machine's byte order.
+
+    Args:
+        settling_runs: runs before them that were not timed.
+    """
 
     peak_rss_bytes: Optional[int]
+    settling_runs: int
     payload_bytes: int
 
 

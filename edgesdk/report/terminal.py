@@ -16,6 +16,7 @@ from edgesdk.report.wording import (
     findings_title,
     headline,
     interval_text,
+    latency_problem,
     latency_title,
     p_text,
     reason_text,
@@ -138,8 +139,9 @@ def _add(table: Table, name: str, estimate: Estimate | None, unit: Unit, noun: s
 def _add_latency(table: Table, findings: Findings, role: Role) -> None:
     latency = findings.latency(role)
     name = f"{latency_title(findings, role)}{_tag(findings)}"
-    if latency is not None and not latency.steady:
-        table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), "never settled")
+    problem, _ = latency_problem(findings, role)
+    if latency is not None and problem == "invalid":
+        table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), "why: see below")
         return
     _add(table, name, None if latency is None else latency.p50, "ns", "run")
     if latency is not None:

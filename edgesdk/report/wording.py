@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from edgesdk.text import plain
 from edgesdk.values.report import (
     Findings,
-    LatencySummary,
     PackageSummary,
     Report,
     converted_name,
@@ -177,12 +176,13 @@ def _lower_first(text: str) -> str:
     return text if text[:2].isupper() or text.startswith("INT8") else text[:1].lower() + text[1:]
 
 
-def latency_problem(latency: LatencySummary | None) -> tuple[str, str]:
+def latency_problem(findings: Findings, role: Role) -> tuple[str, str]:
     """What to show instead of a latency, and why; both empty if there is one."""
-    if latency is None:
+    latency, validity = findings.latency(role), findings.validity(role)
+    if latency is None or validity is None:
         return NOT_MEASURED, "This model was not timed."
-    if not latency.steady:
-        return "invalid", "It was still falling when warming up ended."
+    if not validity.is_valid:
+        return "invalid", " ".join(validity.reasons)
     if latency.p50 is None:
         return NOT_MEASURED, f"{count_text(latency.n, 'run')} are too few."
     return "", ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from device_agent.protocol import Latency
 from edgesdk.validate.statistics import (
     mcnemar_p,
     median_ratio,
@@ -12,6 +11,8 @@ from edgesdk.validate.statistics import (
     proportion,
     quantile,
 )
+from edgesdk.validate.turns import turns
+from edgesdk.validate.validity import stamp
 from edgesdk.values.report import AccuracySummary, ClassAccuracy, LatencySummary
 from edgesdk.values.results import ModelRun, Predictions, Results
 from edgesdk.values.verdict import Estimate, Interval
@@ -31,22 +32,12 @@ def summarize_latency(run: ModelRun) -> LatencySummary:
     )
 
 
-def turns(latency: Latency) -> tuple[tuple[int, ...], ...]:
-    """The samples of each of the agent's turns, in order."""
-    return tuple(_cut(latency.samples_ns, latency.block_sizes))
-
-
-def _cut(samples: tuple[int, ...], sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    start = 0
-    for size in sizes:
-        yield samples[start : start + size]
-        start += size
-
-
 def speedup(results: Results) -> Estimate | None:
-    """Float median over the converted model's; None unless both were timed and had settled."""
+    """Float median over the converted model's; None unless both were timed and are valid."""
     slow, fast = results.run("float"), results.run("int8")
-    if slow is None or fast is None or not (slow.latency.steady and fast.latency.steady):
+    if slow is None or fast is None:
+        return None
+    if not all(stamp(run, results.device).is_valid for run in (slow, fast)):
         return None
     return median_ratio(turns(slow.latency), turns(fast.latency))
 

@@ -550,7 +550,13 @@ def test_the_package_and_the_float_model_side_by_side(
         assert len(latency.samples_ns) == sum(latency.block_sizes) >= 30
         assert len(latency.block_sizes) == 3 and min(latency.block_sizes) >= 10
         assert min(latency.samples_ns) > 0
-        assert len(latency.conditions) == 4
+        assert len(latency.turns) == 3 and len(latency.conditions) >= 6
+        for turn, size in zip(latency.turns, latency.block_sizes, strict=True):
+            assert size < turn.runs <= size + 3
+            within = [at for at in latency.conditions if turn.began_ns <= at.at_ns <= turn.ended_ns]
+            assert [within[0].at_ns, within[-1].at_ns] == [turn.began_ns, turn.ended_ns]
+            first, last = within[0].cpu, within[-1].cpu
+            assert first is not None and last is not None and last.own_ms >= first.own_ms
         assert latency.warm_up_runs > 0
         assert (latency.peak_rss_bytes or 0) > 10 * 2**20
 
@@ -729,6 +735,20 @@ def test_a_worker_that_dies_is_an_answer(
     assert "memory" in caught.value.hint
     with pytest.raises(AgentError, match="no model is open"):
         session.bench(QUICK, SILENT)
+    session.open_model(opening(session.current()), SILENT)
+    assert session.bench(QUICK, SILENT).latencies[0].samples_ns
+
+
+def test_a_worker_that_hangs_is_killed_and_named(
+    benching: Future[Benched], session: AgentSession, folder: Path
+) -> None:
+    (worker,) = processes(folder, "worker")
+    os.kill(worker, signal.SIGSTOP)
+    words = "model 'int8' hung in an inference that was timed: no answer for [5-9] s, so its"
+    with pytest.raises(AgentError, match=words) as caught:
+        benching.result(30)
+    assert caught.value.code == "hung" and "dmesg" in caught.value.hint
+    wait_until(lambda: not processes(folder, "worker"), GONE_S)
     session.open_model(opening(session.current()), SILENT)
     assert session.bench(QUICK, SILENT).latencies[0].samples_ns
 

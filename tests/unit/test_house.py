@@ -80,7 +80,7 @@ MAY_IMPORT = {
 
 AGENT_CONTRACT = {
     *("archive", "clock", "codec", "documents", "ed25519"),
-    *("manifest", "protocol", "sshsig", "trust"),
+    *("manifest", "measuring_messages", "protocol", "sshsig", "trust"),
 }
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""
 AGENT_BEYOND_CONTRACT = {

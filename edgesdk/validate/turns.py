@@ -1,0 +1,19 @@
+"""Samples cut into the turns they were taken in. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from device_agent.protocol import Latency
+
+
+def turns(latency: Latency) -> tuple[tuple[int, ...], ...]:
+    """The samples of each of the agent's turns, in order."""
+    return tuple(_cut(latency.samples_ns, latency.block_sizes))
+
+
+def _cut(samples: tuple[int, ...], sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    start = 0
+    for size in sizes:
+        yield samples[start : start + size]
+        start += size
