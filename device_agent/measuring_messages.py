@@ -88,3 +88,72 @@ class Turn:
     began_ns: int
     ended_ns: int
     runs: int
+
+
+@record(frozen=True)
+class Sustain:
+    """Run one opened model without a pause for long. Reply: `Sustained`.
+
+    Before it comes a `Window` for each window of time, as soon as it is over.
+
+    Args:
+        key: the model.
+        seconds: how long, after the warm-up.
+        window_seconds: least time of a window; it has `WINDOW_RUNS_MIN` runs at least.
+        kept_samples: of each window, at most.
+        max_warm_up_seconds: longest warm-up.
+    """
+
+    key: str
+    seconds: float
+    window_seconds: float
+    kept_samples: int
+    max_warm_up_seconds: float
+
+
+WINDOW_RUNS_MIN = 10
+"""The fewest runs of which a 90th percentile is not simply the slowest."""
+
+
+@record(frozen=True)
+class Window:
+    """What one window of time gave, summed up on the device from all of its runs.
+
+    Args:
+        began_ns, ended_ns: by the device's monotonic clock.
+        runs: all of them.
+        total_ns, fastest_ns, slowest_ns: of all of them.
+        p50_ns, p90_ns: the runs of rank ceil(p * runs), of all of them.
+        samples_ns: every `every`-th run, in order.
+        conditions: read in the window or at its ends.
+    """
+
+    began_ns: int
+    ended_ns: int
+    runs: int
+    total_ns: int
+    fastest_ns: int
+    slowest_ns: int
+    p50_ns: int
+    p90_ns: int
+    every: int
+    samples_ns: Tuple[int, ...]
+    conditions: Tuple[Conditions, ...]
+
+
+@record(frozen=True)
+class Sustained:
+    """The end of it.
+
+    Args:
+        warm_up_runs: runs before the first window.
+        steady: the warm-up ended because the latency no longer fell, not because time was up.
+        windows: how many there were.
+        peak_rss_bytes: highest resident memory of the worker process, since it started.
+    """
+
+    key: str
+    warm_up_runs: int
+    steady: bool
+    windows: int
+    peak_rss_bytes: Optional[int]

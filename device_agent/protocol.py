@@ -16,7 +16,7 @@ from dataclasses import field
 from typing import Dict, Optional, Tuple
 
 from device_agent.manifest import Port
-from device_agent.measuring_messages import Conditions, Turn
+from device_agent.measuring_messages import Conditions, Sustain, Sustained, Turn, Window
 from device_agent.records import record
 
 PROTOCOL_MIN = 1
@@ -664,6 +664,9 @@ MESSAGES = {
         Opened,
         Bench,
         Benched,
+        Sustain,
+        Window,
+        Sustained,
         Predict,
         Predicted,
         CheckParity,

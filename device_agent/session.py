@@ -21,6 +21,7 @@ from device_agent.environment import read_environment
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
 from device_agent.manifest import Port
+from device_agent.measuring_messages import Sustain, Sustained
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -60,6 +61,7 @@ from device_agent.protocol import (
 )
 from device_agent.sensors import Sensors
 from device_agent.store import Store
+from device_agent.sustaining import sustain
 from device_agent.turns import take_turns
 from device_agent.watchdog import FIRST_RUN_S, LOADING_S
 from device_agent.worker_messages import Classified, Classify, Compare, Load, Loaded
@@ -109,6 +111,7 @@ class Session:
             Stage: self._stage,
             OpenModel: self._open_model,
             Bench: self._bench,
+            Sustain: self._sustain,
             Predict: self._predict,
             CheckParity: self._check_parity,
         }
@@ -260,6 +263,10 @@ class Session:
         for key in request.keys:
             self._require_open(key)
         return take_turns(request, self._ask_timed, self._sensors().read, self._tell)
+
+    def _sustain(self, request: Sustain, _: Payload) -> Sustained:
+        self._require_open(request.key)
+        return sustain(request, self._ask_timed, self._sensors().read, self._channel.send)
 
     def _predict(self, request: Predict, payload: Payload) -> Predicted:
         if not 0 <= request.payload_bytes <= PREDICT_MAX_BYTES:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import math
 from array import array
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Sequence
 
-from device_agent.worker_messages import TimeBlock, Warm
+from device_agent.measuring_messages import WINDOW_RUNS_MIN
+from device_agent.worker_messages import TimeBlock, Warm, Windowed
 
 TOLERANCE = 0.02
 CALM_WINDOWS = 3
@@ -16,6 +18,8 @@ SETTLE_RUNS = 3
 SETTLE_NS = 200_000_000
 SAMPLES_MAX = 5_000
 """Most samples of one turn: more would not sharpen any percentile, and all of them are kept."""
+WINDOW_SAMPLES_MAX = 1_000_000
+"""Of a window, which may be of any length: 8 MB."""
 
 _NS_PER_SECOND = 1e9
 
@@ -70,12 +74,47 @@ def _window(invoke: Invoke, end_ns: float, clock_ns: Clock) -> List[int]:
 
 def time_block(invoke: Invoke, block: TimeBlock, clock_ns: Clock) -> array[int]:
     """The nanoseconds of every run of one turn, garbage collection held off meanwhile."""
+    return _samples(invoke, lambda runs, spent: _is_over(runs, spent, block), clock_ns)
+
+
+def time_window(invoke: Invoke, seconds: float, clock_ns: Clock) -> array[int]:
+    """The nanoseconds of every run of one window of time; `WINDOW_RUNS_MIN` runs at least."""
+
+    def is_over(runs: int, spent_ns: int) -> bool:
+        enough = runs >= WINDOW_RUNS_MIN and spent_ns >= seconds * _NS_PER_SECOND
+        return enough or runs >= WINDOW_SAMPLES_MAX
+
+    return _samples(invoke, is_over, clock_ns)
+
+
+def sum_up(samples: Sequence[int], kept: int) -> Windowed:
+    """What a window's samples come to, all but what is kept of them.
+
+    Args:
+        samples: nanoseconds, in order; at least one.
+        kept: how many samples to keep at most: every n-th, so that they lie evenly in time.
+    """
+    ordered = sorted(samples)
+    return Windowed(
+        runs=len(ordered),
+        total_ns=sum(ordered),
+        fastest_ns=ordered[0],
+        slowest_ns=ordered[-1],
+        p50_ns=ordered[math.ceil(0.5 * len(ordered)) - 1],
+        p90_ns=ordered[math.ceil(0.9 * len(ordered)) - 1],
+        every=max(1, -(-len(ordered) // kept)),
+        peak_rss_bytes=None,
+        payload_bytes=0,
+    )
+
+
+def _samples(invoke: Invoke, is_over: Callable[[int, int], bool], clock_ns: Clock) -> array[int]:
     samples = array("q")
     spent = 0
     collecting = gc.isenabled()
     gc.disable()
     try:
-        while not _is_over(len(samples), spent, block):
+        while not is_over(len(samples), spent):
             sample = _time(invoke, clock_ns)
             samples.append(sample)
             spent += sample

@@ -5,6 +5,7 @@ It obeys one agent over its stdin and stdout, and ends at once when the agent do
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
@@ -23,7 +24,7 @@ from device_agent.failures import AgentFailure
 from device_agent.manifest import is_at_least
 from device_agent.protocol import ErrorCode, Progress, RuntimeVersion
 from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, RuntimeFailed
-from device_agent.timing import settle, time_block, warm_up
+from device_agent.timing import settle, sum_up, time_block, time_window, warm_up
 from device_agent.worker_messages import (
     REQUESTS,
     Classified,
@@ -34,6 +35,7 @@ from device_agent.worker_messages import (
     Run,
     TimeBlock,
     Timed,
+    TimeWindow,
     WarmUp,
 )
 
@@ -131,6 +133,7 @@ class Job:
         self._carries_out: Dict[Type[Any], Callable[[Any, Payload], None]] = {
             WarmUp: self._warm_up,
             TimeBlock: self._time_block,
+            TimeWindow: self._time_window,
             Classify: self._classify,
             Run: self._run,
             Compare: self._compare,
@@ -156,6 +159,16 @@ class Job:
         peak = peak_rss_bytes()  # Before the samples are copied.
         payload = samples.tobytes()
         self._channel.send(Timed(peak, settling, len(payload)), payload)
+
+    def _time_window(self, request: TimeWindow, _: Payload) -> None:
+        self._under_test.prepare_timing()
+        samples = time_window(self._model.invoke, request.seconds, time.perf_counter_ns)
+        found = sum_up(samples, request.kept_samples)
+        payload = samples[:: found.every].tobytes()
+        self._channel.send(
+            dataclasses.replace(found, peak_rss_bytes=peak_rss_bytes(), payload_bytes=len(payload)),
+            payload,
+        )
 
     def _classify(self, request: Classify, payload: Payload) -> None:
         top1 = self._under_test.classify(

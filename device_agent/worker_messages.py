@@ -91,6 +91,29 @@ class Timed:
 
 
 @record(frozen=True)
+class TimeWindow:
+    """Time runs for one window, as of `measuring_messages.Sustain`. Reply: `Windowed`."""
+
+    seconds: float
+    kept_samples: int
+
+
+@record(frozen=True)
+class Windowed:
+    """As of `measuring_messages.Window`; the samples follow as payload, as after `Timed`."""
+
+    runs: int
+    total_ns: int
+    fastest_ns: int
+    slowest_ns: int
+    p50_ns: int
+    p90_ns: int
+    every: int
+    peak_rss_bytes: Optional[int]
+    payload_bytes: int
+
+
+@record(frozen=True)
 class Classify:
     """As `protocol.Predict`, for one model. Reply: `Classified`."""
 
@@ -134,9 +157,10 @@ class Compare:
 
 
 REQUESTS = {
-    message.__name__: message for message in (Load, WarmUp, TimeBlock, Classify, Run, Compare)
+    message.__name__: message
+    for message in (Load, WarmUp, TimeBlock, TimeWindow, Classify, Run, Compare)
 }
 REPLIES = {
     message.__name__: message
-    for message in (Loaded, Warm, Timed, Classified, Ran, Parity, Progress, Failure)
+    for message in (Loaded, Warm, Timed, Windowed, Classified, Ran, Parity, Progress, Failure)
 }

@@ -66,7 +66,7 @@ def stamp(run: ModelRun, device: MeasuredDevice, precision: Precision | None = N
         *_competing(name, latency, COMPETING_DOUBT_PERCENT, COMPETING_INVALID_PERCENT),
         *_changing(name, latency, grave=False),
         *_governor(device),
-        *_wall_clock(latency),
+        *wall_clock_jumps(latency.conditions),
         *_sensors(latency),
     ]
     if device.virtual:
@@ -145,11 +145,12 @@ def competing_percent(latency: Latency) -> float | None:
         if first is None or last is None:
             return None
         whole += last.all_ms - first.all_ms
-        others += _others_ms(first, last)
+        others += others_ms(first, last)
     return 100 * others / whole if whole > 0 else None
 
 
-def _others_ms(first: CpuTime, last: CpuTime) -> int:
+def others_ms(first: CpuTime, last: CpuTime) -> int:
+    """CPU time of all that is not ours, between two readings."""
     busy = (last.all_ms - last.idle_ms) - (first.all_ms - first.idle_ms)
     return max(0, busy - (last.own_ms - first.own_ms))
 
@@ -184,8 +185,9 @@ def _governor(device: MeasuredDevice) -> Iterator[str]:
         )
 
 
-def _wall_clock(latency: Latency) -> Iterator[str]:
-    for before, after in itertools.pairwise(latency.conditions):
+def wall_clock_jumps(conditions: Sequence[Conditions]) -> Iterator[str]:
+    """Says so once where the wall clock jumped."""
+    for before, after in itertools.pairwise(conditions):
         if before.wall_ns is None or after.wall_ns is None:
             continue
         jump_s = ((after.wall_ns - before.wall_ns) - (after.at_ns - before.at_ns)) / _NS
