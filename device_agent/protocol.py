@@ -455,6 +455,7 @@ class OpenModel:
         runtime: one of `manifest.RUNTIMES`.
         runtime_min_version: refuse an older one.
         threads: intra-operator threads; 0 means one per CPU of the process, at most 4.
+        cold: drop the model's file from the device's page cache first.
     """
 
     key: str
@@ -464,6 +465,7 @@ class OpenModel:
     package_id: Optional[str] = None
     role: Optional[str] = None
     staged: Optional[str] = None
+    cold: bool = False
 
 
 @record(frozen=True)
@@ -475,6 +477,8 @@ class Opened:
             "npu".
         load_ns: from file to ready; the runtime's import, and the building of an engine, excluded.
         baseline_rss_bytes: resident memory with the runtime imported and no model loaded.
+        cache_dropped: the file was not in the page cache, as it is after a start of the device;
+            None where that was not asked for: it was, since it had just been checked.
     """
 
     key: str
@@ -485,6 +489,7 @@ class Opened:
     baseline_rss_bytes: Optional[int]
     inputs: Tuple[Port, ...]
     outputs: Tuple[Port, ...]
+    cache_dropped: Optional[bool] = None
 
 
 @record(frozen=True)

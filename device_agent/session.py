@@ -12,7 +12,7 @@ import traceback
 from typing import Any, Callable, Dict, Optional, Tuple, Type, TypeVar, Union
 
 import device_agent
-from device_agent import children
+from device_agent import children, page_cache
 from device_agent.archive import HEAD_MAX_BYTES
 from device_agent.channel import Channel, ChannelClosed, Payload
 from device_agent.codec import BadMessage
@@ -218,6 +218,7 @@ class Session:
             golden_inputs=golden_inputs,
             engines=self._store().engines,
         )
+        cache_dropped = self._drop_from_cache(path) if request.cold else None
         try:
             loaded, _ = self._ask(request.key, load, Loaded, silence_s=LOADING_S)
         except AgentFailure:
@@ -232,7 +233,17 @@ class Session:
             baseline_rss_bytes=loaded.baseline_rss_bytes,
             inputs=loaded.inputs,
             outputs=loaded.outputs,
+            cache_dropped=cache_dropped,
         )
+
+    def _drop_from_cache(self, path: str) -> bool:
+        """The model, and what runtimes have built of models: whether all of it is out."""
+        built = [
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(self._store().engines)
+            for name in names
+        ]
+        return all([page_cache.drop(each) for each in (path, *built)])
 
     def _model_path(self, request: OpenModel) -> str:
         if (request.package_id is None) == (request.staged is None):

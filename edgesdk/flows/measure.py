@@ -57,7 +57,8 @@ def bench(
     bounds = _bounds(enrolled, gates)
     bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
     chosen = _Chosen(package, permissions or Permissions(), say)
-    return _measure(enrolled, chosen, reference, bounds, timing or Timing(), progress or Silent())
+    how_long = dataclasses.replace(timing or Timing(), cold_load=True)
+    return _measure(enrolled, chosen, reference, bounds, how_long, progress or Silent())
 
 
 def evaluate(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgesdk.report.wording import count_text, interval_text, value_text
+from edgesdk.report.wording import count_text, energy_text, interval_text, value_text
 from edgesdk.text import plain
 from edgesdk.units import format_ns
 from edgesdk.values.endurance import Endurance
-from edgesdk.values.energy import Energy
 from edgesdk.values.verdict import Estimate
 
 KEPT = (
@@ -53,22 +52,6 @@ def estimate_text(estimate: Estimate) -> str:
     """A latency with its interval."""
     interval = interval_text(estimate, "ns")
     return value_text(estimate, "ns") + (f" (95 % interval {interval})" if interval else "")
-
-
-def energy_text(energy: Energy) -> str:
-    """Joules of a run, and of what: "4.2 mJ an inference on VDD_IN, idle power too"."""
-    joules = energy.joules
-    scale, symbol = next(
-        ((scale, symbol) for scale, symbol in _JOULES if joules.value >= scale), _JOULES[-1]
-    )
-    ends = joules.interval
-    span = "" if ends is None else f" ({ends.low / scale:.3g} to {ends.high / scale:.3g})"
-    return plain(
-        f"{joules.value / scale:.3g} {symbol} an inference on {energy.rail}{span}, idle power too"
-    )
-
-
-_JOULES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
 
 
 def duration_text(seconds: float) -> str:

@@ -20,7 +20,6 @@ from edgesdk.text import plain
 from edgesdk.units import format_bytes, format_ns
 from edgesdk.values.report import DataSummary, Report, converted_name, role_name
 from edgesdk.values.results import ModelRun
-from edgesdk.values.validity import Validity
 from edgesdk.values.verdict import with_symbol
 
 
@@ -94,8 +93,8 @@ def _page(report: Report) -> Page:
         conversion=tuple(Fact(name, text) for name, text in conversion_facts(report)),
         environment=tuple(_environment(report)),
         measurement=tuple(
-            (role_name(run.role, report.precision), tuple(_measurement(run, validity)))
-            for run, validity in zip(report.results.runs, report.validities, strict=True)
+            (role_name(run.role, report.precision), tuple(_measurement(report, run)))
+            for run in report.results.runs
         ),
         provenance=tuple(_provenance(report)),
     )
@@ -118,13 +117,17 @@ def _environment(report: Report) -> Iterator[Fact]:
     yield Fact("Python", _or_unknown(found.python))
 
 
-def _measurement(run: ModelRun, validity: Validity) -> Iterator[Fact]:
+def _measurement(report: Report, run: ModelRun) -> Iterator[Fact]:
     opened, latency = run.opened, run.latency
+    validity, figures = report.validity(run.role), report.latency(run.role)
+    assert validity is not None and figures is not None
     yield Fact("Measurement", validity.stamp)
     yield Fact("Runtime", f"{opened.runtime.package} {opened.runtime.version}")
     yield Fact("Kernel path", opened.kernel_path)
     yield Fact("Threads", str(opened.threads))
-    yield Fact("Loading", format_ns(opened.load_ns))
+    yield Fact("Loading, file in cache", format_ns(opened.load_ns))
+    if run.cold is not None:
+        yield Fact("Loading, cold", wording.cold_text(run.cold))
     yield Fact(
         "Warm-up",
         f"{wording.count_text(latency.warm_up_runs, 'run')},"
@@ -140,6 +143,8 @@ def _measurement(run: ModelRun, validity: Validity) -> Iterator[Fact]:
         at.temperature_celsius for at in latency.conditions if at.temperature_celsius is not None
     ]
     yield Fact("Temperature", _or_unknown(heat and _span(min(heat), max(heat), _celsius)))
+    energy = "; ".join(map(wording.energy_text, figures.energy))
+    yield Fact("Energy", energy or "not measured: no power sensor")
     yield Fact("Held back", _held_back(latency))
     percent = validity.competing_percent
     yield Fact("Other work", _or_unknown(percent is not None and f"{percent:.1f} % of all CPUs"))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from device_agent.protocol import Opened
 from edgesdk.text import plain
+from edgesdk.units import format_ns
+from edgesdk.values.energy import Energy
 from edgesdk.values.report import (
     Findings,
     PackageSummary,
@@ -186,6 +189,39 @@ def latency_problem(findings: Findings, role: Role) -> tuple[str, str]:
     if latency.p50 is None:
         return NOT_MEASURED, f"{count_text(latency.n, 'run')} are too few."
     return "", ""
+
+
+CACHE_KEPT = "cache not dropped"
+"""Of a load that was to be cold on a device that keeps the file in memory."""
+
+
+def cold_text(cold: Opened) -> str:
+    """How long the model takes to load as after a start of the device."""
+    return format_ns(cold.load_ns) + ("" if cold.cache_dropped else f" ({CACHE_KEPT})")
+
+
+def energy_text(energy: Energy) -> str:
+    """Joules of a run, with their interval, and by which sensor."""
+    value, *ends = _joules(energy)
+    symbol = value.partition(" ")[2]
+    span = f" ({' to '.join(end.removesuffix(' ' + symbol) for end in ends)})" if ends else ""
+    return plain(f"{value} an inference on {energy.rail}{span}, idle power too")
+
+
+def joules_text(energy: Energy) -> str:
+    """Joules of a run: "4.20 mJ"."""
+    return _joules(energy)[0]
+
+
+def _joules(energy: Energy) -> list[str]:
+    """The value, and the ends of its interval if it has one, on one scale."""
+    joules = energy.joules
+    scale, symbol = next((each for each in _JOULES if joules.value >= each[0]), _JOULES[-1])
+    ends = () if joules.interval is None else (joules.interval.low, joules.interval.high)
+    return [f"{value / scale:.3g} {symbol}" for value in (joules.value, *ends)]
+
+
+_JOULES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
 
 
 def accuracy_problem(report: Report) -> tuple[str, str]:

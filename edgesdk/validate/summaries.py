@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from edgesdk.validate.energy import Stretch, energy
 from edgesdk.validate.statistics import (
     mcnemar_p,
     median_ratio,
@@ -11,7 +12,7 @@ from edgesdk.validate.statistics import (
     proportion,
     quantile,
 )
-from edgesdk.validate.turns import turns
+from edgesdk.validate.turns import turns, within
 from edgesdk.validate.validity import stamp
 from edgesdk.values.report import AccuracySummary, ClassAccuracy, LatencySummary
 from edgesdk.values.results import ModelRun, Predictions, Results
@@ -29,7 +30,14 @@ def summarize_latency(run: ModelRun) -> LatencySummary:
         p50=quantile(samples, 0.50, turns=sizes),
         p95=quantile(samples, 0.95, turns=sizes),
         p99=quantile(samples, 0.99, turns=sizes),
+        energy=energy(tuple(_stretches(run))),
     )
+
+
+def _stretches(run: ModelRun) -> Iterator[Stretch]:
+    for turn in run.latency.turns:
+        readings = within(run.latency, turn)
+        yield Stretch(readings, (turn.ended_ns - turn.began_ns) / 1e9, turn.runs)
 
 
 def speedup(results: Results) -> Estimate | None:

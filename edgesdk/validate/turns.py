@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from device_agent.measuring_messages import Conditions, Turn
 from device_agent.protocol import Latency
 
 
@@ -17,3 +18,8 @@ def _cut(samples: tuple[int, ...], sizes: Sequence[int]) -> Iterator[tuple[int, 
     for size in sizes:
         yield samples[start : start + size]
         start += size
+
+
+def within(latency: Latency, turn: Turn) -> tuple[Conditions, ...]:
+    """The conditions read in one turn; the first is of the idle device just before."""
+    return tuple(at for at in latency.conditions if turn.began_ns <= at.at_ns <= turn.ended_ns)

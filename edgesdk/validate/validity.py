@@ -11,11 +11,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from device_agent.measuring_messages import Conditions, CpuTime, Turn
+from device_agent.measuring_messages import Conditions, CpuTime
 from device_agent.protocol import Latency
 from edgesdk.choices import Precision
 from edgesdk.validate.trend import find_trend
-from edgesdk.validate.turns import turns
+from edgesdk.validate.turns import turns, within
 from edgesdk.values.report import role_name
 from edgesdk.values.results import MeasuredDevice, ModelRun
 from edgesdk.values.validity import Stamp, Validity
@@ -110,7 +110,7 @@ def _clock(name: str, latency: Latency) -> Iterator[str]:
     highest = [
         max(clocks)
         for turn in latency.turns
-        if (clocks := [at.clock_hz for at in _within(latency, turn)[1:] if at.clock_hz])
+        if (clocks := [at.clock_hz for at in within(latency, turn)[1:] if at.clock_hz])
     ]
     if len(highest) < 2:
         return
@@ -140,7 +140,7 @@ def competing_percent(latency: Latency) -> float | None:
     """
     whole = others = 0
     for turn in latency.turns:
-        readings = _within(latency, turn)
+        readings = within(latency, turn)
         first, last = (readings[0].cpu, readings[-1].cpu) if readings else (None, None)
         if first is None or last is None:
             return None
@@ -226,10 +226,6 @@ def _nothing_known(latency: Latency) -> Iterator[str]:
             "The device tells neither clock nor temperature nor throttling, so nobody knows whether"
             " heat held it back."
         )
-
-
-def _within(latency: Latency, turn: Turn) -> Sequence[Conditions]:
-    return [at for at in latency.conditions if turn.began_ns <= at.at_ns <= turn.ended_ns]
 
 
 def _ghz(clock_hz: float) -> str:

@@ -12,6 +12,7 @@ from typing import Literal
 from edgesdk.choices import Method, Precision, Quantizer
 from edgesdk.models.types import TensorSpec
 from edgesdk.values.artifact import Lowering, OperatorPrecision, TensorError
+from edgesdk.values.energy import Energy
 from edgesdk.values.forecast import CacheUse, Moved, Placement
 from edgesdk.values.results import Results, Role
 from edgesdk.values.validity import Validity
@@ -178,6 +179,7 @@ class LatencySummary:
             `Findings.validities`.
         minimum: the fastest run (no interval exists for it).
         p50, p95, p99: None where n is too small for a 95 % interval of that quantile.
+        energy: of one inference, by each power sensor; empty without one.
     """
 
     role: Role
@@ -187,6 +189,7 @@ class LatencySummary:
     p50: Estimate | None
     p95: Estimate | None
     p99: Estimate | None
+    energy: tuple[Energy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

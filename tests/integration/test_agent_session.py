@@ -561,6 +561,17 @@ def test_the_package_and_the_float_model_side_by_side(
         assert (latency.peak_rss_bytes or 0) > 10 * 2**20
 
 
+def test_a_cold_load_says_whether_the_file_was_out_of_the_cache(
+    session: AgentSession, package: Package
+) -> None:
+    installed = install(session, package)
+    cold = session.open_model(opening(installed, cold=True), SILENT)
+    warm = session.open_model(opening(installed), SILENT)
+    assert cold.cache_dropped in (True, False), "some file systems keep everything in memory"
+    assert warm.cache_dropped is None
+    assert cold.load_ns > 0 and warm.load_ns > 0
+
+
 def test_without_samples_models_are_timed_with_golden_vectors(
     session: AgentSession, package: Package, linear_model: Path
 ) -> None:

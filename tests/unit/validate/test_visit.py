@@ -32,7 +32,7 @@ class Visited:
         return "staged"
 
     def open_model(self, request: OpenModel, progress: Progress) -> Opened:
-        self.asked.append(f"open {request.key}")
+        self.asked.append(f"open {request.key}{' cold' if request.cold else ''}")
         run = EXAMPLE.runs[0 if request.key == "float" else 1]
         return run.opened
 
@@ -111,3 +111,9 @@ def test_labels_come_from_the_data() -> None:
 
 def test_without_data_nothing_is_predicted() -> None:
     assert visit(Reference(FLOAT, None), None)[1].predictions is None
+
+
+def test_a_cold_load_comes_first_and_is_of_the_converted_model() -> None:
+    asked, results = visit(Reference(FLOAT, None), Timing(cold_load=True))
+    assert asked[:2] == ["open int8 cold", f"stage {FLOAT}"]
+    assert [run.cold is not None for run in results.runs] == [False, True]
