@@ -1,10 +1,10 @@
-"""What measuring through the agent costs: its p50 against that of the runtime's own benchmark tool.
+"""What measuring through the agent costs: its p50 against the runtime's own benchmark tool's.
 
-The agent's side is its real worker, started from its real zipapp, while the agent's thread reads the
-device's conditions as it does on a device. The peers are OpenVINO's `benchmark_app`, LiteRT's
+The agent's side is its real worker, started from its real zipapp, while the agent's thread reads
+the device's conditions as it does on a device. The peers are OpenVINO's `benchmark_app`, LiteRT's
 `litert-benchmark` and, as ONNX Runtime's wheel has no such tool for single runs, the shortest loop
-over its Python API with the same settings. Each pair is run one after the other, the order changing;
-the goal is a difference within 2 % or 20 us, whichever is larger, in the median pair.
+over its Python API with the same settings. Each pair is run one after the other, the order
+changing; the goal is a difference within 2 % or 20 us, whichever is larger, in the median pair.
 
     python benchmarks/agent_cost.py [--rounds 9] [--seconds 2]
 """
@@ -101,7 +101,8 @@ def _golden(case: Case, path: Path) -> tuple[Path, tuple[Port, ...]]:
 
 def benchmark_app(model: Path, seconds: float) -> float:
     """OpenVINO's tool; it rounds its JSON to 10 us, so its words are read."""
-    flags = "-api sync -hint none -nstreams 1 -nthreads 1 -infer_precision f32".split()
+    flags = ["-api", "sync", "-hint", "none", "-nstreams", "1", "-nthreads", "1"]
+    flags += ["-infer_precision", "f32"]
     said = _run(_tool("benchmark_app"), "-m", model, *flags, "-t", str(max(1, round(seconds))))
     match = re.search(r"Median:\s+([\d.]+) (us|ms)", said)
     assert match is not None, said
@@ -165,7 +166,7 @@ def main() -> None:
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "agent.pyz"
-        program.write_bytes(build_agent())
+        program.write_bytes(build_agent().zipapp)
         network = convolutions(Path(folder) / "convolutions.onnx")
         cases = (
             Case("LiteRT, digits", "litert", DIGITS / "digits.tflite", litert_benchmark),

@@ -74,6 +74,7 @@ def read_environment(root: str) -> Environment:
         board=board_name(),
         runtimes=runtimes.discover(),
         accelerators=read_accelerators(),
+        boot_id=_read("/proc/sys/kernel/random/boot_id").strip(),
     )
 
 

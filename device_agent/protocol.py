@@ -94,6 +94,9 @@ class Environment:
     """What the device is, as far as it can be read without privileges.
 
     None, or "" for a text, where it cannot.
+
+    Args:
+        boot_id: what Linux draws anew at each start.
     """
 
     hostname: str
@@ -112,6 +115,7 @@ class Environment:
     board: Optional[str]
     runtimes: Tuple[RuntimeVersion, ...]
     accelerators: Accelerators = Accelerators()
+    boot_id: str = ""
 
 
 @record(frozen=True)

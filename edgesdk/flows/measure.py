@@ -14,6 +14,7 @@ from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, UsageError
 from edgesdk.flows.installing import Permissions, Say, put
+from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
@@ -151,14 +152,16 @@ def _measure(
     progress: Progress,
 ) -> Findings:
     with agent_on(device) as agent:
-        results = validate(
-            agent,
-            MeasuredDevice(device.name, device.virtual, agent.environment),
-            _installed(agent, device, chosen, progress),
-            reference=reference,
-            timing=timing,
-            progress=progress,
-        )
+        installed = _installed(agent, device, chosen, progress)
+        with reboot_named(device, agent.environment, chosen.say):
+            results = validate(
+                agent,
+                MeasuredDevice(device.name, device.virtual, agent.environment),
+                installed,
+                reference=reference,
+                timing=timing,
+                progress=progress,
+            )
     return find(results, load_target(device.target), gates)
 
 

@@ -10,6 +10,7 @@ from edgesdk.devices.agent import AgentSession
 from edgesdk.errors import UsageError
 from edgesdk.files import write_durable
 from edgesdk.flows.installing import Permissions, Say, put
+from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.package.reading import read_package
 from edgesdk.progress import Progress, Silent
@@ -64,9 +65,9 @@ def sustain(
             )
             installed = committed.installed
         found = MeasuredDevice(enrolled.name, enrolled.virtual, agent.environment)
-        endurance = find_endurance(
-            _run(agent, found, installed, seconds, threads, progress or Silent())
-        )
+        with reboot_named(enrolled, agent.environment, say):
+            endured = _run(agent, found, installed, seconds, threads, progress or Silent())
+    endurance = find_endurance(endured)
     if html is not None:
         write_durable(Path(html), render_endurance(endurance).encode())
     return endurance
