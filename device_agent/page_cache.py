@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 
 _CHECKED = 16
 """Places of a file that are looked at."""
+_ATTEMPTS = 5
+_PAUSE_S = 0.02
 
 
 def drop(path: str) -> bool:
@@ -21,8 +24,12 @@ def drop(path: str) -> bool:
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)  # A page that is not yet on the disk would stay.
-        advise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        return not _is_cached(fd)
+        for _ in range(_ATTEMPTS):
+            advise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            if not _is_cached(fd):
+                return True
+            time.sleep(_PAUSE_S)  # Pages just used are in a CPU's own list for a while, and stay.
+        return False
     except OSError:
         return False
     finally:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from device_agent import timing, watchdog
-from device_agent.measuring_messages import Turn
-from device_agent.protocol import Bench, Conditions, Progress
+from device_agent.measuring_messages import Conditions, Turn
+from device_agent.protocol import Bench, Progress
 from device_agent.timing import SteadyTest, settle, time_block, warm_up
 from device_agent.turns import PAUSE_S, take_turns
 from device_agent.worker_messages import TimeBlock, Timed, Warm, WarmUp
