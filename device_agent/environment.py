@@ -1,4 +1,4 @@
-"""What the device is and how it fares, read from /proc and /sys without privileges.
+"""What the device is, read from /proc and /sys without privileges.
 
 What cannot be read is None (or "" for a text), never a guess. Parsing is pure and apart from
 reading.
@@ -12,13 +12,12 @@ import os
 import platform
 import re
 import resource
-import time
 from typing import List, Optional, Sequence, Tuple
 
 from device_agent import runtimes
 from device_agent.accelerators import read_accelerators
 from device_agent.durable import free_bytes
-from device_agent.protocol import Conditions, Environment
+from device_agent.protocol import Environment
 from device_agent.system_files import read_text as _read
 
 _OOM_SCORE = "900"
@@ -89,17 +88,7 @@ def read_environment(root: str) -> Environment:
         board=board_name(),
         runtimes=runtimes.discover(),
         accelerators=read_accelerators(),
-    )
-
-
-def read_conditions() -> Conditions:
-    """How the device fares at this moment."""
-    clock_hz = highest_khz(_read_all(_CPUFREQ + "scaling_cur_freq"))
-    return Conditions(
-        at_ns=time.monotonic_ns(),
-        clock_hz=clock_hz or parse_cpu_mhz(_read("/proc/cpuinfo")),
-        temperature_celsius=_temperature(),
-        load_average=parse_load_average(_read("/proc/loadavg")),
+        boot_id=_read("/proc/sys/kernel/random/boot_id").strip(),
     )
 
 
@@ -204,11 +193,6 @@ def _celsius(text: str) -> Optional[float]:
         return None
     value = int(text) / 1000
     return value if _PLAUSIBLE_CELSIUS[0] <= value <= _PLAUSIBLE_CELSIUS[1] else None
-
-
-def _temperature() -> Optional[float]:
-    zones = sorted(glob.glob("/sys/class/thermal/thermal_zone*"))
-    return hottest([(_read(zone + "/type"), _read(zone + "/temp")) for zone in zones])
 
 
 def board_name() -> Optional[str]:

@@ -152,7 +152,7 @@ class Isolated(Host):
         try:
             return self._worker.ask(request, expected, payload)
         except AgentFailure as failure:
-            if failure.code == ErrorCode.WORKER_DIED:
+            if failure.code in ErrorCode.WORKER_GONE:
                 self.close()
             late = f"; it had run for more than {self._max_run_s:g} s" if self._late else ""
             raise HostFailed(failure.message + late) from failure

@@ -13,16 +13,17 @@ import traceback
 from typing import Any, Callable, Dict, Optional, Tuple, Type, TypeVar, Union
 
 import device_agent
-from device_agent import children
+from device_agent import children, page_cache
 from device_agent.archive import HEAD_MAX_BYTES
 from device_agent.channel import Channel, ChannelClosed, Payload
 from device_agent.codec import BadMessage
 from device_agent.documents import CorruptPackage
-from device_agent.environment import read_conditions, read_environment
+from device_agent.environment import read_environment
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
 from device_agent.leases import Leaseholder
 from device_agent.manifest import Port
+from device_agent.measuring_messages import Sustain, Sustained
 from device_agent.preprocessing import Stages
 from device_agent.protocol import (
     MESSAGES,
@@ -62,6 +63,7 @@ from device_agent.protocol import (
     TrustState,
     Welcome,
 )
+from device_agent.sensors import Sensors
 from device_agent.stage_messages import (
     BenchStages,
     ClassifyPictures,
@@ -71,7 +73,9 @@ from device_agent.stage_messages import (
 )
 from device_agent.stages import bench_stages, pause_for
 from device_agent.store import Store
+from device_agent.sustaining import sustain
 from device_agent.turns import PAUSE_S, take_turns
+from device_agent.watchdog import FIRST_RUN_S, LOADING_S
 from device_agent.worker_messages import Classified, Classify, Compare, Load, Loaded
 from device_agent.workers import Worker, worker_command
 
@@ -123,6 +127,7 @@ class Session:
             Stage: self._stage,
             OpenModel: self._open_model,
             Bench: self._bench,
+            Sustain: self._sustain,
             Predict: self._predict,
             CheckParity: self._check_parity,
             BenchStages: self._bench_stages,
@@ -252,8 +257,9 @@ class Session:
             golden_inputs=golden_inputs,
             engines=self._store().engines,
         )
+        cache_dropped = self._drop_from_cache(path) if request.cold else None
         try:
-            loaded, _ = self._ask(request.key, load, Loaded)
+            loaded, _ = self._ask(request.key, load, Loaded, silence_s=LOADING_S)
         except AgentFailure:
             self._close_worker(request.key)
             raise
@@ -266,7 +272,17 @@ class Session:
             baseline_rss_bytes=loaded.baseline_rss_bytes,
             inputs=loaded.inputs,
             outputs=loaded.outputs,
+            cache_dropped=cache_dropped,
         )
+
+    def _drop_from_cache(self, path: str) -> bool:
+        """The model, and what runtimes have built of models: whether all of it is out."""
+        built = [
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(self._store().engines)
+            for name in names
+        ]
+        return all([page_cache.drop(each) for each in (path, *built)])
 
     def _model_path(self, request: OpenModel) -> str:
         if (request.package_id is None) == (request.staged is None):
@@ -296,7 +312,11 @@ class Session:
             )
         for key in request.keys:
             self._require_open(key)
-        return take_turns(request, self._ask, read_conditions, self._tell)
+        return take_turns(request, self._ask_timed, self._sensors().read, self._tell)
+
+    def _sustain(self, request: Sustain, _: Payload) -> Sustained:
+        self._require_open(request.key)
+        return sustain(request, self._ask_timed, self._sensors().read, self._channel.send)
 
     def _predict(self, request: Predict, payload: Payload) -> Predicted:
         samples = self._batch(request.payload_bytes, payload)
@@ -340,10 +360,17 @@ class Session:
         return bench_stages(
             request,
             prepare,
-            lambda message, expected: self._ask(request.key, message, expected),
+            self._ask_stages(request.key),
             self._tell,
             pause_for(PAUSE_S),
         )
+
+    def _ask_stages(self, key: str) -> Callable[[Any, Type[Any]], Tuple[Any, bytes]]:
+        def ask(message: Any, expected: Type[R]) -> Tuple[R, bytes]:
+            silence_s = FIRST_RUN_S + getattr(message, "max_seconds", 0.0)
+            return self._ask(key, message, expected, silence_s=silence_s)
+
+        return ask
 
     def _predict_pictures(self, request: PredictPictures, payload: Payload) -> Predicted:
         pictures = self._batch(request.payload_bytes, payload)
@@ -362,16 +389,30 @@ class Session:
         return stages
 
     def _ask(
-        self, key: str, request: Any, expected: Type[R], payload: bytes = b""
+        self,
+        key: str,
+        request: Any,
+        expected: Type[R],
+        payload: bytes = b"",
+        silence_s: float = FIRST_RUN_S,
     ) -> Tuple[R, bytes]:
-        """Ask a model's worker; one that has died is forgotten."""
+        """Ask a model's worker; one that has died, or says nothing for too long, is forgotten."""
         self._require_open(key)
         try:
-            return self._workers[key].ask(request, expected, payload, self._tell)
+            return self._workers[key].ask(request, expected, payload, self._tell, silence_s)
         except AgentFailure as failure:
-            if failure.code == ErrorCode.WORKER_DIED:
+            if failure.code in ErrorCode.WORKER_GONE:
                 self._close_worker(key)
             raise
+
+    def _ask_timed(
+        self, key: str, request: Any, expected: Type[R], silence_s: float
+    ) -> Tuple[R, bytes]:
+        return self._ask(key, request, expected, silence_s=silence_s)
+
+    def _sensors(self) -> Sensors:
+        pids = [os.getpid(), *(worker.pid for worker in self._workers.values())]
+        return Sensors(lambda: pids)
 
     def _require_open(self, key: str) -> None:
         if key not in self._workers:

@@ -5,6 +5,7 @@ It obeys one agent over its stdin and stdout, and ends at once when the agent do
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
@@ -32,7 +33,7 @@ from device_agent.stage_messages import (
     WarmUpStages,
 )
 from device_agent.stages import time_stages
-from device_agent.timing import time_block, warm_up
+from device_agent.timing import settle, sum_up, time_block, time_window, warm_up
 from device_agent.worker_messages import (
     REQUESTS,
     Classified,
@@ -43,6 +44,7 @@ from device_agent.worker_messages import (
     Run,
     TimeBlock,
     Timed,
+    TimeWindow,
     WarmUp,
 )
 
@@ -142,6 +144,7 @@ class Job:
         self._carries_out: Dict[Type[Any], Callable[[Any, Payload], None]] = {
             WarmUp: self._warm_up,
             TimeBlock: self._time_block,
+            TimeWindow: self._time_window,
             Classify: self._classify,
             Run: self._run,
             Compare: self._compare,
@@ -166,10 +169,21 @@ class Job:
 
     def _time_block(self, request: TimeBlock, _: Payload) -> None:
         self._under_test.prepare_timing()
+        settling = settle(self._model.invoke, time.perf_counter_ns)
         samples = time_block(self._model.invoke, request, time.perf_counter_ns)
         peak = peak_rss_bytes()  # Before the samples are copied.
         payload = samples.tobytes()
-        self._channel.send(Timed(peak, len(payload)), payload)
+        self._channel.send(Timed(peak, settling, len(payload)), payload)
+
+    def _time_window(self, request: TimeWindow, _: Payload) -> None:
+        self._under_test.prepare_timing()
+        samples = time_window(self._model.invoke, request.seconds, time.perf_counter_ns)
+        found = sum_up(samples, request.kept_samples)
+        payload = samples[:: found.every].tobytes()
+        self._channel.send(
+            dataclasses.replace(found, peak_rss_bytes=peak_rss_bytes(), payload_bytes=len(payload)),
+            payload,
+        )
 
     def _classify(self, request: Classify, payload: Payload) -> None:
         top1 = self._under_test.classify(

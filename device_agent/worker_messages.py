@@ -55,10 +55,15 @@ class WarmUp:
 
 @record(frozen=True)
 class Warm:
-    """How many runs it took, and whether the latency was steady at the end."""
+    """How many runs it took, and whether the latency was steady at the end.
+
+    Args:
+        slowest_ns: of those runs.
+    """
 
     runs: int
     steady: bool
+    slowest_ns: int
 
 
 @record(frozen=True)
@@ -75,8 +80,36 @@ class TimeBlock:
 
 @record(frozen=True)
 class Timed:
-    """The samples follow as payload: nanoseconds, signed 64 bits, in the machine's byte order."""
+    """The samples follow as payload: nanoseconds, signed 64 bits, in the machine's byte order.
 
+    Args:
+        settling_runs: runs before them that were not timed.
+    """
+
+    peak_rss_bytes: Optional[int]
+    settling_runs: int
+    payload_bytes: int
+
+
+@record(frozen=True)
+class TimeWindow:
+    """Time runs for one window, as of `measuring_messages.Sustain`. Reply: `Windowed`."""
+
+    seconds: float
+    kept_samples: int
+
+
+@record(frozen=True)
+class Windowed:
+    """As of `measuring_messages.Window`; the samples follow as payload, as after `Timed`."""
+
+    runs: int
+    total_ns: int
+    fastest_ns: int
+    slowest_ns: int
+    p50_ns: int
+    p90_ns: int
+    every: int
     peak_rss_bytes: Optional[int]
     payload_bytes: int
 
@@ -126,12 +159,12 @@ class Compare:
 
 REQUESTS = {
     message.__name__: message
-    for message in (Load, WarmUp, TimeBlock, Classify, Run, Compare, *STAGE_REQUESTS)
+    for message in (Load, WarmUp, TimeBlock, TimeWindow, Classify, Run, Compare, *STAGE_REQUESTS)
 }
 REPLIES = {
     message.__name__: message
     for message in (
-        *(Loaded, Warm, Timed, Classified, Ran, Parity, Progress, Failure),
+        *(Loaded, Warm, Timed, Windowed, Classified, Ran, Parity, Progress, Failure),
         *STAGE_REPLIES,
     )
 }

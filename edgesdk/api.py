@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.signing import default_signer as default_signer
     from edgesdk.flows.signing import ensure_signer as ensure_signer
     from edgesdk.flows.signing import require_trusted as require_trusted
+    from edgesdk.flows.sustain import sustain as sustain
     from edgesdk.flows.verify import verify as verify
     from edgesdk.models.opening import open_model as open_model
     from edgesdk.project import load_preprocessing as load_preprocessing
@@ -124,6 +125,7 @@ _HOMES = {
     "default_signer": "edgesdk.flows.signing",
     "ensure_signer": "edgesdk.flows.signing",
     "require_trusted": "edgesdk.flows.signing",
+    "sustain": "edgesdk.flows.sustain",
     "open_model": "edgesdk.models.opening",
     "load_preprocessing": "edgesdk.project",
     "load_project": "edgesdk.project",

@@ -13,6 +13,8 @@ from edgesdk import api, cli
 from edgesdk.cli import options, output
 from edgesdk.cli.groups import ReleaseFlags, StageGates, spelt_out
 from edgesdk.cli.options import required
+from edgesdk.errors import UsageError
+from edgesdk.units import parse_duration_ns
 
 Model = Annotated[
     str | None,
@@ -196,6 +198,16 @@ def bench(
     max_parity_mismatch: options.MaxParityMismatch = None,
     threads: options.Threads = 0,
     seconds: options.Seconds = 3.0,
+    sustained: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help='Instead, run without a pause for so long, such as "30m": when does it give way?',
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="With --sustained: write its page to this file.")
+    ] = None,
     allow_unsigned: options.AllowUnsigned = False,
     wait: options.Wait = None,
     project: options.ProjectFile = None,
@@ -203,6 +215,22 @@ def bench(
 ) -> None:
     """Measure the latency of what is installed on a device."""
     settings = api.load_project(project)
+    if sustained is not None:
+        _refuse_beside_sustained(model, max_p95, max_peak_ram, max_parity_mismatch)
+        endurance = api.sustain(
+            required(device or settings.device, "--device", "device"),
+            parse_duration_ns(sustained) / 1e9,
+            package=package,
+            html=html,
+            threads=threads,
+            permissions=api.Permissions(allow_unsigned),
+            progress=output.ProgressBars(),
+            say=output.say,
+        )
+        output.emit(endurance, as_json, cli.render.endurance)
+        return
+    if html is not None:
+        raise UsageError("found --html without --sustained", hint="edgesdk report writes reports")
     findings = api.bench(
         required(device or settings.device, "--device", "device"),
         package=package,
@@ -224,6 +252,15 @@ def bench(
     )
     output.emit(findings, as_json, cli.render.findings)
     raise typer.Exit(findings.exit_code)
+
+
+def _refuse_beside_sustained(*flags: object) -> None:
+    if any(flag is not None for flag in flags):
+        raise UsageError(
+            "found a float model or a gate beside --sustained, which runs one model and judges"
+            " nothing",
+            hint="run edgesdk bench without --sustained for these",
+        )
 
 
 def evaluate(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgesdk.devices.inventory import Device
     from edgesdk.targets.types import Target
     from edgesdk.values.artifact import Artifact, OperatorPrecision
+    from edgesdk.values.endurance import Endurance
     from edgesdk.values.package import Package, Verification
     from edgesdk.values.report import Findings, Report
 
@@ -44,6 +45,13 @@ def findings(console: Console, shown: Findings) -> None:
     from edgesdk.report.terminal import render_findings
 
     console.print(render_findings(shown))
+
+
+def endurance(console: Console, shown: Endurance) -> None:
+    """A long run without a pause."""
+    from edgesdk.report.endurance_terminal import render_endurance_text
+
+    console.print(render_endurance_text(shown))
 
 
 def written(console: Console, path: Path) -> None:

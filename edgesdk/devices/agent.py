@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from device_agent.lease_messages import (
     ReleaseLease,
     TakeLease,
 )
+from device_agent.measuring_messages import Sustain, Sustained, Window
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -336,6 +338,23 @@ class AgentSession:
             exchange = self._exchange(longest_s + self._patience_s)
             return exchange.ask(request, Benched, on_progress)
 
+    def sustain(
+        self, request: Sustain, progress: ProgressDisplay
+    ) -> tuple[Sustained, tuple[Window, ...]]:
+        """Run an opened model without a pause; its windows, as they come, are the progress."""
+        longest_s = max(request.max_warm_up_seconds, request.window_seconds)
+        exchange = self._exchange(longest_s + self._patience_s)
+        exchange.tell(request)
+        windows: list[Window] = []
+        with progress.task("running without a pause", math.ceil(request.seconds)) as advance:
+            shown = 0
+            while isinstance(reply := exchange.hear(object), Window):
+                windows.append(reply)
+                done = min(request.seconds, (reply.ended_ns - windows[0].began_ns) / 1e9)
+                advance(int(done) - shown)
+                shown = int(done)
+        return _expect(Sustained, reply), tuple(windows)
+
     def predict(
         self,
         keys: Sequence[str],
@@ -489,12 +508,7 @@ class _Exchange:
         except CommandEnded as error:
             self._hear_last_words()
             raise _agent_died(self._process, error) from error
-        if not isinstance(reply, expected):
-            raise AgentError(
-                f"the agent answered with {type(reply).__name__}, expected {expected.__name__}",
-                code=ErrorCode.PROTOCOL,
-            )
-        return reply
+        return _expect(expected, reply)
 
     def _send(self, line: bytes, pieces: Iterable[bytes], on_progress: OnProgress) -> None:
         self._process.write(line, self._silence_s)
@@ -548,6 +562,15 @@ def _by_key(reply: Predicted, keys: tuple[str, ...], count: int) -> dict[str, An
             code=ErrorCode.PROTOCOL,
         )
     return top1
+
+
+def _expect(expected: type[R], reply: Any) -> R:
+    if not isinstance(reply, expected):
+        raise AgentError(
+            f"the agent answered with {type(reply).__name__}, expected {expected.__name__}",
+            code=ErrorCode.PROTOCOL,
+        )
+    return reply
 
 
 def _answer_to_offer(exchange: _Exchange) -> Offered | None:

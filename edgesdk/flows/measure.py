@@ -15,6 +15,7 @@ from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, UsageError
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
+from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
@@ -61,7 +62,8 @@ def bench(
     bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
     claim = Claim("a measurement of latency", wait_s, say)
     chosen = _Chosen(package, permissions or Permissions(), claim)
-    return _measure(enrolled, chosen, reference, bounds, timing or Timing(), progress or Silent())
+    how_long = dataclasses.replace(timing or Timing(), cold_load=True)
+    return _measure(enrolled, chosen, reference, bounds, how_long, progress or Silent())
 
 
 def evaluate(
@@ -177,14 +179,15 @@ def _measure(
         installed = _installed(agent, device, chosen, progress)
         if reference is not None and reference.on_device:
             _require_same(installed, reference.dataset)
-        results = validate(
-            agent,
-            MeasuredDevice(device.name, device.virtual, agent.environment),
-            installed,
-            reference=reference,
-            timing=timing,
-            progress=progress,
-        )
+        with reboot_named(device, agent.environment, chosen.claim.say):
+            results = validate(
+                agent,
+                MeasuredDevice(device.name, device.virtual, agent.environment),
+                installed,
+                reference=reference,
+                timing=timing,
+                progress=progress,
+            )
     return find(results, load_target(device.target), gates)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from device_agent.protocol import Latency
 from edgesdk.report import charts, wording
 from edgesdk.report.charts import ClassChart, CumulativeChart, Gauge, RunChart, SizeBar
 from edgesdk.report.placement import conversion_facts
@@ -92,7 +93,7 @@ def _page(report: Report) -> Page:
         conversion=tuple(Fact(name, text) for name, text in conversion_facts(report)),
         environment=tuple(_environment(report)),
         measurement=tuple(
-            (role_name(run.role, report.precision), tuple(_measurement(run)))
+            (role_name(run.role, report.precision), tuple(_measurement(report, run)))
             for run in report.results.runs
         ),
         provenance=tuple(_provenance(report)),
@@ -116,12 +117,17 @@ def _environment(report: Report) -> Iterator[Fact]:
     yield Fact("Python", _or_unknown(found.python))
 
 
-def _measurement(run: ModelRun) -> Iterator[Fact]:
+def _measurement(report: Report, run: ModelRun) -> Iterator[Fact]:
     opened, latency = run.opened, run.latency
+    validity, figures = report.validity(run.role), report.latency(run.role)
+    assert validity is not None and figures is not None
+    yield Fact("Measurement", validity.stamp)
     yield Fact("Runtime", f"{opened.runtime.package} {opened.runtime.version}")
     yield Fact("Kernel path", opened.kernel_path)
     yield Fact("Threads", str(opened.threads))
-    yield Fact("Loading", format_ns(opened.load_ns))
+    yield Fact("Loading, file in cache", format_ns(opened.load_ns))
+    if run.cold is not None:
+        yield Fact("Loading, cold", wording.cold_text(run.cold))
     yield Fact(
         "Warm-up",
         f"{wording.count_text(latency.warm_up_runs, 'run')},"
@@ -137,8 +143,17 @@ def _measurement(run: ModelRun) -> Iterator[Fact]:
         at.temperature_celsius for at in latency.conditions if at.temperature_celsius is not None
     ]
     yield Fact("Temperature", _or_unknown(heat and _span(min(heat), max(heat), _celsius)))
-    load = [at.load_average for at in latency.conditions if at.load_average is not None]
-    yield Fact("Load average", _or_unknown(load and _span(min(load), max(load), "{:.2f}".format)))
+    energy = "; ".join(map(wording.energy_text, figures.energy))
+    yield Fact("Energy", energy or "not measured: no power sensor")
+    yield Fact("Held back", _held_back(latency))
+    percent = validity.competing_percent
+    yield Fact("Other work", _or_unknown(percent is not None and f"{percent:.1f} % of all CPUs"))
+
+
+def _held_back(latency: Latency) -> str:
+    told = [at.throttled for at in latency.conditions if at.throttled is not None]
+    causes = dict.fromkeys(cause for causes in told for cause in causes)
+    return ", ".join(causes) or ("never" if told else "not readable")
 
 
 def _provenance(report: Report) -> Iterator[Fact]:

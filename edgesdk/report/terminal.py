@@ -11,12 +11,15 @@ from rich.text import Text
 
 from edgesdk.report.placement import conversion_facts, fallen_text, first, moved_text
 from edgesdk.report.wording import (
+    CACHE_KEPT,
     STAGE_NAMES,
     VIRTUAL_NOTICE,
     count_text,
     findings_title,
     headline,
     interval_text,
+    joules_text,
+    latency_problem,
     latency_title,
     p_text,
     reason_text,
@@ -30,7 +33,7 @@ from edgesdk.report.wording import (
     value_text,
 )
 from edgesdk.text import plain
-from edgesdk.units import format_bytes
+from edgesdk.units import format_bytes, format_ns
 from edgesdk.values.report import Findings, Report, converted_name
 from edgesdk.values.results import Role
 from edgesdk.values.verdict import Estimate, Unit, Verdict, with_symbol
@@ -150,12 +153,21 @@ def _add(table: Table, name: str, estimate: Estimate | None, unit: Unit, noun: s
 def _add_latency(table: Table, findings: Findings, role: Role) -> None:
     latency = findings.latency(role)
     name = f"{latency_title(findings, role)}{_tag(findings)}"
-    if latency is not None and not latency.steady:
-        table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), "never settled")
+    problem, _ = latency_problem(findings, role)
+    if latency is not None and problem == "invalid":
+        table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), "why: see below")
         return
     _add(table, name, None if latency is None else latency.p50, "ns", "run")
     if latency is not None:
         _add(table, "  95 in 100 runs below", latency.p95, "ns", "run")
+        for energy in latency.energy:
+            rail = Text(plain(f"on {energy.rail}"))
+            table.add_row("  energy", joules_text(energy), rail, "idle power too")
+    run = findings.results.run(role)
+    if run is not None and run.cold is not None:
+        kept = "" if run.cold.cache_dropped else CACHE_KEPT
+        table.add_row("  loading, cold", format_ns(run.cold.load_ns), kept)
+        table.add_row("  loading, file in cache", format_ns(run.opened.load_ns))
 
 
 def _add_accuracy(table: Table, findings: Findings) -> None:

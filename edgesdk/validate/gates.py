@@ -20,6 +20,7 @@ from edgesdk.units import parse_bytes, parse_duration_ns
 from edgesdk.validate.stages import TITLES, stage_p95, stages_problem
 from edgesdk.validate.statistics import samples_needed
 from edgesdk.validate.summaries import summarize_accuracy, summarize_latency
+from edgesdk.validate.validity import stamp
 from edgesdk.values.package import Budget
 from edgesdk.values.report import converted_name, role_name
 from edgesdk.values.results import Results
@@ -219,13 +220,9 @@ def _p95(results: Results, bound: int, precision: Precision | None) -> Verdict:
     run = results.run("int8")
     if run is None:
         return _without(gate, "not measured", "the converted model was not timed")
-    if not run.latency.steady:
-        return _without(
-            gate,
-            "invalid",
-            f"the latency was still falling when the time for warming up ended"
-            f" ({run.latency.warm_up_runs} runs)",
-        )
+    stamped = stamp(run, results.device, precision)
+    if not stamped.is_valid:
+        return _without(gate, "invalid", " ".join(stamped.reasons))
     p95 = summarize_latency(run).p95
     if p95 is None:
         return _without(

@@ -5,6 +5,7 @@ What to do is decided here; how bytes travel is the agent session's business.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,11 @@ def validate(
     """
     threads = timing.threads if timing else 0
     opened: dict[Role, Opened] = {}
-    predictions = None
+    predictions, cold = None, None
+    if timing is not None and timing.cold_load:
+        # First, while nothing else takes the device's memory; the next opening ends it.
+        wanted = _request("int8", installed, threads, None)
+        cold = agent.open_model(dataclasses.replace(wanted, cold=True), progress)
     if reference is not None:
         staged = agent.stage(reference.path, progress)
         opened["float"] = agent.open_model(_request("float", installed, threads, staged), progress)
@@ -112,6 +117,7 @@ def validate(
     if timing is None:
         return Results(device, installed, (), predictions, parity)
     runs = _time(agent, opened, timing, progress)
+    runs = tuple(dataclasses.replace(run, cold=cold) if run.role == "int8" else run for run in runs)
     stages = time_stages(agent, installed, opened["int8"], timing, progress)
     return Results(device, installed, runs, predictions, parity, stages)
 

@@ -12,9 +12,11 @@ from typing import Literal
 from edgesdk.choices import Method, Precision, Quantizer
 from edgesdk.models.types import TensorSpec
 from edgesdk.values.artifact import Lowering, OperatorPrecision, TensorError
+from edgesdk.values.energy import Energy
 from edgesdk.values.forecast import CacheUse, Moved, Placement
 from edgesdk.values.results import Results, Role
 from edgesdk.values.stages import StagesSummary
+from edgesdk.values.validity import Validity
 from edgesdk.values.verdict import Estimate, Status, Verdict
 
 SCHEMA = 1
@@ -176,9 +178,11 @@ class LatencySummary:
 
     Args:
         n: timed runs.
-        steady: the warm-up had settled; if not, none of these figures is to be trusted.
+        steady: the warm-up had settled. Whether the figures may be trusted is the stamp's to say,
+            `Findings.validities`.
         minimum: the fastest run (no interval exists for it).
         p50, p95, p99: None where n is too small for a 95 % interval of that quantile.
+        energy: of one inference, by each power sensor; empty without one.
     """
 
     role: Role
@@ -188,6 +192,7 @@ class LatencySummary:
     p50: Estimate | None
     p95: Estimate | None
     p99: Estimate | None
+    energy: tuple[Energy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +234,7 @@ class Findings:
 
     Args:
         precision: of the converted model; None where only the installed package is known.
+        validities: whether those latencies are a measurement at all, one for each of them.
         speedup: float median over the converted model's (n counts pairs of turns); None when either
             latency is missing or invalid.
         agreement_percent: samples both models put in the same class; needs no labels.
@@ -243,6 +249,7 @@ class Findings:
     results: Results
     precision: Precision | None
     latencies: tuple[LatencySummary, ...]
+    validities: tuple[Validity, ...]
     speedup: Estimate | None
     agreement_percent: Estimate | None
     accuracy: AccuracySummary | None
@@ -255,6 +262,10 @@ class Findings:
     def latency(self, role: Role) -> LatencySummary | None:
         """The latency of that role, or None."""
         return next((latency for latency in self.latencies if latency.role == role), None)
+
+    def validity(self, role: Role) -> Validity | None:
+        """The stamp of that role's latency, or None."""
+        return next((validity for validity in self.validities if validity.role == role), None)
 
 
 @dataclass(frozen=True, slots=True)

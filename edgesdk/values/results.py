@@ -40,11 +40,14 @@ class ModelRun:
         role: the user's float model, or its INT8 form.
         opened: runtime, kernel path, threads, load time, memory before loading.
         latency: raw nanoseconds in run order, in turns, with the conditions between them.
+        cold: the same model loaded before, in another process, its file not in the page cache; None
+            where that was not tried.
     """
 
     role: Role
     opened: Opened
     latency: Latency
+    cold: Opened | None = None
 
     def __post_init__(self) -> None:
         samples, sizes = self.latency.samples_ns, self.latency.block_sizes

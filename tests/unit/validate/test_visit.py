@@ -35,7 +35,7 @@ class Visited:
         return "staged"
 
     def open_model(self, request: OpenModel, progress: Progress) -> Opened:
-        self.asked.append(f"open {request.key}")
+        self.asked.append(f"open {request.key}{' cold' if request.cold else ''}")
         run = EXAMPLE.runs[0 if request.key == "float" else 1]
         return run.opened
 
@@ -164,3 +164,9 @@ def test_pictures_are_prepared_where_that_was_asked_for(
     done, results = visit(Reference(FLOAT, data, on_device), None)
     assert asked in done
     assert results.predictions is not None and results.predictions.prepared == prepared
+
+
+def test_a_cold_load_comes_first_and_is_of_the_converted_model() -> None:
+    asked, results = visit(Reference(FLOAT, None), Timing(cold_load=True))
+    assert asked[:2] == ["open int8 cold", f"stage {FLOAT}"]
+    assert [run.cold is not None for run in results.runs] == [False, True]
