@@ -39,6 +39,7 @@ class HealthChecker:
         package_id: which.
         signed: its user's command may be run.
         engines: folder for what a runtime builds.
+        folders: where its runtime is imported from first.
         program: the agent's zipapp.
         tell: hears of progress.
     """
@@ -50,6 +51,7 @@ class HealthChecker:
         *,
         signed: bool,
         engines: str,
+        folders: Tuple[str, ...],
         program: str,
         tell: OnProgress,
     ) -> None:
@@ -58,6 +60,7 @@ class HealthChecker:
         self._manifest = packages.manifest(package_id)
         self._signed = signed
         self._engines = engines
+        self._folders = folders
         self._program = program
         self._tell = tell
 
@@ -111,6 +114,7 @@ class HealthChecker:
             golden=golden,
             golden_inputs=self._manifest.inputs,
             engines=self._engines,
+            folders=self._folders,
         )
         try:
             worker.ask(load, Loaded, b"", self._tell)

@@ -19,6 +19,7 @@ from device_agent.lease_messages import LEASE_MESSAGES
 from device_agent.manifest import Port
 from device_agent.preprocessing import Stages
 from device_agent.records import record
+from device_agent.runtime_messages import RUNTIME_MESSAGES
 from device_agent.stage_messages import STAGE_MESSAGES
 
 PROTOCOL_MIN = 1
@@ -60,11 +61,14 @@ class RuntimeVersion:
         package: the distribution it comes from, e.g. "ai-edge-litert"; "trtexec" where TensorRT is
             there without the Python module that is needed to run anything.
         version: of that distribution, or "unknown".
+        source: "private" where it is the agent's own (`device_agent.private_runtimes`); "" where
+            it is the Python's.
     """
 
     runtime: str
     package: str
     version: str
+    source: str = ""
 
 
 @record(frozen=True)
@@ -701,5 +705,6 @@ MESSAGES = {
         Goodbye,
         *STAGE_MESSAGES,
         *LEASE_MESSAGES,
+        *RUNTIME_MESSAGES,
     )
 }
