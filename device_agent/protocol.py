@@ -52,6 +52,10 @@ class ErrorCode:
     INTERNAL = "internal"
 
 
+PRIVATE = "private"
+"""Source of a runtime that is the agent's own (`device_agent.private_runtimes`)."""
+
+
 @record(frozen=True)
 class RuntimeVersion:
     """A runtime the device has.
@@ -61,8 +65,7 @@ class RuntimeVersion:
         package: the distribution it comes from, e.g. "ai-edge-litert"; "trtexec" where TensorRT is
             there without the Python module that is needed to run anything.
         version: of that distribution, or "unknown".
-        source: "private" where it is the agent's own (`device_agent.private_runtimes`); "" where
-            it is the Python's.
+        source: `PRIVATE` where it is the agent's own, "" where it is the Python's.
     """
 
     runtime: str

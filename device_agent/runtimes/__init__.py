@@ -15,7 +15,7 @@ import shutil
 import sys
 from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
-from device_agent.protocol import RuntimeVersion
+from device_agent.protocol import PRIVATE, RuntimeVersion
 from device_agent.runtimes.base import (
     BadTensor,
     LoadedModel,
@@ -42,9 +42,6 @@ __all__ = [
 
 UNKNOWN_VERSION = "unknown"
 """Version of a runtime that is importable but was not installed as a distribution."""
-
-PRIVATE = "private"
-"""Source of a runtime that is the agent's own (`device_agent.private_runtimes`)."""
 
 TRTEXEC_FOLDER = "/usr/src/tensorrt/bin"
 """Where NVIDIA's packages put trtexec, which is seldom on PATH."""

@@ -18,6 +18,7 @@ from edgesdk.flows.leasing import Claim, wait_for
 from edgesdk.targets.types import Runtime, RuntimeName
 from edgesdk.values.package import Package
 from edgesdk.values.plan import ConversionPlan
+from edgesdk.wheels.ways import INSTALLABLE
 
 _VIRTUAL_ENVIRONMENT = (
     "if it is in a virtual environment there, name its interpreter: "
@@ -121,8 +122,17 @@ def lack_of_runtime(
         f"{device.python} on {device.name} (Python {environment.python}) has no "
         f"{needs} to run converted models",
         code=ErrorCode.NO_RUNTIME,
-        hint=f"{installs} on the device; {'; '.join(seen)}",
+        hint=f"{_by_us(device, wanted)}{installs} on the device; {'; '.join(seen)}",
     )
+
+
+def _by_us(device: Device, wanted: Sequence[Runtime]) -> str:
+    """The command that brings one of them without the device's internet or pip; "" without any."""
+    names = [f"--runtime {each.name}" for each in wanted if each.name in INSTALLABLE]
+    if not names:
+        return ""
+    others = "".join(f" (or {name})" for name in names[1:])
+    return f"edgesdk agent install {device.name} {names[0]}{others} brings it; or "
 
 
 def generic_target(machine: str) -> str | None:
