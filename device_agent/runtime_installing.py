@@ -74,6 +74,9 @@ from device_agent.worker_messages import Probe, Probed
 from device_agent.workers import Worker, worker_command
 
 MAX_WHEELS = 64
+_OTHER_WHEELS = (
+    "what it names may be missing in the device's system; or give other wheels: --wheels FOLDER"
+)
 _MAX_WHEEL_BYTES = 2 * 1024 * 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 Tell = Callable[[Progress], None]
@@ -271,10 +274,11 @@ class RuntimeInstaller:
             try:
                 worker.ask(Probe(made.runtime, folders), Probed, b"", tell)
             except AgentFailure as failure:
+                died = failure.code == ErrorCode.WORKER_DIED
                 raise AgentFailure(
                     ErrorCode.RUNTIME_FAILED,
                     f"{made.runtime} does not start here, and is gone again: {failure.message}",
-                    failure.hint or "another version of it may: give it with --wheels",
+                    (failure.hint if died else "") or _OTHER_WHEELS,
                 ) from failure
 
     def _write(self, sets: RuntimeSets) -> None:
