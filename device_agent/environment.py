@@ -17,6 +17,7 @@ from typing import List, Optional, Sequence, Tuple
 from device_agent import runtimes
 from device_agent.accelerators import read_accelerators
 from device_agent.durable import free_bytes
+from device_agent.private_runtimes import private_folders
 from device_agent.protocol import Environment
 from device_agent.system_files import read_text as _read
 
@@ -86,7 +87,7 @@ def read_environment(root: str) -> Environment:
         governor=merge_governors(_read_all(_CPUFREQ + "scaling_governor")),
         max_clock_hz=highest_khz(_read_all(_CPUFREQ + "cpuinfo_max_freq")),
         board=board_name(),
-        runtimes=runtimes.discover(),
+        runtimes=runtimes.discover(private_folders(os.path.expanduser(root))),
         accelerators=read_accelerators(),
         boot_id=_read("/proc/sys/kernel/random/boot_id").strip(),
     )

@@ -45,6 +45,7 @@ class HealthChecker:
         package_id: which.
         signed: its user's command may be run.
         engines: folder for what a runtime builds.
+        folders: where its runtime is imported from first.
         program: the agent's zipapp.
         tell: hears of progress.
     """
@@ -56,6 +57,7 @@ class HealthChecker:
         *,
         signed: bool,
         engines: str,
+        folders: Tuple[str, ...],
         program: str,
         tell: OnProgress,
     ) -> None:
@@ -64,6 +66,7 @@ class HealthChecker:
         self._manifest = packages.manifest(package_id)
         self._signed = signed
         self._engines = engines
+        self._folders = folders
         self._program = program
         self._tell = tell
 
@@ -117,6 +120,7 @@ class HealthChecker:
             golden=golden,
             golden_inputs=self._manifest.inputs,
             engines=self._engines,
+            folders=self._folders,
         )
         try:
             worker.ask(load, Loaded, b"", self._tell, LOADING_S)

@@ -92,7 +92,7 @@ class InProcess(Host):
     def __init__(self, load: Load) -> None:
         threads = load.threads or min(usable_cpus(), MAX_THREADS_BY_DEFAULT)
         try:
-            runtime = runtimes.prepare(load.runtime)
+            runtime = runtimes.prepare(load.runtime, load.folders)
             require_version(runtime.version, load.runtime_min_version)
             path = runtime.build(load.path, load.engines, lambda seconds, what: None)
             self._model = runtime.load(path, threads)

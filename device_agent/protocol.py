@@ -20,6 +20,7 @@ from device_agent.manifest import Port
 from device_agent.measuring_messages import Conditions, Sustain, Sustained, Turn, Window
 from device_agent.preprocessing import Stages
 from device_agent.records import record
+from device_agent.runtime_messages import RUNTIME_MESSAGES
 from device_agent.stage_messages import STAGE_MESSAGES
 
 PROTOCOL_MIN = 1
@@ -57,6 +58,10 @@ class ErrorCode:
     """Those after which the worker they are of is no more."""
 
 
+PRIVATE = "private"
+"""Source of a runtime that is the agent's own (`device_agent.private_runtimes`)."""
+
+
 @record(frozen=True)
 class RuntimeVersion:
     """A runtime the device has.
@@ -66,11 +71,13 @@ class RuntimeVersion:
         package: the distribution it comes from, e.g. "ai-edge-litert"; "trtexec" where TensorRT is
             there without the Python module that is needed to run anything.
         version: of that distribution, or "unknown".
+        source: `PRIVATE` where it is the agent's own, "" where it is the Python's.
     """
 
     runtime: str
     package: str
     version: str
+    source: str = ""
 
 
 @record(frozen=True)
@@ -704,5 +711,6 @@ MESSAGES = {
         Goodbye,
         *STAGE_MESSAGES,
         *LEASE_MESSAGES,
+        *RUNTIME_MESSAGES,
     )
 }

@@ -25,6 +25,7 @@ from device_agent.leases import Leaseholder
 from device_agent.manifest import Port
 from device_agent.measuring_messages import Sustain, Sustained
 from device_agent.preprocessing import Stages
+from device_agent.private_runtimes import folders_for
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -63,6 +64,7 @@ from device_agent.protocol import (
     TrustState,
     Welcome,
 )
+from device_agent.runtime_installing import RuntimeRequests
 from device_agent.sensors import Sensors
 from device_agent.stage_messages import (
     BenchStages,
@@ -111,6 +113,7 @@ class Session:
         self._host_time_s = 0
         self._opened_installer: Optional[Installer] = None
         self._lease = Leaseholder(self._store, lambda: self._host_time_s)
+        runtimes = RuntimeRequests(self._store, program, self._tell, self._lease.require)
         self._answers: Dict[Type[Any], Callable[[Any, Payload], Any]] = {
             Hello: self._hello,
             Offer: self._offer,
@@ -133,6 +136,7 @@ class Session:
             BenchStages: self._bench_stages,
             PredictPictures: self._predict_pictures,
             **self._lease.answers(),
+            **runtimes.answers(),
         }
         self._channel = Channel(read_fd, write_fd, MESSAGES, on_end=self._host_is_gone)
 
@@ -256,6 +260,7 @@ class Session:
             golden=golden,
             golden_inputs=golden_inputs,
             engines=self._store().engines,
+            folders=folders_for(self._store().root, request.runtime),
         )
         cache_dropped = self._drop_from_cache(path) if request.cold else None
         try:

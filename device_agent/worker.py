@@ -41,6 +41,8 @@ from device_agent.worker_messages import (
     Compare,
     Load,
     Loaded,
+    Probe,
+    Probed,
     Run,
     TimeBlock,
     Timed,
@@ -87,6 +89,9 @@ class Worker:
         try:
             if isinstance(request, Load):
                 self._load(request)
+            elif isinstance(request, Probe):
+                runtime = runtimes.prepare(request.runtime, request.folders, only_there=True)
+                self._channel.send(Probed(runtime.version))
             elif self._job is None:
                 raise AgentFailure(ErrorCode.BAD_REQUEST, "no model is loaded")
             else:
@@ -102,7 +107,7 @@ class Worker:
         payload.skip()
 
     def _load(self, request: Load) -> None:
-        runtime = runtimes.prepare(request.runtime)
+        runtime = runtimes.prepare(request.runtime, request.folders)
         # Needs numpy, and only now is numpy known to be there.
         from device_agent.runtimes.under_test import Golden, ModelUnderTest
 

@@ -22,6 +22,7 @@ class Load:
         golden: path of the golden vectors to use, if any.
         golden_inputs: the inputs that the golden vectors were made for, in the model's order.
         engines: folder for what the runtime builds of the model before it can load it; "" is none.
+        folders: where the runtime is imported from before all other places; mostly none.
     """
 
     path: str
@@ -31,6 +32,26 @@ class Load:
     golden: Optional[str]
     golden_inputs: Tuple[Port, ...]
     engines: str = ""
+    folders: Tuple[str, ...] = ()
+
+
+@record(frozen=True)
+class Probe:
+    """Import a runtime, and no model. Reply: `Probed`.
+
+    Args:
+        folders: it must come from there.
+    """
+
+    runtime: str
+    folders: Tuple[str, ...]
+
+
+@record(frozen=True)
+class Probed:
+    """It imports."""
+
+    runtime: RuntimeVersion
 
 
 @record(frozen=True)
@@ -159,12 +180,15 @@ class Compare:
 
 REQUESTS = {
     message.__name__: message
-    for message in (Load, WarmUp, TimeBlock, TimeWindow, Classify, Run, Compare, *STAGE_REQUESTS)
+    for message in (
+        *(Probe, Load, WarmUp, TimeBlock, TimeWindow, Classify, Run, Compare),
+        *STAGE_REQUESTS,
+    )
 }
 REPLIES = {
     message.__name__: message
     for message in (
-        *(Loaded, Warm, Timed, Windowed, Classified, Ran, Parity, Progress, Failure),
+        *(Probed, Loaded, Warm, Timed, Windowed, Classified, Ran, Parity, Progress, Failure),
         *STAGE_REPLIES,
     )
 }

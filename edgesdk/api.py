@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgesdk.data.preprocessing import Postprocessing as Postprocessing
     from edgesdk.data.preprocessing import Preprocessing as Preprocessing
+    from edgesdk.flows.agents import agent_install as agent_install
+    from edgesdk.flows.agents import agent_runtimes as agent_runtimes
+    from edgesdk.flows.agents import agent_uninstall as agent_uninstall
     from edgesdk.flows.check import check as check
     from edgesdk.flows.check import check_all as check_all
     from edgesdk.flows.convert import convert as convert
@@ -83,6 +86,9 @@ _HOMES = {
     "GateBounds": "edgesdk.targets.types",
     "Postprocessing": "edgesdk.data.preprocessing",
     "Preprocessing": "edgesdk.data.preprocessing",
+    "agent_install": "edgesdk.flows.agents",
+    "agent_runtimes": "edgesdk.flows.agents",
+    "agent_uninstall": "edgesdk.flows.agents",
     "check": "edgesdk.flows.check",
     "check_all": "edgesdk.flows.check",
     "convert": "edgesdk.flows.convert",

@@ -225,6 +225,10 @@ class AgentError(DeviceError):
         return {"code": self.code} if self.code else {}
 
 
+class NoWheels(DeviceError):
+    """No wheels of a runtime fit a device, or they cannot be had here."""
+
+
 class Unhealthy(AgentError):
     """A package did not pass the health check on its device, which is as it was before."""
 

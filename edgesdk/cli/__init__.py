@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgesdk.cli import render as render
+    from edgesdk.cli import render_agent as render_agent
     from edgesdk.cli import render_check as render_check
     from edgesdk.cli import render_diff as render_diff
     from edgesdk.cli import render_doctor as render_doctor

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from device_agent.protocol import PRIVATE
 from edgesdk.cli import render_check, render_doctor, render_lab
 from edgesdk.cli.output import table
 from edgesdk.report.wording import stages_text
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from device_agent.manifest import Lock, Port
-    from device_agent.protocol import Committed, Environment, Health, Installed, Inventory
+    from device_agent.protocol import (
+        Committed,
+        Environment,
+        Health,
+        Installed,
+        Inventory,
+        RuntimeVersion,
+    )
     from edgesdk.convert.conversion import Conversion
     from edgesdk.devices.enrol import Visited
     from edgesdk.devices.inventory import Device
@@ -357,7 +365,7 @@ def _environment(console: Console, found: Environment) -> None:
     def size(count: int | None) -> str:
         return "not readable" if count is None else format_bytes(count)
 
-    runtimes = ", ".join(f"{item.package} {item.version}" for item in found.runtimes)
+    runtimes = ", ".join(map(_runtime, found.runtimes))
     for title, value in (
         ("board", found.board or "not readable"),
         ("machine", f"{found.machine}, {found.cpu_count} CPUs, {found.cpu_model}"),
@@ -366,9 +374,14 @@ def _environment(console: Console, found: Environment) -> None:
         ("memory", f"{size(found.memory_available_bytes)} of {size(found.memory_total_bytes)}"),
         ("disk free", size(found.disk_free_bytes)),
         ("governor", found.governor or "not readable"),
-        ("runtimes", runtimes or "none: pip install ai-edge-litert or onnxruntime there"),
+        ("runtimes", runtimes or "none: edgesdk agent install brings one"),
     ):
         _line(console, f"  {title:<10} {value}")
+
+
+def _runtime(found: RuntimeVersion) -> str:
+    own = " (the agent's own)" if found.source == PRIVATE else ""
+    return f"{found.package} {found.version}{own}"
 
 
 def _line(console: Console, text: str) -> None:

@@ -419,6 +419,25 @@ class AgentSession:
         """Run a model's golden vectors."""
         return self._ask(request, Parity)
 
+    def converse(
+        self,
+        request: Any,
+        expected: type[R],
+        progress: ProgressDisplay,
+        *,
+        pieces: Iterable[bytes] = (),
+        silence_s: float | None = None,
+    ) -> R:
+        """One request and its reply, for those who speak a part of the protocol of their own.
+
+        Args:
+            pieces: the request's payload.
+            silence_s: longest silence of the agent; the session's patience by default.
+        """
+        exchange = self._exchange(silence_s or self._patience_s)
+        with _named_bar(progress) as on_progress:
+            return exchange.ask(request, expected, on_progress, pieces)
+
     def close(self) -> None:
         """End the session: the agent ends itself and removes what was staged."""
         with contextlib.suppress(TransportError):

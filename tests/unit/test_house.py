@@ -34,7 +34,7 @@ HEAVY = {
 }
 LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends", "edgesdk.package.exporters")
 
-STAGES = {"convert", "devices", "doctor", "keys", "package", "report", "validate"}
+STAGES = {"convert", "devices", "doctor", "keys", "package", "report", "validate", "wheels"}
 LOWER = {
     *("calibration", "data", "errors", "files", "models", "progress", "serial", "targets", "text"),
     *("choices", "distributions", "home", "processes", "units", "values"),
@@ -82,7 +82,7 @@ MAY_IMPORT = {
 AGENT_CONTRACT = {
     *("archive", "clock", "codec", "documents", "ed25519"),
     *("inspection_messages", "lease_messages", "manifest", "measuring_messages"),
-    *("preprocessing", "protocol", "sshsig", "stage_messages", "trust"),
+    *("preprocessing", "protocol", "runtime_messages", "sshsig", "stage_messages", "trust"),
 }
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""
 AGENT_BEYOND_CONTRACT = {
@@ -92,6 +92,8 @@ AGENT_BEYOND_CONTRACT = {
     "devices": {""},
     # A delta is made for the code that applies it, and tried with it.
     "package": {"delta", "delta_streams", "delta_tensors"},
+    # Wheels are chosen for the machine that the agent would run them on.
+    "wheels": {"interpreter"},
 }
 
 
