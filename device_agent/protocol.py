@@ -18,6 +18,7 @@ from typing import Dict, Optional, Tuple
 from device_agent.lease_messages import LEASE_MESSAGES
 from device_agent.manifest import Port
 from device_agent.preprocessing import Stages
+from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
 from device_agent.records import record
 from device_agent.stage_messages import STAGE_MESSAGES
 
@@ -696,6 +697,10 @@ MESSAGES = {
         Predicted,
         CheckParity,
         Parity,
+        ReadPlacement,
+        ModelPlacement,
+        Profile,
+        Profiled,
         Progress,
         Failure,
         Goodbye,

@@ -19,6 +19,7 @@ from device_agent.runtimes.base import (
     BadTensor,
     LoadedModel,
     NoRuntime,
+    NotProfiled,
     Runtime,
     RuntimeFailed,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "BadTensor",
     "LoadedModel",
     "NoRuntime",
+    "NotProfiled",
     "Runtime",
     "RuntimeFailed",
     "discover",

@@ -34,6 +34,7 @@ from device_agent.lease_messages import (
     ReleaseLease,
     TakeLease,
 )
+from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -399,6 +400,16 @@ class AgentSession:
     def check_parity(self, request: CheckParity) -> Parity:
         """Run a model's golden vectors."""
         return self._ask(request, Parity)
+
+    def placement(self, request: ReadPlacement) -> ModelPlacement:
+        """What computes each operator of an opened model."""
+        return self._ask(request, ModelPlacement)
+
+    def profile(self, request: Profile, progress: ProgressDisplay) -> Profiled:
+        """Time each operator of an opened model, loaded once more for it."""
+        with _bar(progress, "timing each operator", 0) as on_progress:
+            exchange = self._exchange(_LOADING_S + request.max_seconds)
+            return exchange.ask(request, Profiled, on_progress)
 
     def close(self) -> None:
         """End the session: the agent ends itself and removes what was staged."""

@@ -81,7 +81,8 @@ MAY_IMPORT = {
 
 AGENT_CONTRACT = {
     *("archive", "clock", "codec", "documents", "ed25519"),
-    *("inspection_messages", "lease_messages", "manifest", "preprocessing", "protocol"),
+    *("inspection_messages", "lease_messages", "manifest", "preprocessing"),
+    *("profile_messages", "protocol"),
     *("sshsig", "stage_messages", "trust"),
 }
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""
