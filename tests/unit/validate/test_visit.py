@@ -166,7 +166,10 @@ def test_a_package_that_declares_its_stages_is_timed_from_picture_to_answer_last
         timing=Timing(),
         progress=Silent(),
     )
-    assert agent.asked == ["open int8", "parity", "bench int8", "bench the stages of int8"]
+    assert agent.asked == [
+        *("open int8", "parity", "placement of int8"),
+        *("bench int8", "bench the stages of int8"),
+    ]
     assert results.stages is not None
 
 
