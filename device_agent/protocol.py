@@ -19,6 +19,7 @@ from device_agent.lease_messages import LEASE_MESSAGES
 from device_agent.manifest import Port
 from device_agent.measuring_messages import Conditions, Sustain, Sustained, Turn, Window
 from device_agent.preprocessing import Stages
+from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
 from device_agent.records import record
 from device_agent.runtime_messages import RUNTIME_MESSAGES
 from device_agent.stage_messages import STAGE_MESSAGES
@@ -706,6 +707,10 @@ MESSAGES = {
         Predicted,
         CheckParity,
         Parity,
+        ReadPlacement,
+        ModelPlacement,
+        Profile,
+        Profiled,
         Progress,
         Failure,
         Goodbye,

@@ -26,6 +26,14 @@ from device_agent.manifest import Port
 from device_agent.measuring_messages import Sustain, Sustained
 from device_agent.preprocessing import Stages
 from device_agent.private_runtimes import folders_for
+from device_agent.profile_messages import (
+    FORECAST,
+    KERNEL_PATH,
+    ModelPlacement,
+    Profile,
+    Profiled,
+    ReadPlacement,
+)
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -78,7 +86,15 @@ from device_agent.store import Store
 from device_agent.sustaining import sustain
 from device_agent.turns import PAUSE_S, take_turns
 from device_agent.watchdog import FIRST_RUN_S, LOADING_S
-from device_agent.worker_messages import Classified, Classify, Compare, Load, Loaded
+from device_agent.worker_messages import (
+    Classified,
+    Classify,
+    Compare,
+    Load,
+    Loaded,
+    Locate,
+    TimeOperators,
+)
 from device_agent.workers import Worker, worker_command
 
 PREDICT_MAX_BYTES = 256 * 1024 * 1024
@@ -109,6 +125,7 @@ class Session:
         self._staged: Dict[str, str] = {}
         self._workers: Dict[str, Worker] = {}
         self._packages: Dict[str, Optional[str]] = {}
+        self._loads: Dict[str, Load] = {}
         self._last_seen: Optional[str] = None
         self._host_time_s = 0
         self._opened_installer: Optional[Installer] = None
@@ -135,6 +152,8 @@ class Session:
             CheckParity: self._check_parity,
             BenchStages: self._bench_stages,
             PredictPictures: self._predict_pictures,
+            ReadPlacement: self._read_placement,
+            Profile: self._profile,
             **self._lease.answers(),
             **runtimes.answers(),
         }
@@ -249,9 +268,7 @@ class Session:
         self._store().begin_measuring()
         path = self._model_path(request)
         golden, golden_inputs = self._golden(request.package_id or self._last_seen)
-        self._close_worker(request.key)
-        self._workers[request.key] = Worker(request.key, worker_command(self._program))
-        self._packages[request.key] = request.package_id
+        self._start_worker(request.key, request.package_id)
         load = Load(
             path=path,
             runtime=request.runtime,
@@ -268,6 +285,7 @@ class Session:
         except AgentFailure:
             self._close_worker(request.key)
             raise
+        self._loads[request.key] = load
         return Opened(
             key=request.key,
             runtime=loaded.runtime,
@@ -392,6 +410,35 @@ class Session:
                 "declare it as [preprocessing], convert and package again",
             )
         return stages
+
+    def _read_placement(self, request: ReadPlacement, _: Payload) -> ModelPlacement:
+        found = self._ask(request.key, Locate(), ModelPlacement)[0]
+        package_id = self._packages[request.key]
+        if package_id is None:
+            return found
+        provenance = self._store().packages.manifest(package_id).provenance
+        return dataclasses.replace(
+            found,
+            forecast=provenance.get(FORECAST, ""),
+            expected_kernel_path=provenance.get(KERNEL_PATH, ""),
+        )
+
+    def _profile(self, request: Profile, _: Payload) -> Profiled:
+        self._require_open(request.key)
+        key = f"{request.key}, profiled"
+        order = TimeOperators(self._loads[request.key], request.runs, request.max_seconds)
+        self._start_worker(key, self._packages[request.key])
+        try:
+            silence_s = LOADING_S + request.max_seconds
+            found = self._ask(key, order, Profiled, silence_s=silence_s)[0]
+        finally:
+            self._close_worker(key)
+        return dataclasses.replace(found, key=request.key)
+
+    def _start_worker(self, key: str, package_id: Optional[str]) -> None:
+        self._close_worker(key)
+        self._workers[key] = Worker(key, worker_command(self._program))
+        self._packages[key] = package_id
 
     def _ask(
         self,

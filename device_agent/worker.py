@@ -10,7 +10,7 @@ import os
 import signal
 import time
 import typing
-from typing import Any, Callable, Dict, Optional, Type
+from typing import Any, Callable, Dict, Optional, Sequence, Type
 
 from device_agent import runtimes
 from device_agent.channel import Channel, Payload, guard_standard_streams
@@ -21,9 +21,9 @@ from device_agent.environment import (
     volunteer_for_the_oom_killer,
 )
 from device_agent.failures import AgentFailure
-from device_agent.manifest import is_at_least
+from device_agent.manifest import Port, is_at_least
 from device_agent.protocol import ErrorCode, Progress, RuntimeVersion
-from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, RuntimeFailed
+from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, NotProfiled, RuntimeFailed
 from device_agent.stage_messages import (
     ClassifyPictures,
     PrepareStages,
@@ -41,16 +41,20 @@ from device_agent.worker_messages import (
     Compare,
     Load,
     Loaded,
+    Locate,
     Probe,
     Probed,
     Run,
     TimeBlock,
     Timed,
+    TimeOperators,
     TimeWindow,
     WarmUp,
 )
 
 if typing.TYPE_CHECKING:
+    import numpy as np
+
     from device_agent.runtimes.stages_under_test import StagesUnderTest
     from device_agent.runtimes.under_test import ModelUnderTest
 
@@ -92,6 +96,8 @@ class Worker:
             elif isinstance(request, Probe):
                 runtime = runtimes.prepare(request.runtime, request.folders, only_there=True)
                 self._channel.send(Probed(runtime.version))
+            elif isinstance(request, TimeOperators):
+                self._time_operators(request)
             elif self._job is None:
                 raise AgentFailure(ErrorCode.BAD_REQUEST, "no model is loaded")
             else:
@@ -112,7 +118,7 @@ class Worker:
         from device_agent.runtimes.under_test import Golden, ModelUnderTest
 
         require_version(runtime.version, request.runtime_min_version)
-        threads = request.threads or min(usable_cpus(), MAX_THREADS_BY_DEFAULT)
+        threads = request.threads or default_threads()
         path = runtime.build(request.path, request.engines, self._tell_building)
         baseline = rss_bytes()
         start = time.perf_counter_ns()
@@ -131,6 +137,31 @@ class Worker:
                 outputs=model.outputs,
             )
         )
+
+    def _time_operators(self, request: TimeOperators) -> None:
+        load = request.load
+        runtime = runtimes.prepare(load.runtime)
+        # Needs numpy, as above.
+        from device_agent.runtimes.profiling import ProfileOrder, not_profiled
+        from device_agent.runtimes.under_test import Golden
+
+        def inputs(ports: Sequence[Port]) -> Sequence[np.ndarray]:
+            if load.golden is None:
+                raise BadTensor("the model has no golden vectors to profile it with")
+            return Golden(load.golden, load.golden_inputs).read().inputs(ports, 0)
+
+        order = ProfileOrder(
+            path=runtime.build(load.path, load.engines, self._tell_building),
+            threads=load.threads or default_threads(),
+            inputs=inputs,
+            runs=request.runs,
+            max_seconds=request.max_seconds,
+            tell=self._tell_building,
+        )
+        try:
+            self._channel.send(runtime.profile(order))
+        except NotProfiled as reason:
+            self._channel.send(not_profiled(str(reason)))
 
     def _tell_building(self, seconds: int, what: str) -> None:
         # Also tells the host, which would give up on a silent agent, that this one is at work.
@@ -157,6 +188,7 @@ class Job:
             WarmUpStages: self._warm_up_stages,
             TimeStages: self._time_stages,
             ClassifyPictures: self._classify_pictures,
+            Locate: self._locate,
         }
 
     def carry_out(self, request: Any, payload: Payload) -> None:
@@ -248,10 +280,19 @@ class Job:
         )
         self._channel.send(Classified(top1))
 
+    def _locate(self, _: Locate, __: Payload) -> None:
+        found = self._model.placement()
+        self._channel.send(dataclasses.replace(found, kernel_path=self._model.kernel_path))
+
     def _advance(self, done: int, total: int) -> None:
         if time.monotonic() - self._told >= _PROGRESS_EVERY_S:
             self._told = time.monotonic()
             self._channel.send(Progress(done, total, "samples"))
+
+
+def default_threads() -> int:
+    """Threads where none are asked for."""
+    return min(usable_cpus(), MAX_THREADS_BY_DEFAULT)
 
 
 def require_version(found: RuntimeVersion, minimum: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Optional, Tuple
 
 from device_agent.manifest import Port
+from device_agent.profile_messages import ModelPlacement, Profiled
 from device_agent.protocol import Failure, Parity, Progress, RuntimeVersion
 from device_agent.records import record
 from device_agent.stage_messages import STAGE_REPLIES, STAGE_REQUESTS
@@ -178,17 +179,37 @@ class Compare:
     """Run the golden vectors. Reply: `protocol.Parity`."""
 
 
+@record(frozen=True)
+class Locate:
+    """Where do the operators run? Reply: `profile_messages.ModelPlacement`."""
+
+
+@record(frozen=True)
+class TimeOperators:
+    """As `profile_messages.Profile`, in a process that has no model. Reply: `Profiled`.
+
+    Args:
+        load: the model; as for `Load`, with golden vectors.
+    """
+
+    load: Load
+    runs: int
+    max_seconds: float
+
+
 REQUESTS = {
     message.__name__: message
     for message in (
         *(Probe, Load, WarmUp, TimeBlock, TimeWindow, Classify, Run, Compare),
+        *(Locate, TimeOperators),
         *STAGE_REQUESTS,
     )
 }
 REPLIES = {
     message.__name__: message
     for message in (
-        *(Probed, Loaded, Warm, Timed, Windowed, Classified, Ran, Parity, Progress, Failure),
+        *(Probed, Loaded, Warm, Timed, Windowed, Classified, Ran, Parity),
+        *(ModelPlacement, Profiled, Progress, Failure),
         *STAGE_REPLIES,
     )
 }

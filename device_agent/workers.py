@@ -39,6 +39,7 @@ _DOING = {
     "Classify": "a prediction",
     "ClassifyPictures": "a prediction",
     "Compare": "the check of its golden vectors",
+    "TimeOperators": "a profiled inference",
 }
 """Request of a worker, by its name, to what it does then."""
 

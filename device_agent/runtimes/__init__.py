@@ -20,6 +20,7 @@ from device_agent.runtimes.base import (
     BadTensor,
     LoadedModel,
     NoRuntime,
+    NotProfiled,
     Runtime,
     RuntimeFailed,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "BadTensor",
     "LoadedModel",
     "NoRuntime",
+    "NotProfiled",
     "Runtime",
     "RuntimeFailed",
     "RuntimeVersion",

@@ -196,6 +196,7 @@ def bench(
     stages: StageGates,
     max_peak_ram: options.MaxPeakRam = None,
     max_parity_mismatch: options.MaxParityMismatch = None,
+    min_accelerated_fraction: options.MinAcceleratedFraction = None,
     threads: options.Threads = 0,
     seconds: options.Seconds = 3.0,
     sustained: Annotated[
@@ -208,6 +209,7 @@ def bench(
     html: Annotated[
         Path | None, typer.Option(help="With --sustained: write its page to this file.")
     ] = None,
+    per_operator: options.PerOperator = False,
     allow_unsigned: options.AllowUnsigned = False,
     wait: options.Wait = None,
     project: options.ProjectFile = None,
@@ -236,15 +238,16 @@ def bench(
         package=package,
         model=model,
         gates=(
-            settings.gates,
+            options.contracted(settings),
             api.GateBounds(
                 max_p95=max_p95,
                 max_peak_ram=max_peak_ram,
                 max_parity_mismatch_percent=max_parity_mismatch,
+                min_accelerated_fraction=min_accelerated_fraction,
                 **stages._asdict(),
             ),
         ),
-        timing=options.timing(threads, seconds),
+        timing=options.timing(threads, seconds, per_operator),
         permissions=api.Permissions(allow_unsigned),
         wait_s=options.seconds(wait),
         progress=output.ProgressBars(),
@@ -292,7 +295,7 @@ def evaluate(
         on_device_preprocessing=on_device_preprocessing,
         package=package,
         gates=(
-            settings.gates,
+            options.contracted(settings),
             api.GateBounds(
                 max_accuracy_drop_points=max_accuracy_drop,
                 max_parity_mismatch_percent=max_parity_mismatch,
@@ -337,9 +340,11 @@ def deploy(
     max_p95: options.MaxP95 = None,
     max_peak_ram: options.MaxPeakRam = None,
     max_parity_mismatch: options.MaxParityMismatch = None,
+    min_accelerated_fraction: options.MinAcceleratedFraction = None,
     stages: StageGates,
     threads: options.Threads = 0,
     seconds: options.Seconds = 3.0,
+    per_operator: options.PerOperator = False,
     wait: options.Wait = None,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
@@ -372,12 +377,17 @@ def deploy(
             api.BudgetText(package_budget, installed_budget, ram_budget, delta_budget),
         ),
         gates=(
-            settings.gates,
+            options.contracted(settings),
             api.GateBounds(
-                max_accuracy_drop, max_p95, max_peak_ram, max_parity_mismatch, **stages._asdict()
+                max_accuracy_drop_points=max_accuracy_drop,
+                max_p95=max_p95,
+                max_peak_ram=max_peak_ram,
+                max_parity_mismatch_percent=max_parity_mismatch,
+                min_accelerated_fraction=min_accelerated_fraction,
+                **stages._asdict(),
             ),
         ),
-        timing=options.timing(threads, seconds),
+        timing=options.timing(threads, seconds, per_operator),
         base=base,
         signing=options.signing(key, unsigned),
         permissions=api.Permissions(unsigned=unsigned),

@@ -36,6 +36,7 @@ from device_agent.lease_messages import (
     TakeLease,
 )
 from device_agent.measuring_messages import Sustain, Sustained, Window
+from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -418,6 +419,16 @@ class AgentSession:
     def check_parity(self, request: CheckParity) -> Parity:
         """Run a model's golden vectors."""
         return self._ask(request, Parity)
+
+    def placement(self, request: ReadPlacement) -> ModelPlacement:
+        """What computes each operator of an opened model."""
+        return self._ask(request, ModelPlacement)
+
+    def profile(self, request: Profile, progress: ProgressDisplay) -> Profiled:
+        """Time each operator of an opened model, loaded once more for it."""
+        with _bar(progress, "timing each operator", 0) as on_progress:
+            exchange = self._exchange(_LOADING_S + request.max_seconds)
+            return exchange.ask(request, Profiled, on_progress)
 
     def converse(
         self,

@@ -107,7 +107,7 @@ def deploy(
             check_labels(evaluation, opened.outputs)
     warn_of(samples)
     limits = resolve_budget(descriptor.budget, *budget)
-    bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
+    bounds = resolve_gates(descriptor.gates, *gates, budget=limits, contract=descriptor.contract)
     plan = plan_conversion(
         opened, descriptor, samples, recipe or Recipe(), preprocessing=steps_of(preprocessing)
     )

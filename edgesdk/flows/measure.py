@@ -26,6 +26,7 @@ from edgesdk.targets.types import GateBounds
 from edgesdk.validate.build import find
 from edgesdk.validate.gates import Gates, resolve_gates
 from edgesdk.validate.visit import Reference, validate
+from edgesdk.values.forecast import Placement
 from edgesdk.values.report import Findings
 from edgesdk.values.results import MeasuredDevice
 from edgesdk.values.timing import Timing
@@ -56,12 +57,14 @@ def bench(
     Raises:
         EdgeSDKError: the device cannot be reached, or has nothing to run.
     """
-    reference = None if model is None else Reference(_float_model(Path(model)).path, None)
+    float_model = None if model is None else _float_model(Path(model))
+    reference = None if float_model is None else Reference(float_model.path, None)
     enrolled = find_device(device)
     bounds = _bounds(enrolled, gates)
     bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
+    expected = () if float_model is None else float_model.expected
     claim = Claim("a measurement of latency", wait_s, say)
-    chosen = _Chosen(package, permissions or Permissions(), claim)
+    chosen = _Chosen(package, permissions or Permissions(), claim, expected)
     how_long = dataclasses.replace(timing or Timing(), cold_load=True)
     return _measure(enrolled, chosen, reference, bounds, how_long, progress or Silent())
 
@@ -118,7 +121,7 @@ def evaluate(
         max_end_to_end_p95_ns=None,
     )
     claim = Claim("a measurement of accuracy", wait_s, say)
-    chosen = _Chosen(package, permissions or Permissions(), claim)
+    chosen = _Chosen(package, permissions or Permissions(), claim, float_model.expected)
     return _measure(enrolled, chosen, reference, bounds, None, progress or Silent())
 
 
@@ -127,6 +130,7 @@ class _FloatModel:
     path: Path
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    expected: tuple[Placement, ...] = ()
 
 
 def _labelled(dataset: Source, model: _FloatModel, preprocessing: Preprocessing | None) -> Samples:
@@ -141,14 +145,20 @@ def _labelled(dataset: Source, model: _FloatModel, preprocessing: Preprocessing 
 
 
 def _bounds(device: Device, gates: tuple[GateBounds, ...]) -> Gates:
-    return resolve_gates(load_target(device.target).gates, *gates)
+    target = load_target(device.target)
+    return resolve_gates(target.gates, *gates, contract=target.contract)
 
 
 def _float_model(path: Path) -> _FloatModel:
     if (path / ARTIFACT_FILE).is_file():
         artifact = read_artifact(path)
         plan = artifact.plan
-        return _FloatModel(path / artifact.file("float").path, plan.inputs, plan.outputs)
+        return _FloatModel(
+            path / artifact.file("float").path,
+            plan.inputs,
+            plan.outputs,
+            artifact.expected_placements,
+        )
     model = open_model(path)
     if model.format not in ("onnx", "tflite"):
         raise UsageError(
@@ -160,11 +170,16 @@ def _float_model(path: Path) -> _FloatModel:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The package to measure: a file to install first, or what is current."""
+    """The package to measure: a file to install first, or what is current.
+
+    Args:
+        expected: where its operators must be, where its artifact is at hand.
+    """
 
     package: Path | str | None
     permissions: Permissions
     claim: Claim
+    expected: tuple[Placement, ...] = ()
 
 
 def _measure(
@@ -188,7 +203,7 @@ def _measure(
                 timing=timing,
                 progress=progress,
             )
-    return find(results, load_target(device.target), gates)
+    return find(results, load_target(device.target), gates, expected=chosen.expected)
 
 
 def _require_same(installed: Installed, samples: Samples | None) -> None:

@@ -15,6 +15,14 @@ from markupsafe import Markup
 from device_agent.protocol import Latency
 from edgesdk.report import charts, wording
 from edgesdk.report.charts import ClassChart, CumulativeChart, Gauge, RunChart, SizeBar
+from edgesdk.report.operators import (
+    Row,
+    placement_facts,
+    placement_lines,
+    profile_text,
+    profile_title,
+    rows,
+)
 from edgesdk.report.placement import conversion_facts
 from edgesdk.text import plain
 from edgesdk.units import format_bytes, format_ns
@@ -32,6 +40,15 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileChart:
+    """One model's operators, the slowest first, each with a bar of its share of the time."""
+
+    title: str
+    text: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """What the template draws besides the report itself."""
 
@@ -46,6 +63,9 @@ class Page:
     gauges: tuple[Gauge | None, ...]
     classes: ClassChart | None
     conversion: tuple[Fact, ...]
+    placement: tuple[Fact, ...]
+    misplaced: tuple[str, ...]
+    profiles: tuple[ProfileChart, ...]
     environment: tuple[Fact, ...]
     measurement: tuple[tuple[str, tuple[Fact, ...]], ...]
     provenance: tuple[Fact, ...]
@@ -91,6 +111,12 @@ def _page(report: Report) -> Page:
         gauges=tuple(charts.gauge(verdict) for verdict in report.verdicts),
         classes=None if report.accuracy is None else charts.class_chart(report.accuracy.classes),
         conversion=tuple(Fact(name, text) for name, text in conversion_facts(report)),
+        placement=tuple(Fact(name, text) for name, text in placement_facts(report)),
+        misplaced=placement_lines(report.placement),
+        profiles=tuple(
+            ProfileChart(profile_title(report, each), profile_text(each), rows(each))
+            for each in report.profiles
+        ),
         environment=tuple(_environment(report)),
         measurement=tuple(
             (role_name(run.role, report.precision), tuple(_measurement(report, run)))

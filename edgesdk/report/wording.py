@@ -135,7 +135,7 @@ def summary(findings: Findings) -> str:
 
 def _sentences(findings: Findings) -> Iterator[str]:
     verdicts = findings.verdicts
-    doubtful = [v for v in verdicts if v.reason and v.status in ("pass", "fail")]
+    doubtful = [v for v in verdicts if v.reason and v.measured and v.measured.interval]
     if not verdicts:
         yield "No gate was set, so nothing was judged."
     elif all(verdict.status == "pass" for verdict in verdicts):

@@ -254,6 +254,7 @@ class GateBounds:
         max_inference_p95: of inference within a whole run; `max_p95` is of inference alone.
         max_postprocess_p95: from the outputs to the answer.
         max_end_to_end_p95: from a decoded picture to the answer.
+        min_accelerated_fraction: share of the operators that really run off the CPU, 0 to 1.
     """
 
     max_accuracy_drop_points: float | None = None
@@ -264,6 +265,7 @@ class GateBounds:
     max_inference_p95: str | None = None
     max_postprocess_p95: str | None = None
     max_end_to_end_p95: str | None = None
+    min_accelerated_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,12 @@ from edgesdk.targets.types import Target
 from edgesdk.units import format_bytes
 from edgesdk.validate.conversion import conversion_caveats, summarize_conversion
 from edgesdk.validate.gates import Gates, exit_code, judge, outcome
+from edgesdk.validate.placement import (
+    lost_xnnpack,
+    never_had_xnnpack,
+    summarize_placement,
+    summarize_profiles,
+)
 from edgesdk.validate.stages import stages_problem, summarize_stages
 from edgesdk.validate.summaries import (
     agreement_percent,
@@ -23,6 +29,7 @@ from edgesdk.validate.summaries import (
 )
 from edgesdk.validate.validity import stamp
 from edgesdk.values.artifact import Artifact
+from edgesdk.values.forecast import Placement
 from edgesdk.values.package import Budget, Package
 from edgesdk.values.report import (
     SCHEMA,
@@ -76,6 +83,7 @@ def build_report(
         gates,
         precision=precision,
         package_bytes=package.size_bytes,
+        expected=artifact.expected_placements,
         caveats=(
             *conversion_caveats(conversion),
             *_size_caveats(model, precision),
@@ -109,6 +117,8 @@ def build_report(
         outcome=found.outcome,
         exit_code=found.exit_code,
         caveats=found.caveats,
+        placement=found.placement,
+        profiles=found.profiles,
     )
 
 
@@ -119,6 +129,7 @@ def find(
     *,
     precision: Precision | None = None,
     package_bytes: int | None = None,
+    expected: Sequence[Placement] = (),
     caveats: Sequence[str] = (),
 ) -> Findings:
     """Derive from what was measured all that needs nothing else.
@@ -126,10 +137,14 @@ def find(
     Args:
         precision: of the converted model; None where nothing but the device knows it.
         package_bytes: size of the package file; None when it is not at hand.
+        expected: where the operators must be, by the artifact; empty where it is not at hand.
         caveats: what the results alone do not tell.
     """
     predictions = results.predictions
-    verdicts = judge(results, gates, precision=precision, package_bytes=package_bytes)
+    placement = summarize_placement(results, expected)
+    verdicts = judge(
+        results, gates, precision=precision, package_bytes=package_bytes, placement=placement
+    )
     return Findings(
         results=results,
         precision=precision,
@@ -143,6 +158,8 @@ def find(
         outcome=outcome(verdicts),
         exit_code=int(exit_code(verdicts)),
         caveats=(*find_caveats(results, target, precision), *caveats),
+        placement=placement,
+        profiles=summarize_profiles(results),
     )
 
 
@@ -204,6 +221,7 @@ def find_caveats(
     return (
         *_device_caveats(results, target),
         *_package_caveats(results.installed),
+        *_kernel_caveats(results),
         *_run_caveats(results, precision),
     )
 
@@ -232,6 +250,14 @@ def _stage_caveats(
                 f"The model was {what} on inputs that came as they are: nobody has seen whether the"
                 " preprocessing that the package declares would have made them."
             )
+
+
+def _kernel_caveats(results: Results) -> Iterator[str]:
+    if lost_xnnpack(results) and never_had_xnnpack(results):
+        yield (
+            "LiteRT's slow built-in kernels computed: tflite-runtime does not give INT8 to XNNPACK."
+            " ai-edge-litert does, and is many times faster."
+        )
 
 
 def _health_caveats(unhealthy: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from edgesdk.models.types import TensorSpec
 from edgesdk.values.artifact import Lowering, OperatorPrecision, TensorError
 from edgesdk.values.energy import Energy
 from edgesdk.values.forecast import CacheUse, Moved, Placement
+from edgesdk.values.placement import PlacementSummary, ProfileSummary
 from edgesdk.values.results import Results, Role
 from edgesdk.values.stages import StagesSummary
 from edgesdk.values.validity import Validity
@@ -244,6 +245,8 @@ class Findings:
             the user asked for is, else "pass" if one passed, else "not measured".
         exit_code: 0, 1 if a gate failed, 6 if one is invalid or was asked for and not measured.
         caveats: what a reader must know before believing the figures.
+        placement: what computed the converted model's operators; None where nobody asked.
+        profiles: where the time of each profiled model goes.
     """
 
     results: Results
@@ -258,6 +261,8 @@ class Findings:
     outcome: Status
     exit_code: int
     caveats: tuple[str, ...]
+    placement: PlacementSummary | None
+    profiles: tuple[ProfileSummary, ...]
 
     def latency(self, role: Role) -> LatencySummary | None:
         """The latency of that role, or None."""

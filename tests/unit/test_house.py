@@ -82,7 +82,8 @@ MAY_IMPORT = {
 AGENT_CONTRACT = {
     *("archive", "clock", "codec", "documents", "ed25519"),
     *("inspection_messages", "lease_messages", "manifest", "measuring_messages"),
-    *("preprocessing", "protocol", "runtime_messages", "sshsig", "stage_messages", "trust"),
+    *("preprocessing", "profile_messages", "protocol", "runtime_messages"),
+    *("sshsig", "stage_messages", "trust"),
 }
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""
 AGENT_BEYOND_CONTRACT = {
