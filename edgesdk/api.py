@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.devices import remove_device as remove_device
     from edgesdk.flows.devices import rollback as rollback
     from edgesdk.flows.devices import save_agent as save_agent
+    from edgesdk.flows.devices import tag_device as tag_device
     from edgesdk.flows.diff import diff as diff
     from edgesdk.flows.doctor import doctor as doctor
     from edgesdk.flows.doctor import seen_devices as seen_devices
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
     from edgesdk.flows.keys import trust_key as trust_key
     from edgesdk.flows.lab import set_lab as set_lab
     from edgesdk.flows.leasing import whoami as whoami
+    from edgesdk.flows.many import Limits as Limits
+    from edgesdk.flows.many import Retry as Retry
+    from edgesdk.flows.many import is_selection as is_selection
+    from edgesdk.flows.many import on_devices as on_devices
     from edgesdk.flows.measure import bench as bench
     from edgesdk.flows.measure import evaluate as evaluate
     from edgesdk.flows.package import Signing as Signing
@@ -102,6 +107,7 @@ _HOMES = {
     "doctor": "edgesdk.flows.doctor",
     "seen_devices": "edgesdk.flows.doctor",
     "show_device": "edgesdk.flows.doctor",
+    "tag_device": "edgesdk.flows.devices",
     "export": "edgesdk.flows.export",
     "init": "edgesdk.flows.init",
     "discard_trust": "edgesdk.flows.keys",
@@ -114,6 +120,10 @@ _HOMES = {
     "trust_key": "edgesdk.flows.keys",
     "set_lab": "edgesdk.flows.lab",
     "whoami": "edgesdk.flows.leasing",
+    "Limits": "edgesdk.flows.many",
+    "Retry": "edgesdk.flows.many",
+    "on_devices": "edgesdk.flows.many",
+    "is_selection": "edgesdk.flows.many",
     "bench": "edgesdk.flows.measure",
     "diff": "edgesdk.flows.diff",
     "evaluate": "edgesdk.flows.measure",
