@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from edgesdk.flows.check import check as check
     from edgesdk.flows.check import check_all as check_all
     from edgesdk.flows.convert import convert as convert
+    from edgesdk.flows.deploy import Order as Order
+    from edgesdk.flows.deploy import carry_out as carry_out
     from edgesdk.flows.deploy import deploy as deploy
+    from edgesdk.flows.deploy_many import Manner as Manner
+    from edgesdk.flows.deploy_many import deploy_many as deploy_many
     from edgesdk.flows.devices import add_device as add_device
     from edgesdk.flows.devices import emulate as emulate
     from edgesdk.flows.devices import lease_device as lease_device
@@ -91,7 +95,11 @@ _HOMES = {
     "check": "edgesdk.flows.check",
     "check_all": "edgesdk.flows.check",
     "convert": "edgesdk.flows.convert",
+    "carry_out": "edgesdk.flows.deploy",
     "deploy": "edgesdk.flows.deploy",
+    "deploy_many": "edgesdk.flows.deploy_many",
+    "Manner": "edgesdk.flows.deploy_many",
+    "Order": "edgesdk.flows.deploy",
     "add_device": "edgesdk.flows.devices",
     "emulate": "edgesdk.flows.devices",
     "lease_device": "edgesdk.flows.devices",

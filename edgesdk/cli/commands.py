@@ -397,13 +397,13 @@ def deploy(
 ) -> None:
     """Convert, package, push, measure and judge: from a model to a verdict on a device."""
     settings = api.load_project(project)
-    report = api.deploy(
-        required(model or settings.model, "MODEL", "model"),
-        required(device or settings.device, "--device", "device"),
-        required(calibration or settings.calibration, "--calibration", "calibration"),
-        out or Path(required(settings.output, "--output", "output")),
+    chosen = required(device or settings.device, "--device", "device")
+    data = required(calibration or settings.calibration, "--calibration", "calibration")
+    folder = out or Path(required(settings.output, "--output", "output"))
+    order = api.Order(
+        model=required(model or settings.model, "MODEL", "model"),
+        calibration=data,
         dataset=dataset or settings.dataset,
-        target=target or settings.target,
         recipe=options.recipe(
             settings.recipe,
             recipe,
@@ -428,11 +428,35 @@ def deploy(
                 max_accuracy_drop, max_p95, max_peak_ram, max_parity_mismatch, **stages._asdict()
             ),
         ),
-        timing=options.timing(threads, seconds),
-        base=base,
         signing=options.signing(key, unsigned),
-        permissions=api.Permissions(unsigned=unsigned),
-        wait_s=options.seconds(wait),
+        base=base,
+    )
+    kind, timing = target or settings.target, options.timing(threads, seconds)
+    permissions, wait_s = api.Permissions(unsigned=unsigned), options.seconds(wait)
+    if api.is_selection(chosen):
+        board = many.Board()
+        manner = api.Manner(
+            limits=api.Limits(jobs=jobs),
+            timing=timing,
+            permissions=permissions,
+            wait_s=wait_s,
+            watch=board.watch,
+            progress_of=board.progress,
+            say_of=board.say,
+        )
+        with board:
+            ended = api.deploy_many(
+                chosen, order, folder, target=kind, manner=manner, say=output.say
+            )
+        many.show(ended, cli.render_lab.findings, as_json)
+    report = api.carry_out(
+        order,
+        chosen,
+        folder,
+        target=kind,
+        timing=timing,
+        permissions=permissions,
+        wait_s=wait_s,
         progress=output.ProgressBars(),
         say=output.say,
     )
