@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgesdk.data.preprocessing import Preprocessing as Preprocessing
     from edgesdk.flows.check import check as check
     from edgesdk.flows.check import check_all as check_all
+    from edgesdk.flows.clusters import dask_executor as dask_executor
     from edgesdk.flows.convert import convert as convert
     from edgesdk.flows.deploy import Order as Order
     from edgesdk.flows.deploy import carry_out as carry_out
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.signing import ensure_signer as ensure_signer
     from edgesdk.flows.signing import require_trusted as require_trusted
     from edgesdk.flows.sustain import sustain as sustain
+    from edgesdk.flows.sweep import sweep as sweep
     from edgesdk.flows.verify import verify as verify
     from edgesdk.models.opening import open_model as open_model
     from edgesdk.project import load_preprocessing as load_preprocessing
@@ -110,6 +112,8 @@ _HOMES = {
     "save_agent": "edgesdk.flows.devices",
     "Permissions": "edgesdk.flows.installing",
     "Signing": "edgesdk.flows.package",
+    "sweep": "edgesdk.flows.sweep",
+    "dask_executor": "edgesdk.flows.clusters",
     "verify": "edgesdk.flows.verify",
     "remove_device": "edgesdk.flows.devices",
     "doctor": "edgesdk.flows.doctor",

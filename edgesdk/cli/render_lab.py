@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from edgesdk.cli.output import table
 from edgesdk.text import plain
-from edgesdk.units import format_ns
+from edgesdk.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgesdk.values.doctor import Diagnosis
     from edgesdk.values.outcome import Outcome
     from edgesdk.values.report import Findings
+    from edgesdk.values.sweep import Measured, Swept
 
 T = TypeVar("T")
 
@@ -114,6 +115,47 @@ def findings(found: Findings) -> str:
     if found.results.device.virtual:
         told.append("virtual device")
     return ", ".join(told)
+
+
+def sweep(console: Console, cells: Sequence[Swept]) -> None:
+    """Models by targets, and a row for each device that measured one."""
+    listed = table(
+        *("", "model", "target", "result", "size", "SQNR", "accelerated", "package"),
+        right=("size", "SQNR", "accelerated", "package"),
+    )
+    for cell in cells:
+        listed.add_row(_plain(cell.model), _plain(cell.target), *_cell(cell))
+        for each in cell.measured:
+            listed.add_row("", f"  on {_plain(each.device)}", _measured(each), "", "", "", "")
+    console.print(listed)
+    made = sum(cell.made is not None for cell in cells)
+    _line(console, f"{made} of {len(cells)} made")
+
+
+def _cell(cell: Swept) -> tuple[str, ...]:
+    if cell.made is None:
+        words = "" if cell.problem is None else _plain(cell.problem.message)
+        return words, "", "", "", ""
+    made = cell.made
+    share, sqnr = made.accelerated_fraction, made.worst_sqnr_db
+    return (
+        "ok",
+        f"{format_bytes(made.model_bytes)} ({made.model_bytes / made.float_bytes:.2f}x)",
+        "-" if sqnr is None else f"{sqnr:.1f} dB",
+        "-" if share is None else f"{100 * share:.0f} %",
+        format_bytes(made.package_bytes),
+    )
+
+
+def _measured(each: Measured) -> str:
+    if each.problem is not None:
+        return _plain(each.problem.message)
+    told: list[str] = [each.outcome]
+    if each.p50_ns is not None:
+        told.append(f"p50 {format_ns(each.p50_ns)}")
+    if each.accuracy_drop_points is not None:
+        told.append(f"accuracy drop {each.accuracy_drop_points:.2f} points")
+    return ", ".join([*told, *(["virtual device"] if each.virtual else [])])
 
 
 def _clock(seconds_from_now: float) -> str:

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from edgesdk.errors import EdgeSDKError
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
