@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.package import Signing as Signing
     from edgesdk.flows.package import inspect as inspect
     from edgesdk.flows.package import package as package
+    from edgesdk.flows.places import device_of_place as device_of_place
     from edgesdk.flows.push import push as push
     from edgesdk.flows.report import report as report
     from edgesdk.flows.session import find_device as find_device
@@ -141,6 +142,7 @@ _HOMES = {
     "evaluate": "edgesdk.flows.measure",
     "inspect": "edgesdk.flows.package",
     "package": "edgesdk.flows.package",
+    "device_of_place": "edgesdk.flows.places",
     "push": "edgesdk.flows.push",
     "find_device": "edgesdk.flows.session",
     "report": "edgesdk.flows.report",

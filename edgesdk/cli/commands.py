@@ -14,6 +14,7 @@ from edgesdk import api, cli
 from edgesdk.cli import many, options, output
 from edgesdk.cli.groups import ReleaseFlags, StageGates, spelt_out
 from edgesdk.cli.options import required
+from edgesdk.cli.places import at_place
 from edgesdk.errors import UsageError
 from edgesdk.units import parse_duration_ns
 
@@ -127,6 +128,7 @@ def inspect(
     )
 
 
+@at_place
 def push(
     package: PackageFile,
     device: options.Device = None,
@@ -168,6 +170,7 @@ def push(
     )
 
 
+@at_place
 def rollback(
     device: options.Device = None,
     name: Annotated[
@@ -206,6 +209,7 @@ def verify(
     output.emit(done, as_json, cli.render.verified)
 
 
+@at_place
 @spelt_out
 def bench(
     device: options.Device = None,
@@ -303,6 +307,7 @@ def _refuse_beside_sustained(*flags: object) -> None:
         )
 
 
+@at_place
 def evaluate(
     device: options.Device = None,
     dataset: options.Dataset = None,
@@ -357,6 +362,7 @@ def evaluate(
     raise typer.Exit(findings.exit_code)
 
 
+@at_place
 @spelt_out
 def deploy(
     model: Model = None,

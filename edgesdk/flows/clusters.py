@@ -32,11 +32,11 @@ def dask_executor(address: str) -> Iterator[Executor]:
             hint='pip install "edgesdk[dask]"',
         ) from error
     try:
-        client = Client(address, timeout=_CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
+        client = Client(address, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise TransportError(
             f"no Dask scheduler answers at {address}: {error}",
             hint="start one with `dask scheduler`, and workers with `dask worker ADDRESS`",
         ) from error
     with client:
-        yield client.get_executor(retries=0, pure=False)  # type: ignore[no-untyped-call]
+        yield client.get_executor(retries=0, pure=False)
