@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from typing import Any
 
 from edgesdk.errors import ToolchainMissing, TransportError
 
@@ -25,14 +26,15 @@ def dask_executor(address: str) -> Iterator[Executor]:
         TransportError: no scheduler answers there.
     """
     try:
-        from distributed import Client  # a large library, which only clusters need
+        import distributed  # a large library, which only clusters need
     except ImportError as error:
         raise ToolchainMissing(
             "a cluster needs Dask distributed, which is not installed",
             hint='pip install "edgesdk[dask]"',
         ) from error
+    connect: Any = distributed.Client  # It has no types.
     try:
-        client = Client(address, timeout=_CONNECT_S, set_as_default=False)
+        client = connect(address, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise TransportError(
             f"no Dask scheduler answers at {address}: {error}",

@@ -16,9 +16,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgesdk.convert.conversion import Conversion
+from edgesdk.data.preprocessing import Postprocessing, Preprocessing
 from edgesdk.devices import inventory
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.selection import select
@@ -33,10 +35,39 @@ from edgesdk.values.forecast import accelerated_fraction
 from edgesdk.values.outcome import Problem, gravest, problem_of
 from edgesdk.values.package import Package
 from edgesdk.values.recipe import Recipe
-from edgesdk.values.sweep import Cell, Made, Measured, Swept, measured
+from edgesdk.values.sweep import Made, Measured, Swept, measured
 from edgesdk.values.timing import Timing
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What is to be done: one model on one target; the task, as it travels.
+
+    Args:
+        model: path of the float model, or "module:function".
+        target: a target id, or the path of a descriptor.
+        calibration: as for `convert`, as text.
+        folder: for what is made.
+        devices: a selection of devices to deploy to; "" for none.
+        dataset: labelled data for those; None measures no accuracy.
+        wait_s: how long to wait for a device that another cell, or someone else, has.
+    """
+
+    model: str
+    target: str
+    calibration: str
+    folder: str
+    recipe: Recipe = Recipe()
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
+    postprocessing: Postprocessing | None = None
+    unsigned: bool = False
+    devices: str = ""
+    dataset: str | None = None
+    seconds: float = 3.0
+    wait_s: float = 0.0
 
 
 def sweep(
@@ -47,6 +78,8 @@ def sweep(
     *,
     recipe: Recipe | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    preprocessing: Preprocessing | None = None,
+    postprocessing: Postprocessing | None = None,
     devices: str = "",
     dataset: str | None = None,
     seconds: float = 3.0,
@@ -64,6 +97,8 @@ def sweep(
         targets: target ids, or paths of descriptors.
         calibration: one source for all models, or one for each in their order.
         output: folder for the results.
+        preprocessing: what makes inputs of pictures, for all models.
+        postprocessing: what makes results of outputs, for all models.
         devices: a selection; each is measured with the models for the target it is enrolled as.
         dataset: labelled data for them.
         seconds: least time spent in each model on each device.
@@ -91,6 +126,8 @@ def sweep(
             folder=str(folder),
             recipe=recipe or Recipe(),
             input_shapes=dict(input_shapes or {}),
+            preprocessing=preprocessing,
+            postprocessing=postprocessing,
             unsigned=unsigned,
             devices=_of_target(found, target),
             dataset=dataset,
@@ -197,10 +234,16 @@ def _made(cell: Cell) -> Made:
         folder / "artifact",
         recipe=cell.recipe,
         input_shapes=cell.input_shapes,
+        preprocessing=cell.preprocessing,
     )
-    name = f"{Path(cell.folder).name}.edgepkg"
-    signing = Signing(unsigned=cell.unsigned)
-    return _told(conversion, package(folder / "artifact", folder / name, signing=signing))
+    sealed = package(
+        folder / "artifact",
+        folder / f"{Path(cell.folder).name}.edgepkg",
+        preprocessing=cell.preprocessing,
+        postprocessing=cell.postprocessing,
+        signing=Signing(unsigned=cell.unsigned),
+    )
+    return _told(conversion, sealed)
 
 
 def _told(conversion: Conversion, sealed: Package) -> Made:
@@ -227,6 +270,8 @@ def _deployed(cell: Cell) -> tuple[Measured, ...]:
         dataset=cell.dataset,
         recipe=cell.recipe,
         input_shapes=cell.input_shapes,
+        preprocessing=cell.preprocessing,
+        postprocessing=cell.postprocessing,
         signing=Signing(unsigned=cell.unsigned),
     )
     timing = Timing(min_seconds=cell.seconds, max_seconds=max(60.0, cell.seconds))

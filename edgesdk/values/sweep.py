@@ -1,40 +1,11 @@
-"""A sweep: every model on every target, each cell a value that can travel between machines."""
+"""What became of a sweep, model by model and target by target; values that can travel."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from edgesdk.values.outcome import Outcome, Problem
-from edgesdk.values.recipe import Recipe
 from edgesdk.values.report import Findings
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """What is to be done: one model on one target.
-
-    Args:
-        model: path of the float model, or "module:function".
-        target: a target id, or the path of a descriptor.
-        calibration: as for `convert`, as text.
-        folder: for what is made.
-        devices: a selection of devices to deploy to; "" for none.
-        dataset: labelled data for those; None measures no accuracy.
-        wait_s: how long to wait for a device that another cell, or someone else, has.
-    """
-
-    model: str
-    target: str
-    calibration: str
-    folder: str
-    recipe: Recipe = Recipe()
-    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    unsigned: bool = False
-    devices: str = ""
-    dataset: str | None = None
-    seconds: float = 3.0
-    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from edgesdk.devices import inventory
 from edgesdk.devices.virtual import VirtualDevice
 from edgesdk.errors import ToolchainMissing, TransportError, UnknownDevice, UsageError
 from edgesdk.flows import sweep as sweeping
-from edgesdk.values.sweep import Cell, Swept
+from edgesdk.flows.sweep import Cell
+from edgesdk.values.sweep import Swept
 from tests.cli import CALIBRATION, DIGITS, TEST, Cli, this_machine
 
 MODELS = [DIGITS / "digits.onnx", DIGITS / "digits.tflite"]
