@@ -192,7 +192,13 @@ class UnknownDevice(EdgeSDKError):
 
 
 class TransportError(DeviceError):
-    """The connection failed: closed port, silent host, dropped line."""
+    """The connection failed: closed port, silent host, dropped line.
+
+    Attributes:
+        connected: it failed after it had been made, so that something may have happened over there.
+    """
+
+    connected: bool = True
 
 
 class HostKeyMismatch(TransportError):

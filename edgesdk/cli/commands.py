@@ -4,15 +4,17 @@ Annotations here and beside are evaluated once, not left as text: typer would ev
 every start.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgesdk import api, cli
-from edgesdk.cli import options, output
+from edgesdk.cli import many, options, output
 from edgesdk.cli.groups import ReleaseFlags, StageGates, spelt_out
 from edgesdk.cli.options import required
+from edgesdk.cli.places import at_place
 from edgesdk.errors import UsageError
 from edgesdk.units import parse_duration_ns
 
@@ -126,6 +128,7 @@ def inspect(
     )
 
 
+@at_place
 def push(
     package: PackageFile,
     device: options.Device = None,
@@ -138,39 +141,59 @@ def push(
     ] = False,
     key: Annotated[str | None, typer.Option(help="The key that signs the downgrade.")] = None,
     wait: options.Wait = None,
+    jobs: many.Jobs = many.DEFAULT_JOBS,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Install a package on a device; it becomes the current one if it is healthy there."""
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
-    committed = api.push(
+    wanted = partial(
+        api.push,
         package,
-        chosen,
         permissions=api.Permissions(allow_unsigned, downgrade, key),
         wait_s=options.seconds(wait),
-        progress=output.ProgressBars(),
-        say=output.say,
     )
+    if api.is_selection(chosen):
+        many.on_each(
+            chosen,
+            lambda name, progress, say: wanted(name, progress=progress, say=say),
+            cli.render_lab.committed,
+            jobs=jobs,
+            as_json=as_json,
+            may_repeat=True,
+        )
+    committed = wanted(chosen, progress=output.ProgressBars(), say=output.say)
     where = next(each for each in api.list_devices() if each.name == chosen)
     output.emit(
         committed, as_json, lambda console, done: cli.render.committed(console, done, where.virtual)
     )
 
 
+@at_place
 def rollback(
     device: options.Device = None,
     name: Annotated[
         str, typer.Option(help="Name of the package; else the one installed last.")
     ] = "",
     wait: options.Wait = None,
+    jobs: many.Jobs = many.DEFAULT_JOBS,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Make the previous package of a device the current one again."""
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
-    done = api.rollback(chosen, package=name, wait_s=options.seconds(wait), say=output.say)
+    wanted = partial(api.rollback, package=name, wait_s=options.seconds(wait))
+    if api.is_selection(chosen):
+        many.on_each(
+            chosen,
+            lambda each, _, say: wanted(each, say=say),
+            cli.render_lab.installed,
+            jobs=jobs,
+            as_json=as_json,
+        )
+    done = wanted(chosen, say=output.say)
     output.emit(done, as_json, cli.render.installed)
 
 
@@ -186,6 +209,7 @@ def verify(
     output.emit(done, as_json, cli.render.verified)
 
 
+@at_place
 @spelt_out
 def bench(
     device: options.Device = None,
@@ -212,15 +236,17 @@ def bench(
     per_operator: options.PerOperator = False,
     allow_unsigned: options.AllowUnsigned = False,
     wait: options.Wait = None,
+    jobs: many.Jobs = many.DEFAULT_JOBS,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure the latency of what is installed on a device."""
     settings = api.load_project(project)
+    chosen = required(device or settings.device, "--device", "device")
     if sustained is not None:
         _refuse_beside_sustained(model, max_p95, max_peak_ram, max_parity_mismatch)
         endurance = api.sustain(
-            required(device or settings.device, "--device", "device"),
+            _one(chosen, "--sustained"),
             parse_duration_ns(sustained) / 1e9,
             package=package,
             html=html,
@@ -233,8 +259,8 @@ def bench(
         return
     if html is not None:
         raise UsageError("found --html without --sustained", hint="edgesdk report writes reports")
-    findings = api.bench(
-        required(device or settings.device, "--device", "device"),
+    wanted = partial(
+        api.bench,
         package=package,
         model=model,
         gates=(
@@ -250,11 +276,29 @@ def bench(
         timing=options.timing(threads, seconds, per_operator),
         permissions=api.Permissions(allow_unsigned),
         wait_s=options.seconds(wait),
-        progress=output.ProgressBars(),
-        say=output.say,
     )
+    if api.is_selection(chosen):
+        many.on_each(
+            chosen,
+            lambda name, progress, say: wanted(name, progress=progress, say=say),
+            cli.render_lab.findings,
+            jobs=jobs,
+            as_json=as_json,
+            verdict=lambda found: found.exit_code,
+        )
+    findings = wanted(chosen, progress=output.ProgressBars(), say=output.say)
     output.emit(findings, as_json, cli.render.findings)
     raise typer.Exit(findings.exit_code)
+
+
+def _one(device: str, option: str) -> str:
+    """A device's name, where many make no sense."""
+    if api.is_selection(device):
+        raise UsageError(
+            f"found --device {device} with {option}, expected one device",
+            hint="start it once for each device: they do not disturb one another",
+        )
+    return device
 
 
 def _refuse_beside_sustained(*flags: object) -> None:
@@ -266,6 +310,7 @@ def _refuse_beside_sustained(*flags: object) -> None:
         )
 
 
+@at_place
 def evaluate(
     device: options.Device = None,
     dataset: options.Dataset = None,
@@ -282,15 +327,17 @@ def evaluate(
     ] = False,
     allow_unsigned: options.AllowUnsigned = False,
     wait: options.Wait = None,
+    jobs: many.Jobs = many.DEFAULT_JOBS,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure on a device how much accuracy INT8 loses against the float model."""
     settings = api.load_project(project)
-    findings = api.evaluate(
-        required(device or settings.device, "--device", "device"),
-        required(dataset or settings.dataset, "--dataset", "dataset"),
-        required(model or settings.model, "--model", "model"),
+    chosen = required(device or settings.device, "--device", "device")
+    wanted = partial(
+        api.evaluate,
+        dataset=required(dataset or settings.dataset, "--dataset", "dataset"),
+        model=required(model or settings.model, "--model", "model"),
         preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
         on_device_preprocessing=on_device_preprocessing,
         package=package,
@@ -303,13 +350,22 @@ def evaluate(
         ),
         permissions=api.Permissions(allow_unsigned),
         wait_s=options.seconds(wait),
-        progress=output.ProgressBars(),
-        say=output.say,
     )
+    if api.is_selection(chosen):
+        many.on_each(
+            chosen,
+            lambda name, progress, say: wanted(name, progress=progress, say=say),
+            cli.render_lab.findings,
+            jobs=jobs,
+            as_json=as_json,
+            verdict=lambda found: found.exit_code,
+        )
+    findings = wanted(chosen, progress=output.ProgressBars(), say=output.say)
     output.emit(findings, as_json, cli.render.findings)
     raise typer.Exit(findings.exit_code)
 
 
+@at_place
 @spelt_out
 def deploy(
     model: Model = None,
@@ -346,18 +402,19 @@ def deploy(
     seconds: options.Seconds = 3.0,
     per_operator: options.PerOperator = False,
     wait: options.Wait = None,
+    jobs: many.Jobs = many.DEFAULT_JOBS,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Convert, package, push, measure and judge: from a model to a verdict on a device."""
     settings = api.load_project(project)
-    report = api.deploy(
-        required(model or settings.model, "MODEL", "model"),
-        required(device or settings.device, "--device", "device"),
-        required(calibration or settings.calibration, "--calibration", "calibration"),
-        out or Path(required(settings.output, "--output", "output")),
+    chosen = required(device or settings.device, "--device", "device")
+    data = required(calibration or settings.calibration, "--calibration", "calibration")
+    folder = out or Path(required(settings.output, "--output", "output"))
+    order = api.Order(
+        model=required(model or settings.model, "MODEL", "model"),
+        calibration=data,
         dataset=dataset or settings.dataset,
-        target=target or settings.target,
         recipe=options.recipe(
             settings.recipe,
             recipe,
@@ -387,11 +444,36 @@ def deploy(
                 **stages._asdict(),
             ),
         ),
-        timing=options.timing(threads, seconds, per_operator),
-        base=base,
         signing=options.signing(key, unsigned),
-        permissions=api.Permissions(unsigned=unsigned),
-        wait_s=options.seconds(wait),
+        base=base,
+    )
+    kind = target or settings.target
+    timing = options.timing(threads, seconds, per_operator)
+    permissions, wait_s = api.Permissions(unsigned=unsigned), options.seconds(wait)
+    if api.is_selection(chosen):
+        board = many.Board()
+        manner = api.Manner(
+            limits=api.Limits(jobs=jobs),
+            timing=timing,
+            permissions=permissions,
+            wait_s=wait_s,
+            watch=board.watch,
+            progress_of=board.progress,
+            say_of=board.say,
+        )
+        with board:
+            ended = api.deploy_many(
+                chosen, order, folder, target=kind, manner=manner, say=output.say
+            )
+        many.show(ended, cli.render_lab.findings, as_json)
+    report = api.carry_out(
+        order,
+        chosen,
+        folder,
+        target=kind,
+        timing=timing,
+        permissions=permissions,
+        wait_s=wait_s,
         progress=output.ProgressBars(),
         say=output.say,
     )

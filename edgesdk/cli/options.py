@@ -25,7 +25,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Target = Annotated[
     str | None, typer.Option("--target", "-t", help="Target id, or the path of a descriptor.")
 ]
-Device = Annotated[str | None, typer.Option("--device", "-d", help="Name of an enrolled device.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", "-d", help="An enrolled device, or many: all, tag:NAME, 'pi-*', NAME,NAME."
+    ),
+]
 Wait = Annotated[
     str | None,
     typer.Option("--wait", help='Wait so long for a device that is someone else\'s, "10 m".'),

@@ -348,7 +348,8 @@ def device(console: Console, enrolled: Device) -> None:
     """One entry of the inventory."""
     kind = "virtual device" if enrolled.virtual else "device"
     lab = ", may take unsigned packages" if enrolled.lab else ""
-    _line(console, f"{kind} {enrolled.name}: {enrolled.address}, {enrolled.target}{lab}")
+    tags = f", tagged {', '.join(enrolled.tags)}" if enrolled.tags else ""
+    _line(console, f"{kind} {enrolled.name}: {enrolled.address}, {enrolled.target}{lab}{tags}")
 
 
 def visited(console: Console, visit: Visited) -> None:

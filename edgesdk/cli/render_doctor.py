@@ -70,11 +70,12 @@ def listed(console: Console, devices: Sequence[tuple[Device, Seen | None]]) -> N
     if not devices:
         _line(console, "no devices yet: edgesdk device add NAME --address user@host --target ID")
         return
-    shown = table("", "device", "address", "target", "kind", "last seen")
+    shown = table("", "device", "address", "target", "kind", "tags", "last seen")
     for each, seen in devices:
         kind = "virtual" if each.virtual else "ssh"
         when = "never" if seen is None else f"{seen.at[:10]} {seen.at[11:16]}, {seen.verdict}"
-        shown.add_row(_plain(each.name), str(each.address), each.target, kind, _plain(when))
+        tags = ", ".join(each.tags)
+        shown.add_row(_plain(each.name), str(each.address), each.target, kind, tags, _plain(when))
     console.print(shown)
 
 

@@ -88,6 +88,7 @@ def enrol(
     virtual: bool = False,
     lab: bool = False,
     replace: bool = False,
+    tags: tuple[str, ...] = (),
     deadline_s: float = CONNECT_DEADLINE_S,
 ) -> Visited:
     """Store a device in the inventory at `path`, once the agent has started there.
@@ -99,6 +100,7 @@ def enrol(
         admit: shown the device before it is stored; raises to refuse it.
         lab: as `Device.lab`.
         replace: let a stored device of that name go, whatever differs.
+        tags: as `Device.tags`.
         deadline_s: for the key exchange, and again for the login.
 
     Raises:
@@ -120,6 +122,7 @@ def enrol(
         python=python,
         virtual=virtual,
         lab=lab,
+        tags=tags,
     )
     if not replace:
         _require_same(path, device)

@@ -18,6 +18,8 @@ HEAVY = {
     "ai_edge_quantizer",
     "aimet_onnx",
     "aimet_torch",
+    "distributed",
+    "labgrid",
     "nncf",
     "onnx",
     "onnxruntime",
@@ -32,7 +34,10 @@ HEAVY = {
     "torch",
     "tuf",
 }
-LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends", "edgesdk.package.exporters")
+LEAVES = (
+    *("edgesdk.models.formats", "edgesdk.convert.backends", "edgesdk.package.exporters"),
+    "edgesdk.flows.clusters",
+)
 
 STAGES = {"convert", "devices", "doctor", "keys", "package", "report", "validate", "wheels"}
 LOWER = {
