@@ -25,7 +25,7 @@ from typing import (
 )
 
 from device_agent.archive import Read
-from device_agent.channel import Payload
+from device_agent.channel import ChannelClosed, Payload
 from device_agent.codec import canonical
 from device_agent.durable import (
     disk_full,
@@ -165,12 +165,23 @@ class RuntimeInstaller:
         Raises:
             AgentFailure: "bad_request", "corrupt_package", "disk_full" or "storage"; then what
                 came of the offer is gone.
+            ChannelClosed: the host is gone; what came whole stays for its next try.
         """
         wheel = self._wanted(request)
+        left = wheel.size_bytes
+
+        def counted(limit: int) -> bytes:
+            nonlocal left
+            piece = read(limit)
+            left -= len(piece)
+            if not piece and left > 0:  # No fault of the wheel: what came before it may stay.
+                raise ChannelClosed("the input ended within a wheel")
+            return piece
+
         with self._undone_on_error(), storage_errors(self._root, wheel.unpacked_bytes):
             self._make_folders()
             if not self._is_here(wheel):
-                self._unpack(wheel, read)
+                self._unpack(wheel, counted)
         return WheelTaken(wheel.sha256)
 
     def finish(self, request: FinishRuntime, tell: Tell) -> RuntimeInstalled:

@@ -26,6 +26,7 @@ def install(
     renew: Annotated[
         bool, typer.Option("--renew", help="Choose the newest again, for such a board.")
     ] = False,
+    wait: options.Wait = None,
     as_json: options.Json = False,
 ) -> None:
     """Bring a runtime to a device, which needs neither internet nor pip for it."""
@@ -35,6 +36,8 @@ def install(
         wheels=wheels,
         renew=renew,
         progress=output.ProgressBars(),
+        wait_s=options.seconds(wait),
+        say=output.say,
     )
     output.emit(done, as_json, cli.render_agent.install)
 
@@ -55,10 +58,17 @@ def uninstall(
         bool,
         typer.Option("--everything", help="Packages, trust and the agent itself as well."),
     ] = False,
+    wait: options.Wait = None,
     as_json: options.Json = False,
 ) -> None:
     """Remove what was brought to a device so, or all that edgesdk ever wrote there."""
-    done = api.agent_uninstall(device, runtimes=runtime or (), everything=everything)
+    done = api.agent_uninstall(
+        device,
+        runtimes=runtime or (),
+        everything=everything,
+        wait_s=options.seconds(wait),
+        say=output.say,
+    )
     output.emit(done, as_json, cli.render_agent.uninstall)
 
 

@@ -12,6 +12,7 @@ from edgesdk.devices import runtimes as talk
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import AgentError, NoWheels, UsageError
+from edgesdk.flows.leasing import Claim, Say
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
@@ -90,6 +91,8 @@ def agent_install(
     wheels: Path | str | None = None,
     renew: bool = False,
     progress: Progress | None = None,
+    wait_s: float = 0.0,
+    say: Say = lambda _: None,
 ) -> AgentInstall:
     """Bring runtimes to a device, which needs no internet for it and no pip.
 
@@ -103,6 +106,8 @@ def agent_install(
             default.
         wheels: a folder to take them from, for a workstation that has no internet either.
         renew: choose anew what has been chosen before for such a board.
+        wait_s: how long to wait for a device that is someone else's.
+        say: told whom it waits for.
 
     Raises:
         UnknownDevice: there is none of that name.
@@ -116,7 +121,8 @@ def agent_install(
     for runtime in wanted:
         ways_for(runtime)  # What cannot be brought is said before anybody waits.
     source = None if wheels is None else Path(wheels)
-    with agent_on(enrolled) as agent:
+    claim = Claim("installing a runtime", wait_s, say)
+    with agent_on(enrolled, claim=claim) as agent:
         board = talk.read_interpreter(agent)
         choices = [
             choose(each, board, _min_version(target, each), progress, source=source, renew=renew)
@@ -142,7 +148,12 @@ def agent_runtimes(device: str) -> AgentRuntimes:
 
 
 def agent_uninstall(
-    device: str, *, runtimes: Sequence[str] = (), everything: bool = False
+    device: str,
+    *,
+    runtimes: Sequence[str] = (),
+    everything: bool = False,
+    wait_s: float = 0.0,
+    say: Say = lambda _: None,
 ) -> AgentUninstall:
     """Take runtimes away again, or all that edgesdk ever wrote on a device.
 
@@ -150,6 +161,8 @@ def agent_uninstall(
         runtimes: which; all of the agent's own by default.
         everything: packages, trust and the agent itself as well: applications that use a package
             of the device lose it.
+        wait_s: how long to wait for a device that is someone else's.
+        say: told whom it waits for.
 
     Raises:
         UnknownDevice: there is none of that name.
@@ -158,7 +171,8 @@ def agent_uninstall(
     """
     if runtimes and everything:
         raise UsageError("found both runtimes and everything", hint="everything includes them")
-    with agent_on(find_device(device)) as agent:
+    claim = Claim("removing what edgesdk brought", wait_s, say)
+    with agent_on(find_device(device), claim=claim) as agent:
         before = _names_here(agent)
         if everything:
             return AgentUninstall(device, before, None, talk.remove_store(agent))

@@ -129,7 +129,7 @@ def lack_of_runtime(
 
 @contextmanager
 def lack_explained(
-    device: Device, environment: Environment, compatibility: Compatibility
+    device: Device, agent: AgentSession, compatibility: Compatibility
 ) -> Iterator[None]:
     """Let a device's refusal for want of a runtime say what brings it there.
 
@@ -143,7 +143,7 @@ def lack_explained(
         if error.code != ErrorCode.NO_RUNTIME or name is None:
             raise
         wanted = Runtime(name, compatibility.runtime_min_version)
-        lack = lack_of_runtime(device, environment, (wanted,))
+        lack = lack_of_runtime(device, agent.environment, (wanted,))
         raise lack or error from error
 
 

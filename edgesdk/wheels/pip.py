@@ -30,6 +30,7 @@ _NONE_FITS = re.compile(r"No matching distribution found for (\S+)")
 _THERE_ARE = re.compile(r"\(from versions: ([^)]*)\)")
 _NO_NETWORK = re.compile(r"Retrying \(Retry|ConnectionError|Temporary failure in name resolution")
 _NOT_OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+_SHOWN_VERSIONS = 5
 _OTHER_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 _SETTINGS = "pip's own settings (PIP_INDEX_URL, PIP_PROXY) apply"
 
@@ -138,7 +139,7 @@ def _failure(pip: Pip, board: Interpreter, ended: Ended, source: Path | None) ->
     wanted = lacking[1]
     name = re.split(r"[^A-Za-z0-9._-]", wanted)[0]
     there = _THERE_ARE.search(ended.said)
-    versions = there[1] if there else "none"
+    versions = _newest(there[1] if there else "none")
     if source is not None:
         return _none_in(source, name, wanted, board, versions)
     return NoneFits(
@@ -166,6 +167,14 @@ def _none_in(source: Path, name: str, wanted: str, board: Interpreter, versions:
             f"wheels of {name} there: {', '.join(files) or 'none'}",
         ],
     )
+
+
+def _newest(versions: str) -> str:
+    """The last of a list of versions, which pip sorts."""
+    found = versions.split(", ")
+    left_out = len(found) - _SHOWN_VERSIONS
+    shown = ", ".join(found[-_SHOWN_VERSIONS:])
+    return f"{shown} and {left_out} older ones" if left_out > 0 else shown
 
 
 def _wanted_tags(board: Interpreter) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 from edgesdk import api
 from edgesdk.devices import inventory
 from edgesdk.devices.virtual import VirtualDevice
-from edgesdk.errors import AgentError, NoWheels, UsageError
+from edgesdk.errors import AgentError, NoWheels, TransportError, UsageError
+from edgesdk.testing.fault_proxy import FaultProxy
 from tests.cli import CALIBRATION, DIGITS, Cli, this_machine
 from tests.wheel_files import EMPTY_RUNTIME, wheel_bytes, wheel_of_installed
 
@@ -288,3 +290,46 @@ def _package(folder: Path, runtime: str) -> Path:
     api.convert(DIGITS / files[runtime], this_machine(), CALIBRATION, folder / "artifact")
     api.package(folder / "artifact", folder / "digits.edgepkg")
     return folder / "digits.edgepkg"
+
+
+# ---- connections and people --------------------------------------------------------------------
+
+
+def test_what_came_before_the_connection_broke_does_not_travel_again(
+    board: VirtualDevice, wheels: Path
+) -> None:
+    noise = {**EMPTY_RUNTIME, "ai_edge_litert/weights": os.urandom(4 * 2**20)}
+    litert = wheel_bytes("ai_edge_litert", "9.0", noise, requires=["numpy", "zz-late"])
+    (wheels / LITERT).write_bytes(litert)
+    late = wheel_bytes("zz_late", "1.0", {"zz_late.py": os.urandom(3 * 2**20)})
+    (wheels / "zz_late-1.0-py3-none-any.whl").write_bytes(late)
+    with FaultProxy("127.0.0.1", board.address.port, cut_after_bytes=6 * 2**20) as proxy:
+        through = dataclasses.replace(board.as_device("bare", this_machine()), port=proxy.port)
+        inventory.add(inventory.default_path(), through, replace=True)
+        with pytest.raises(TransportError):
+            api.agent_install("bare", runtimes=("litert",), wheels=wheels)
+    direct = board.as_device("bare", this_machine())
+    inventory.add(inventory.default_path(), direct, replace=True)
+    assert runtimes_of("bare") == []
+    assert api.agent_runtimes("bare").found.left_over_bytes > 4 * 2**20
+    (brought,) = api.agent_install("bare", runtimes=("litert",), wheels=wheels).runtimes
+    assert brought.sent_bytes == len(late)
+    assert api.agent_runtimes("bare").found.left_over_bytes == 0
+    assert runtimes_of("bare") == [("litert", "9.0", "private")]
+
+
+def test_a_device_that_is_someone_elses_is_left_alone(
+    board: VirtualDevice, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.agent_install("bare", runtimes=("litert",), wheels=wheels)
+    monkeypatch.setenv("EDGESDK_OWNER", "someone else")
+    api.lease_device("bare", 600)
+    monkeypatch.setenv("EDGESDK_OWNER", "me")
+    for call in (
+        lambda: api.agent_install("bare", runtimes=("litert",), wheels=wheels, renew=True),
+        lambda: api.agent_uninstall("bare", everything=True),
+    ):
+        with pytest.raises(AgentError) as caught:
+            call()
+        assert caught.value.code == "busy"
+    assert runtimes_of("bare") == [("litert", "9.0", "private")]

@@ -299,6 +299,7 @@ def test_a_checker_refuses_a_package_that_was_tampered_with(
         installed.package_id,
         signed=True,
         engines=device.store.engines,
+        folders=(),
         program=str(program),
         tell=lambda _: None,
     )

@@ -14,6 +14,7 @@ import pytest
 from device_store import SILENT, fails
 
 from device_agent import runtime_installing
+from device_agent.channel import ChannelClosed
 from device_agent.environment import read_environment
 from device_agent.private_runtimes import FOLDER, folders_for, private_folders, read_sets
 from device_agent.protocol import ErrorCode, RuntimeVersion
@@ -307,6 +308,17 @@ def test_wheels_that_came_before_it_broke_off_do_not_come_again(
     device.store.close()
     assert another.installer.list().left_over_bytes > 0
     assert private_folders(str(device.root)) == ()
+    assert another.offer(LITERT_FILE, HELPER_FILE).missing == (LITERT_FILE.sha256,)
+
+
+def test_a_wheel_that_ends_too_early_takes_no_other_with_it(
+    device: Device, another: Device
+) -> None:
+    device.offer(HELPER_FILE, LITERT_FILE)
+    device.send(HELPER_FILE, HELPER)
+    with pytest.raises(ChannelClosed):
+        device.send(LITERT_FILE, LITERT[:-1])
+    device.store.close()
     assert another.offer(LITERT_FILE, HELPER_FILE).missing == (LITERT_FILE.sha256,)
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from boards import PI
 
+from device_agent.runtime_messages import WheelFile
+from device_agent.unpacking import unpack
 from edgesdk.errors import NoWheels, ToolchainMissing
 from edgesdk.progress import Silent
 from edgesdk.wheels import locking, pip
@@ -216,3 +218,19 @@ def test_an_index_out_of_reach_is_told_from_a_runtime_without_wheels(
     with pytest.raises(NoWheels, match="cannot reach the package index") as caught:
         chosen(None, renew=True)
     assert "--wheels FOLDER" in caught.value.hint
+
+
+# ---- from the index ----------------------------------------------------------------------------
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("runtime", ["litert", "onnxruntime", "openvino"])
+def test_the_wheels_of_the_index_pass_the_devices_own_look(runtime: str, tmp_path: Path) -> None:
+    board = dataclasses.replace(PI, version=(3, 11, 2), abi="cp311", libc_version=(2, 36))
+    found = choose(runtime, board, "", Silent())
+    for wheel in found.lock.wheels:
+        target = tmp_path / wheel.sha256
+        target.mkdir()
+        told = WheelFile(wheel.file, wheel.sha256, wheel.size_bytes, wheel.unpacked_bytes)
+        unpack(str(found.path(wheel)), str(target), told, board)
+    assert found.lock.board == "Python 3.11.2 (cp311), aarch64, glibc 2.36"
