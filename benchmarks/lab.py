@@ -90,7 +90,6 @@ def _package(folder: Path) -> Path:
 def _lab(size: int, package: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """One lab, served by one new process and measured by another."""
     with _served(size):
-        before = _busy_s()
         done = subprocess.run(
             [
                 *(sys.executable, __file__, "--measure", package),
@@ -99,9 +98,7 @@ def _lab(size: int, package: Path, arguments: argparse.Namespace) -> dict[str, f
             stdout=subprocess.PIPE,
             check=True,
         )
-        machine_s = _busy_s() - before
     found: dict[str, float] = json.loads(done.stdout)
-    found["machine_cpu_percent"] = 100 * machine_s / found["wall_s"] / (os.cpu_count() or 1)
     return found
 
 
@@ -139,14 +136,15 @@ def _measured(package: Path, jobs: int, seconds: float) -> dict[str, float]:
     from edgesdk import api
 
     timing = api.Timing(min_seconds=seconds, max_seconds=60.0)
-    began_s = time.monotonic()
+    began_s, busy_s, own_s = time.monotonic(), _busy_s(), time.process_time()
     outcomes = api.on_devices(
         "all",
         lambda name: api.bench(name, package=package, timing=timing),
         limits=api.Limits(jobs=jobs, per_host=jobs),
         verdict=lambda findings: findings.exit_code,
     )
-    wall_s = time.monotonic() - began_s
+    wall_s, busy_s = time.monotonic() - began_s, _busy_s() - busy_s
+    own_s = time.process_time() - own_s
     for each in outcomes:
         if each.problem is not None:
             raise SystemExit(f"{each.device}: {each.problem.message}")
@@ -156,7 +154,8 @@ def _measured(package: Path, jobs: int, seconds: float) -> dict[str, float]:
         "devices_per_minute": 60 * len(outcomes) / wall_s,
         "slowest_s": max(each.elapsed_s for each in outcomes),
         "attempts": sum(each.attempts for each in outcomes),
-        "our_cpu_s": time.process_time(),
+        "our_cpu_s": own_s,
+        "machine_cpu_percent": 100 * busy_s / wall_s / (os.cpu_count() or 1),
         "peak_rss_bytes": _peak_rss_bytes(),
     }
 

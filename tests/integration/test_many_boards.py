@@ -143,6 +143,15 @@ def test_without_a_terminal_each_board_has_its_lines_and_the_table_comes_last(la
     assert "next, for board-2: " in done.out
 
 
+def test_the_doctor_sees_all_and_what_makes_no_sense_with_many_is_refused(lab: Lab) -> None:
+    told = lab.cli("device", "doctor", "all", "--json")
+    assert [each["device"] for each in told.json] == ["board-1", "board-2", "board-3"]
+    assert told.code == max(each["exit_code"] for each in told.json)
+    assert "3 devices" in lab.cli("device", "show", "board-*").out
+    refused = lab.cli("bench", "--device", "all", "--sustained", "1s")
+    assert (refused.code, "expected one device" in refused.err) == (2, True)
+
+
 def test_a_single_device_is_as_ever(lab: Lab) -> None:
     done = lab.cli("push", lab.package.path, "--device", "board-1", "--json")
     assert done.json["installed"]["sequence"] == 1
