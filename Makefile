@@ -6,7 +6,7 @@ DEMO := out/demo
 
 # What the demo needs, and what the tests use besides: the vendors' compilers and runtimes.
 LIGHT := .[onnx,litert,virtual,dev]
-VENDORS := .[onnx,litert,qualcomm,jetson,openvino,export,virtual,dev]
+VENDORS := .[onnx,litert,qualcomm,jetson,openvino,export,dask,labgrid,virtual,dev]
 # Frameworks that models come from: some GB, in an environment of their own.
 FRAMEWORKS := .[onnx,litert,aimet,keras,torch,torch-litert,virtual,dev]
 
@@ -58,7 +58,7 @@ lint: setup
 
 # The newest release of everything, for every Python and platform we support. Not so torch-litert,
 # whose pins rule out newer Pythons than it knows: it is locked with the frameworks, for one Python.
-EXTRAS := onnx litert qualcomm jetson openvino aimet keras torch export virtual dev
+EXTRAS := onnx litert qualcomm jetson openvino aimet keras torch export dask labgrid virtual dev
 WITH_TORCH_LITERT := onnx litert aimet keras torch torch-litert virtual dev
 LOCK := uv pip compile --quiet --upgrade --no-annotate --no-header --python-version 3.11 pyproject.toml
 lock:
