@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edgesdk.cli import render_diff as render_diff
     from edgesdk.cli import render_keys as render_keys
     from edgesdk.cli import render_lab as render_lab
+    from edgesdk.cli import render_runs as render_runs
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgesdk import __version__
-from edgesdk.cli import agent, check, commands, devices, diff, export, keys, output, targets
+from edgesdk.cli import agent, check, commands, devices, diff, export, keys, output, runs, targets
 from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command()(commands.report)
 app.command()(commands.init)
 app.add_typer(targets.app, name="target")
 app.add_typer(devices.app, name="device")
+app.add_typer(runs.app, name="runs")
 app.add_typer(agent.app, name="agent")
 app.add_typer(keys.app, name="key")
 

@@ -19,6 +19,7 @@ from edgesdk.flows.installing import Permissions, Say, install
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.package import Signing, dated, offered, stages_of, travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
+from edgesdk.flows.runs import keep
 from edgesdk.flows.session import agent_on, find_device, require_ready
 from edgesdk.models.opening import open_model
 from edgesdk.package.budget import resolve_budget
@@ -149,6 +150,7 @@ def deploy(
     )
     write_json(folder / REPORT_FILE, report)
     write_html(report, folder / HTML_FILE)
+    keep("deploy", report, target=descriptor.id, data=report.evaluation, say=say)
     if unhealthy is not None and report.exit_code == ExitCode.PASSED:
         raise unhealthy
     return report

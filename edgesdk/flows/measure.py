@@ -15,6 +15,7 @@ from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, UsageError
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
+from edgesdk.flows.runs import keep
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
@@ -22,7 +23,7 @@ from edgesdk.package.reading import read_package
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import GateBounds
-from edgesdk.validate.build import find
+from edgesdk.validate.build import find, summarize_data
 from edgesdk.validate.gates import Gates, resolve_gates
 from edgesdk.validate.visit import Reference, validate
 from edgesdk.values.report import Findings
@@ -61,7 +62,11 @@ def bench(
     bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
     claim = Claim("a measurement of latency", wait_s, say)
     chosen = _Chosen(package, permissions or Permissions(), claim)
-    return _measure(enrolled, chosen, reference, bounds, timing or Timing(), progress or Silent())
+    findings = _measure(
+        enrolled, chosen, reference, bounds, timing or Timing(), progress or Silent()
+    )
+    keep("bench", findings, target=enrolled.target, data=None, say=say)
+    return findings
 
 
 def evaluate(
@@ -117,7 +122,9 @@ def evaluate(
     )
     claim = Claim("a measurement of accuracy", wait_s, say)
     chosen = _Chosen(package, permissions or Permissions(), claim)
-    return _measure(enrolled, chosen, reference, bounds, None, progress or Silent())
+    findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent())
+    keep("eval", findings, target=enrolled.target, data=summarize_data(samples), say=say)
+    return findings
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ HEAVY = {
 }
 LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends", "edgesdk.package.exporters")
 
-STAGES = {"convert", "devices", "keys", "package", "report", "validate"}
+STAGES = {"convert", "devices", "history", "keys", "metrics", "package", "report", "validate"}
 LOWER = {
     *("calibration", "data", "errors", "files", "models", "progress", "serial", "targets", "text"),
     *("choices", "distributions", "home", "processes", "units", "values"),
