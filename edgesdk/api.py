@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from edgesdk.flows.push import push as push
     from edgesdk.flows.report import report as report
     from edgesdk.flows.runs import accept_run as accept_run
+    from edgesdk.flows.runs import compare as compare
+    from edgesdk.flows.runs import export_runs as export_runs
     from edgesdk.flows.runs import find_run as find_run
     from edgesdk.flows.runs import list_runs as list_runs
     from edgesdk.flows.runs import remove_runs as remove_runs
@@ -123,6 +125,8 @@ _HOMES = {
     "find_device": "edgesdk.flows.session",
     "report": "edgesdk.flows.report",
     "accept_run": "edgesdk.flows.runs",
+    "compare": "edgesdk.flows.runs",
+    "export_runs": "edgesdk.flows.runs",
     "find_run": "edgesdk.flows.runs",
     "list_runs": "edgesdk.flows.runs",
     "remove_runs": "edgesdk.flows.runs",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
 from edgesdk.cli import render
@@ -12,6 +14,9 @@ from edgesdk.text import plain
 from edgesdk.values.report import Findings, Report
 from edgesdk.values.run import RunHead
 from edgesdk.values.verdict import with_symbol
+
+if TYPE_CHECKING:
+    from edgesdk.flows.runs import Exported
 
 
 def runs(console: Console, heads: Sequence[RunHead]) -> None:
@@ -54,6 +59,12 @@ def removed(console: Console, heads: Sequence[RunHead]) -> None:
     for head in heads:
         was = f", which was the baseline of {head.package} on {head.device}"
         line(console, f"forgot run {head.id}{was if head.baseline else ''}")
+
+
+def exported(console: Console, done: Exported) -> None:
+    """How many went where."""
+    there = f"; {done.skipped} were there already" if done.skipped else ""
+    line(console, f"wrote {done.runs} runs to {done.output}{there}")
 
 
 def line(console: Console, text: str) -> None:

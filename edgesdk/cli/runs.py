@@ -1,7 +1,7 @@
 """edgesdk runs ls | show | compare | accept | rm | export"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -49,6 +49,41 @@ def show(
     output.emit(api.show_run(run, html=html), as_json, cli.render_runs.shown)
 
 
+@app.command("compare")
+def compare(
+    run_a: Annotated[str, typer.Argument(help="The earlier run, or baseline.")],
+    run_b: Annotated[str, typer.Argument(help="The later run.")] = "last",
+    max_regression: Annotated[
+        float | None,
+        typer.Option(
+            "--fail-on-regression",
+            min=0,
+            metavar="PERCENT",
+            help="Exit 1 if the later run is shown to be slower by more.",
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--fail-on-accuracy-drop",
+            min=0,
+            metavar="POINTS",
+            help="Exit 1 if the later run is shown to have lost more accuracy.",
+        ),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Hold a later run against an earlier one: is it slower, is it worse, or is it chance?"""
+    compared = api.compare(
+        run_a,
+        run_b,
+        max_latency_regression_percent=max_regression,
+        max_accuracy_regression_points=max_drop,
+    )
+    output.emit(compared, as_json, cli.render_compare.comparison)
+    raise typer.Exit(compared.exit_code)
+
+
 @app.command("accept")
 def accept(run: Run, as_json: options.Json = False) -> None:
     """Make a run the baseline of its package on its device."""
@@ -62,3 +97,36 @@ def rm(
 ) -> None:
     """Forget runs."""
     output.emit(api.remove_runs(runs), as_json, cli.render_runs.removed)
+
+
+@app.command("export")
+def export(
+    out: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="The file; for mlflow a tracking URI, sqlite:///mlflow.db."
+        ),
+    ],
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Runs, as for show; else all there are.")
+    ] = None,
+    form: Annotated[
+        Literal["jsonl", "csv", "mlflow"], typer.Option("--to", help="In which form.")
+    ] = "jsonl",
+    device: OfDevice = None,
+    target: OfTarget = None,
+    package: OfPackage = None,
+    since: Since = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write runs for other programs: JSON Lines, CSV, or MLflow."""
+    done = api.export_runs(
+        form,
+        out,
+        runs=runs or (),
+        device=device,
+        target=target,
+        package=package,
+        since=since,
+    )
+    output.emit(done, as_json, cli.render_runs.exported)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
-from edgesdk.errors import HistoryError, UsageError
+from edgesdk.errors import HistoryError, ToolchainMissing, UsageError
+from edgesdk.files import write_durable
 from edgesdk.flows.installing import Say
 from edgesdk.flows.report import write_html
+from edgesdk.history.exporting import Form, comma_separated, json_lines
 from edgesdk.history.store import History, Wanted, default_path
 from edgesdk.serial import from_dict
+from edgesdk.validate.comparing import ComparisonGates, Side, compare_runs
+from edgesdk.values.comparison import Comparison
 from edgesdk.values.report import DataSummary, Findings, Report
-from edgesdk.values.run import Command, Measured, RunHead, StoredRun
+from edgesdk.values.run import Command, Measured, RunHead, StoredRun, seen
 
+BASELINE = "baseline"
 _DAYS = re.compile(r"([0-9]{1,5})d")
 
 
@@ -150,6 +158,118 @@ def accept_run(run: str) -> RunHead:
     """
     store = history()
     return store.accept(store.find(run))
+
+
+def compare(
+    run_a: str,
+    run_b: str,
+    *,
+    max_latency_regression_percent: float | None = None,
+    max_accuracy_regression_points: float | None = None,
+) -> Comparison:
+    """Hold a later run against an earlier one.
+
+    Args:
+        run_a: the earlier, as for `find_run`; or "baseline", the accepted run of run_b's package
+            on its device.
+        run_b: the later.
+        max_latency_regression_percent: fail if run_b is shown to be slower by more.
+        max_accuracy_regression_points: fail if run_b is shown to have lost more.
+
+    Raises:
+        HistoryError: no such run, or no baseline.
+        MalformedFile: a run lacks what is compared.
+    """
+    store = history()
+    later = store.find(run_b)
+    earlier = _baseline(store, later) if run_a == BASELINE else store.find(run_a)
+    return compare_runs(
+        _side(store, earlier),
+        _side(store, later),
+        ComparisonGates(max_latency_regression_percent, max_accuracy_regression_points),
+    )
+
+
+def _baseline(store: History, later: RunHead) -> RunHead:
+    found = store.baseline(later.device, later.package)
+    if found is None:
+        raise no_baseline(later.device, later.package)
+    return found
+
+
+def no_baseline(device: str, package: str) -> HistoryError:
+    """What to say where no run was accepted."""
+    return HistoryError(
+        f"no run is accepted as the baseline of {package} on {device}",
+        hint="edgesdk runs accept RUN makes one the baseline",
+    )
+
+
+def _side(store: History, head: RunHead) -> Side:
+    same = store.heads(Wanted(device=head.device, package=head.package))
+    medians = tuple(
+        each.p50_ns
+        for each in same
+        if each.package_id == head.package_id and each.virtual == head.virtual and each.p50_ns
+    )
+    return Side(head, seen(store.load(head)), medians)
+
+
+def export_runs(
+    form: Form,
+    output: str,
+    *,
+    runs: Sequence[str] = (),
+    device: str | None = None,
+    target: str | None = None,
+    package: str | None = None,
+    since: str | None = None,
+) -> Exported:
+    """Write runs for other programs.
+
+    Args:
+        output: the file, or for "mlflow" the tracking URI, such as "sqlite:///mlflow.db".
+        runs: these, as for `find_run`; all that the rest leaves unless given.
+
+    Raises:
+        HistoryError: no such run.
+        ToolchainMissing: MLflow's library is not installed.
+    """
+    store = history()
+    heads = (
+        tuple(store.find(run) for run in runs)
+        if runs
+        else list_runs(device=device, target=target, package=package, since=since)
+    )
+    loaded = (store.load(head) for head in heads)
+    if form == "mlflow":
+        sent, there = _mlflow().send(loaded, output)
+        return Exported(output, sent, there)
+    lines = json_lines(loaded) if form == "jsonl" else comma_separated(loaded)
+    write_durable(Path(output), "".join(lines).encode())
+    return Exported(output, len(heads), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Where to, how many, and how many were there already and left as they are."""
+
+    output: str
+    runs: int
+    skipped: int
+
+
+def _mlflow() -> ModuleType:
+    """Ours that speaks to MLflow, which is imported with it."""
+    try:
+        return importlib.import_module("edgesdk.history.mlflow_store")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "mlflow":
+            raise
+        raise ToolchainMissing(
+            "the export to MLflow needs mlflow, which is not installed",
+            hint='install it with: pip install "edgesdk[mlflow]"; jsonl and csv need nothing',
+        ) from error
 
 
 def history() -> History:

@@ -360,7 +360,6 @@ def _head(cursor: sqlite3.Cursor) -> RunHead:
 
 
 def _as_head(row: Sequence[Any]) -> RunHead:
-    number, sha256, created, command, device, virtual, *rest, baseline = row
-    return RunHead(
-        number, sha256, created, command, device, bool(virtual), *rest, baseline=bool(baseline)
-    )
+    *start, baseline = row
+    start[5] = bool(start[5])
+    return RunHead(*start, bool(baseline))

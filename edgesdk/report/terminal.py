@@ -82,7 +82,7 @@ def _layout(
 ) -> RenderableType:
     parts = [heading, numbers]
     if findings.verdicts:
-        parts.append(_gates(findings.verdicts))
+        parts.append(gates_table(findings.verdicts))
     parts += below
     if findings.caveats:
         parts.append(_caveats(findings.caveats))
@@ -202,7 +202,8 @@ def _tag(findings: Findings) -> str:
     return " (virtual)" if findings.results.device.virtual else ""
 
 
-def _gates(verdicts: tuple[Verdict, ...]) -> Table:
+def gates_table(verdicts: tuple[Verdict, ...]) -> Table:
+    """One row a gate, with the reason below it where it has one."""
     table = _table("Gate", "", "measured", "at most")
     for verdict in verdicts:
         table.add_row(

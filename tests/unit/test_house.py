@@ -18,13 +18,17 @@ HEAVY = {
     "ai_edge_quantizer",
     "aimet_onnx",
     "aimet_torch",
+    "jiwer",
+    "mlflow",
     "nncf",
     "onnx",
     "onnxruntime",
     "openvino",
     "oras",
+    "pycocotools",
     "requests",
     "securesystemslib",
+    "sklearn",
     "tensorflow",
     "tensorrt",
     "tensorrt_rtx",
@@ -32,7 +36,10 @@ HEAVY = {
     "torch",
     "tuf",
 }
-LEAVES = ("edgesdk.models.formats", "edgesdk.convert.backends", "edgesdk.package.exporters")
+LEAVES = (
+    *("edgesdk.models.formats", "edgesdk.convert.backends", "edgesdk.package.exporters"),
+    *("edgesdk.history.mlflow_store", "edgesdk.metrics.libraries"),
+)
 
 STAGES = {"convert", "devices", "history", "keys", "metrics", "package", "report", "validate"}
 LOWER = {
