@@ -59,6 +59,7 @@ def test_without_mlflow_the_hint_is_what_to_install(
     assert 'pip install "edgesdk[mlflow]"' in raised.value.hint
 
 
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own libraries.
 def test_mlflow_reads_back_what_was_sent_and_takes_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
