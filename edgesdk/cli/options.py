@@ -150,6 +150,14 @@ MaxPeakRam = Annotated[str | None, typer.Option(help='Gate: peak memory, e.g. "2
 MaxParityMismatch = Annotated[
     float | None, typer.Option(help="Gate: percent of golden values off by over one step.")
 ]
+MaxLatencyRegression = Annotated[
+    float | None,
+    typer.Option(min=0, help="Gate: percent by which it may be slower than the baseline."),
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option(help="The run to hold it against; else the one that edgesdk runs accept made it."),
+]
 Threads = Annotated[
     int, typer.Option(min=0, max=256, help="Threads of the runtime; 0: one per CPU, at most 4.")
 ]

@@ -14,6 +14,7 @@ from edgesdk.data.samples import Samples, Source, check_labels, open_samples
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import ArtifactError, ExitCode, IncompatibleTarget, Unhealthy
+from edgesdk.flows.baseline import against_baseline, tell_samples_needed
 from edgesdk.flows.convert import warn_of
 from edgesdk.flows.installing import Permissions, Say, install
 from edgesdk.flows.leasing import Claim
@@ -55,6 +56,7 @@ def deploy(
     budget: tuple[BudgetText, ...] = (),
     gates: tuple[GateBounds, ...] = (),
     timing: Timing | None = None,
+    baseline: str | None = None,
     signing: Signing | None = None,
     base: Path | str | None = None,
     permissions: Permissions | None = None,
@@ -83,6 +85,7 @@ def deploy(
         target: the one the device is enrolled as unless given.
         budget: on top of the target's, the last one winning.
         gates: likewise.
+        baseline: as for `bench`.
         base: an earlier package that the device has, to send a delta against.
         wait_s: how long to wait for a device that is someone else's, before and after converting.
         say: told what is not as usual, such as that a first key was made.
@@ -109,6 +112,8 @@ def deploy(
     warn_of(samples)
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
+    if evaluation is not None:
+        tell_samples_needed(evaluation, bounds.max_accuracy_drop_points, say)
     plan = plan_conversion(
         opened, descriptor, samples, recipe or Recipe(), preprocessing=steps_of(preprocessing)
     )
@@ -148,6 +153,7 @@ def deploy(
         created=datetime.now(UTC),
         unhealthy="" if unhealthy is None else unhealthy.message,
     )
+    report = against_baseline(report, (descriptor.gates, *gates), baseline)
     write_json(folder / REPORT_FILE, report)
     write_html(report, folder / HTML_FILE)
     keep("deploy", report, target=descriptor.id, data=report.evaluation, say=say)

@@ -13,6 +13,7 @@ from edgesdk.data.samples import LABEL, Samples, Source, check_labels, open_samp
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, UsageError
+from edgesdk.flows.baseline import against_baseline, tell_samples_needed
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.runs import keep
@@ -38,6 +39,7 @@ def bench(
     model: Path | str | None = None,
     gates: tuple[GateBounds, ...] = (),
     timing: Timing | None = None,
+    baseline: str | None = None,
     permissions: Permissions | None = None,
     wait_s: float = 0.0,
     progress: Progress | None = None,
@@ -51,6 +53,8 @@ def bench(
         model: the float model to time beside it, or an artifact directory that holds it.
         gates: on top of the target's, the last one winning. Those of p95, peak memory and parity
             are judged; accuracy is `evaluate`'s.
+        baseline: the run that a gate of regression holds this one against, as `runs show` takes
+            it; the accepted one of the package on the device unless given.
         wait_s: how long to wait for a device that is someone else's.
 
     Raises:
@@ -58,13 +62,14 @@ def bench(
     """
     reference = None if model is None else Reference(_float_model(Path(model)).path, None)
     enrolled = find_device(device)
-    bounds = _bounds(enrolled, gates)
-    bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
+    layers = (load_target(enrolled.target).gates, *gates)
+    bounds = dataclasses.replace(resolve_gates(*layers), max_accuracy_drop_points=None)
     claim = Claim("a measurement of latency", wait_s, say)
     chosen = _Chosen(package, permissions or Permissions(), claim)
     findings = _measure(
         enrolled, chosen, reference, bounds, timing or Timing(), progress or Silent()
     )
+    findings = against_baseline(findings, layers, baseline)
     keep("bench", findings, target=enrolled.target, data=None, say=say)
     return findings
 
@@ -120,6 +125,7 @@ def evaluate(
         max_postprocess_p95_ns=None,
         max_end_to_end_p95_ns=None,
     )
+    tell_samples_needed(samples, bounds.max_accuracy_drop_points, say)
     claim = Claim("a measurement of accuracy", wait_s, say)
     chosen = _Chosen(package, permissions or Permissions(), claim)
     findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent())

@@ -184,35 +184,47 @@ def compare(
     later = store.find(run_b)
     earlier = _baseline(store, later) if run_a == BASELINE else store.find(run_a)
     return compare_runs(
-        _side(store, earlier),
-        _side(store, later),
+        (earlier, later),
+        side_of(store, earlier),
+        side_of(store, later),
         ComparisonGates(max_latency_regression_percent, max_accuracy_regression_points),
     )
 
 
 def _baseline(store: History, later: RunHead) -> RunHead:
-    found = store.baseline(later.device, later.package)
+    return require_baseline(store, later.device, later.package)
+
+
+def require_baseline(store: History, device: str, package: str) -> RunHead:
+    """The accepted run of a package on a device.
+
+    Raises:
+        HistoryError: there is none.
+    """
+    found = store.baseline(device, package)
     if found is None:
-        raise no_baseline(later.device, later.package)
+        raise HistoryError(
+            f"no run is accepted as the baseline of {package} on {device}",
+            hint="edgesdk runs accept RUN makes one the baseline",
+        )
     return found
 
 
-def no_baseline(device: str, package: str) -> HistoryError:
-    """What to say where no run was accepted."""
-    return HistoryError(
-        f"no run is accepted as the baseline of {package} on {device}",
-        hint="edgesdk runs accept RUN makes one the baseline",
-    )
+def side_of(store: History, head: RunHead) -> Side:
+    """A kept run, as comparing wants it.
 
-
-def _side(store: History, head: RunHead) -> Side:
+    Raises:
+        MalformedFile: it lacks what is compared.
+    """
+    called = f"run {head.id}"
     same = store.heads(Wanted(device=head.device, package=head.package))
     medians = tuple(
         each.p50_ns
         for each in same
         if each.package_id == head.package_id and each.virtual == head.virtual and each.p50_ns
     )
-    return Side(head, seen(store.load(head)), medians)
+    results = seen(store.load(head).document, called)
+    return Side(called, head.data_sha256, results, medians)
 
 
 def export_runs(

@@ -47,12 +47,15 @@ class Side:
     """One of the two runs.
 
     Args:
+        called: what to call it, e.g. "run 12-3fa9c2d1", or "this run" while it is not yet kept.
+        data_sha256: of the evaluation data; "" without such.
         results: read from the run.
         repeats_ns: medians of the converted model in all kept runs of this very package on this
             device, this run among them.
     """
 
-    head: RunHead
+    called: str
+    data_sha256: str
     results: SeenResults
     repeats_ns: tuple[float, ...] = ()
 
@@ -71,12 +74,15 @@ class ComparisonGates:
 
 
 def compare_runs(
-    before: Side, after: Side, gates: ComparisonGates = ComparisonGates()
+    heads: tuple[RunHead, RunHead],
+    before: Side,
+    after: Side,
+    gates: ComparisonGates = ComparisonGates(),
 ) -> Comparison:
     """What became of the earlier run in the later one."""
     latencies = tuple(_latencies(before, after))
     accuracy = _accuracy(before, after)
-    verdicts = tuple(_verdicts(latencies, accuracy, gates, before.head))
+    verdicts = tuple(_verdicts(latencies, accuracy, gates, before.called))
     compared = any(not each.reason for each in latencies) or (
         accuracy is not None and not accuracy.reason
     )
@@ -84,8 +90,8 @@ def compare_runs(
     if not compared and code == ExitCode.PASSED:
         code = ExitCode.INVALID_MEASUREMENT
     return Comparison(
-        before=before.head,
-        after=after.head,
+        before=heads[0],
+        after=heads[1],
         differences=tuple(_differences(before, after)),
         latencies=latencies,
         accuracy=accuracy,
@@ -97,7 +103,7 @@ def compare_runs(
 
 
 def latency_verdict(
-    compared: LatencyComparison, bound_percent: float, before: RunHead, *, asked: bool = True
+    compared: LatencyComparison, bound_percent: float, before: str, *, asked: bool = True
 ) -> Verdict:
     """Whether the converted model became slower than a bound allows.
 
@@ -160,14 +166,14 @@ def _why_not(before: Side, after: Side, first: SeenModel | None, second: SeenMod
         return reason
     for side, run in ((before, first), (after, second)):
         if run is None:
-            return f"run {side.head.id} timed no such model"
+            return f"{side.called} timed no such model"
         if not run.latency.steady:
-            return f"run {side.head.id} is invalid: its latency was still falling"
+            return f"{side.called} is invalid: its latency was still falling"
         turns = sum(1 for size in run.latency.block_sizes if size)
         if turns < MIN_TURNS:
-            return f"run {side.head.id} has {turns} turns, expected {MIN_TURNS} or more"
+            return f"{side.called} has {turns} turns, expected {MIN_TURNS} or more"
         if len(run.latency.samples_ns) < samples_needed(0.5):
-            return f"run {side.head.id} has {len(run.latency.samples_ns)} timed runs"
+            return f"{side.called} has {len(run.latency.samples_ns)} timed runs"
     return ""
 
 
@@ -202,11 +208,11 @@ def _accuracy(before: Side, after: Side) -> AccuracyComparison | None:
         return None
     for side, found in ((before, first), (after, second)):
         if found is None:
-            return _incomparable(f"run {side.head.id} predicted nothing")
+            return _incomparable(f"{side.called} predicted nothing")
         if found.labels is None:
-            return _incomparable(f"the data of run {side.head.id} carry no labels")
+            return _incomparable(f"the data of {side.called} carry no labels")
     assert first is not None and second is not None
-    if before.head.data_sha256 != after.head.data_sha256:
+    if before.data_sha256 != after.data_sha256:
         return _incomparable("their evaluation data are not the same (by SHA-256)")
     if first.labels != second.labels:
         return _incomparable("the same samples are labelled otherwise")
@@ -263,7 +269,7 @@ def _facts(before: Side, after: Side) -> Iterator[tuple[str, object, object]]:
             yield f"{what} ({title})", a, b
     yield "package", _package(one), _package(other)
     if one.predictions and other.predictions:
-        yield "evaluation data", before.head.data_sha256[:12], after.head.data_sha256[:12]
+        yield "evaluation data", before.data_sha256[:12], after.data_sha256[:12]
 
 
 def _device(results: SeenResults) -> str:
@@ -322,7 +328,7 @@ def _session_caution(compared: LatencyComparison, before: Side, after: Side) -> 
     spread = max(max(medians) / min(medians) - 1 for medians in repeated) * 100
     if compared.word != _SAME and spread >= change:
         yield (
-            f"The medians of one and the same package on {before.head.device} lie up to"
+            f"The medians of one and the same package on {before.results.device.name} lie up to"
             f" {spread:.1f} % apart in the runs that are kept, no less than the {change:.1f} %"
             " found here."
         )
@@ -336,7 +342,7 @@ def _drift(side: Side, role: Role) -> Iterator[str]:
     if high > low * (1 + DRIFT_PERCENT / 100):
         title = "converted" if role == "int8" else "float"
         yield (
-            f"In run {side.head.id} the {title} model's turns drifted by"
+            f"In {side.called} the {title} model's turns drifted by"
             f" {100 * (high / low - 1):.0f} %: they were not of one steady device, as the test"
             " takes them to be."
         )
@@ -346,14 +352,14 @@ def _verdicts(
     latencies: Sequence[LatencyComparison],
     accuracy: AccuracyComparison | None,
     gates: ComparisonGates,
-    before: RunHead,
+    before: str,
 ) -> Iterator[Verdict]:
     if gates.max_latency_regression_percent is not None:
         converted = next((each for each in latencies if each.role == "int8"), None)
         yield latency_verdict(converted or _untimed(), gates.max_latency_regression_percent, before)
     if gates.max_accuracy_regression_points is not None:
         bound = gates.max_accuracy_regression_points
-        yield _accuracy_verdict(accuracy, bound, f"Accuracy lost since run {before.id}")
+        yield _accuracy_verdict(accuracy, bound, f"Accuracy lost since {before}")
 
 
 def _untimed() -> LatencyComparison:
@@ -375,8 +381,8 @@ def _accuracy_verdict(accuracy: AccuracyComparison | None, bound: float, title: 
     )
 
 
-def _latency_title(before: RunHead) -> str:
-    return f"Latency added since run {before.id}"
+def _latency_title(before: str) -> str:
+    return f"Latency added since {before}"
 
 
 def _verdict(

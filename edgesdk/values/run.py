@@ -10,13 +10,13 @@ old runs stay comparable.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Optional, Tuple
 
 from device_agent.codec import Malformed, from_dict
 from edgesdk.errors import MalformedFile
-from edgesdk.values.report import DataSummary, Findings, Report
+from edgesdk.values.report import DataSummary, Findings
 from edgesdk.values.verdict import Status
 
 Command = Literal["bench", "eval", "deploy"]
@@ -176,6 +176,7 @@ class SeenPredictions:
     """As `edgesdk.values.results.Predictions`."""
 
     int8_top1: Tuple[int, ...]
+    float_top1: Optional[Tuple[int, ...]] = None
     labels: Optional[Tuple[int, ...]] = None
 
 
@@ -198,32 +199,25 @@ class _SeenReport:
     results: SeenResults
 
 
-def seen(run: StoredRun) -> SeenResults:
+def seen(document: Mapping[str, Any], called: str) -> SeenResults:
     """What comparing needs of a run, whatever version of edgesdk kept it.
+
+    Args:
+        document: of a `StoredRun`.
+        called: what to call it in a message, e.g. "run 12-3fa9c2d1".
 
     Raises:
         MalformedFile: the document lacks some of it.
     """
     try:
-        results = from_dict(_SeenReport, run.document).results
+        results = from_dict(_SeenReport, document).results
     except Malformed as error:
-        raise MalformedFile(f"run {run.head.id} does not hold", details=(str(error),)) from error
+        raise MalformedFile(f"{called} does not hold", details=(str(error),)) from error
     for each in results.runs:
         samples, sizes = each.latency.samples_ns, each.latency.block_sizes
         if sum(sizes) != len(samples) or min(sizes, default=0) < 0:
             raise MalformedFile(
-                f"run {run.head.id} does not hold: found {len(samples)} {each.role} samples in "
+                f"{called} does not hold: found {len(samples)} {each.role} samples in "
                 f"turns of {sum(sizes)}"
             )
     return results
-
-
-def is_report(findings: Findings) -> bool:
-    """Whether a conversion came before the measurement."""
-    return isinstance(findings, Report)
-
-
-def samples_by_turn(results: SeenResults, role: str) -> Sequence[Sequence[int]]:
-    """The raw latencies of a role, turn by turn; empty where it was not timed."""
-    run = results.run(role)
-    return () if run is None else run.latency.turns()

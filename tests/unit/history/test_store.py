@@ -217,7 +217,7 @@ def test_a_writer_that_is_killed_leaves_whole_runs_only(history: History, path: 
     heads = history.heads()
     assert {head.number for head in heads} >= set(promised)
     for head in heads:
-        assert seen(history.load(head)).runs
+        assert seen(history.load(head).document, head.id).runs
     assert history.add(a_measurement()).number == len(heads) + 1
 
 
@@ -242,4 +242,4 @@ def test_every_raw_sample_comes_back(
     history = History(tmp_path_factory.mktemp("home") / "runs.sqlite")
     stored = history.load(history.add(changed))
     assert stored.document == json.loads(json.dumps(to_dict(changed.findings)))
-    assert seen(stored).run("int8").latency.samples_ns == tuple(samples)  # type: ignore[union-attr]
+    assert seen(stored.document, "it").run("int8").latency.samples_ns == tuple(samples)  # type: ignore[union-attr]

@@ -12,35 +12,28 @@ from edgesdk.serial import to_dict
 from edgesdk.validate.comparing import ComparisonGates, Side, compare_runs
 from edgesdk.values.comparison import Comparison
 from edgesdk.values.results import Results
-from edgesdk.values.run import RunHead, StoredRun, seen
+from edgesdk.values.run import RunHead, seen
 from tests.unit.history.measurements import findings_of
 from tests.unit.report.example import EVALUATION, example_results, example_run
+
+
+NO_GATES = ComparisonGates()
 
 
 def side(
     number: int, results: Results | None = None, *, data: str = EVALUATION.sha256, **more: Any
 ) -> Side:
     """A run as the history gives it."""
-    findings = findings_of(results or example_results())
-    installed, device = findings.results.installed, findings.results.device
+    document = to_dict(findings_of(results or example_results()))
+    return Side(f"run {number}", data, seen(document, "it"), **more)
+
+
+def compared_with(before: Side, after: Side, gates: ComparisonGates = NO_GATES) -> Comparison:
     head = RunHead(
-        number,
-        f"{number:064x}",
-        "2026-03-14T15:09:26+00:00",
-        "bench",
-        device.name,
-        device.virtual,
-        "raspberry-pi-5",
-        installed.name,
-        installed.version,
-        installed.package_id,
-        data,
-        "pass",
-        None,
-        None,
-        False,
+        *(1, "0" * 64, "2026-03-14T15:09:26+00:00", "bench", "bench-pi", False, "raspberry-pi-5"),
+        *("keywords", "1.2.0", "0" * 64, "", "pass", None, None, False),
     )
-    return Side(head, seen(StoredRun(head, to_dict(findings))), **more)
+    return compare_runs((head, head), before, after, gates)
 
 
 def timed(int8_ns: int, float_ns: int = 8_412_000, **latency: Any) -> Results:
@@ -82,7 +75,7 @@ def guessing(wrong: int, *, of: int = 500, first: int = 0) -> Results:
 
 
 def test_a_slower_run_is_slower_by_both_quantiles() -> None:
-    compared = compare_runs(side(1, timed(3_104_000)), side(2, timed(3_420_000)))
+    compared = compared_with(side(1, timed(3_104_000)), side(2, timed(3_420_000)))
     found = latency(compared)
     assert found.word == "slower" and found.slower_chance > 0.9
     assert [change.probability for change in found.changes] == [0.5, 0.95]
@@ -91,12 +84,12 @@ def test_a_slower_run_is_slower_by_both_quantiles() -> None:
 
 
 def test_a_faster_run_is_faster() -> None:
-    compared = compare_runs(side(1, timed(3_420_000)), side(2, timed(3_104_000)))
+    compared = compared_with(side(1, timed(3_420_000)), side(2, timed(3_104_000)))
     assert latency(compared).word == "faster"
 
 
 def test_the_same_measurement_shows_no_difference() -> None:
-    compared = compare_runs(side(1), side(2))
+    compared = compared_with(side(1), side(2))
     assert latency(compared).word == latency(compared, "float").word == "no difference shown"
     assert compared.differences == ()
 
@@ -106,25 +99,25 @@ def test_the_same_measurement_shows_no_difference() -> None:
     [{"board": "Raspberry Pi 4"}, {"machine": "x86_64"}, {"cpu_model": "other"}, {"cpu_count": 2}],
 )
 def test_latencies_of_different_devices_are_not_compared(changes: dict[str, Any]) -> None:
-    compared = compare_runs(side(1), side(2, placed(**changes)))
+    compared = compared_with(side(1), side(2, placed(**changes)))
     assert latency(compared).word == "cannot be compared"
     assert "different devices" in latency(compared).reason
 
 
 def test_a_board_is_not_compared_with_a_virtual_device() -> None:
-    compared = compare_runs(side(1), side(2, placed(virtual=True)))
+    compared = compared_with(side(1), side(2, placed(virtual=True)))
     assert "virtual device, the other on bench-pi" in latency(compared).reason
 
 
 def test_two_boards_of_one_kind_are_compared_with_a_caution() -> None:
-    compared = compare_runs(side(1), side(2, placed(name="bench-pi-2")))
+    compared = compared_with(side(1), side(2, placed(name="bench-pi-2")))
     assert latency(compared).reason == ""
     assert any("two boards of one kind" in caution for caution in compared.cautions)
     assert compared.differences[0].what == "device"
 
 
 def test_two_virtual_measurements_say_that_they_are() -> None:
-    compared = compare_runs(side(1, placed(virtual=True)), side(2, placed(virtual=True)))
+    compared = compared_with(side(1, placed(virtual=True)), side(2, placed(virtual=True)))
     assert any("virtual devices" in caution for caution in compared.cautions)
 
 
@@ -144,7 +137,7 @@ def test_what_else_differs_is_told() -> None:
     )
     found = {
         each.what: (each.before, each.after)
-        for each in compare_runs(side(1), side(2, changed)).differences
+        for each in compared_with(side(1), side(2, changed)).differences
     }
     assert found == {
         "governor": ("performance", "powersave"),
@@ -156,26 +149,26 @@ def test_what_else_differs_is_told() -> None:
 
 
 def test_a_run_that_never_settled_cannot_be_compared() -> None:
-    compared = compare_runs(side(1), side(2, timed(3_104_000, steady=False)))
-    assert "run 2-00000000 is invalid" in latency(compared).reason
+    compared = compared_with(side(1), side(2, timed(3_104_000, steady=False)))
+    assert "run 2 is invalid" in latency(compared).reason
 
 
 def test_a_run_without_turns_enough_cannot_be_compared() -> None:
     few = timed(3_104_000, samples_ns=(3_100_000,) * 40, block_sizes=(10,) * 4)
-    assert "4 turns, expected 5 or more" in latency(compare_runs(side(1), side(2, few))).reason
+    assert "4 turns, expected 5 or more" in latency(compared_with(side(1), side(2, few))).reason
 
 
 def test_a_control_that_moved_too_casts_doubt_on_the_package() -> None:
-    compared = compare_runs(
+    compared = compared_with(
         side(1, timed(3_104_000, 8_412_000)), side(2, timed(3_420_000, 9_300_000))
     )
     assert any("the control, is slower, too" in caution for caution in compared.cautions)
 
 
 def test_single_sessions_say_so_and_repeats_give_the_noise() -> None:
-    once = compare_runs(side(1), side(2))
+    once = compared_with(side(1), side(2))
     assert any("Each side is one session" in caution for caution in once.cautions)
-    noisy = compare_runs(
+    noisy = compared_with(
         side(1, repeats_ns=(3.0e6, 3.4e6)), side(2, timed(3_260_000), repeats_ns=(3.26e6,))
     )
     assert any("13.3 % apart" in caution for caution in noisy.cautions)
@@ -187,24 +180,24 @@ def test_single_sessions_say_so_and_repeats_give_the_noise() -> None:
 )
 def test_the_latency_gate(after_ns: int, bound: float, code: int, status: str) -> None:
     gates = ComparisonGates(max_latency_regression_percent=bound)
-    compared = compare_runs(side(1, timed(3_104_000)), side(2, timed(after_ns)), gates)
+    compared = compared_with(side(1, timed(3_104_000)), side(2, timed(after_ns)), gates)
     assert (compared.exit_code, compared.verdicts[0].status) == (code, status)
 
 
 def test_a_gate_on_what_cannot_be_compared_is_invalid() -> None:
     gates = ComparisonGates(max_latency_regression_percent=5)
-    compared = compare_runs(side(1), side(2, placed(virtual=True)), gates)
+    compared = compared_with(side(1), side(2, placed(virtual=True)), gates)
     assert (compared.exit_code, compared.verdicts[0].status) == (6, "invalid")
 
 
 def test_nothing_comparable_is_exit_code_6_without_any_gate() -> None:
     other = placed(example_results(predictions=None), virtual=True)
-    compared = compare_runs(side(1, example_results(predictions=None)), side(2, other))
+    compared = compared_with(side(1, example_results(predictions=None)), side(2, other))
     assert (compared.exit_code, compared.outcome) == (6, "invalid")
 
 
 def test_lost_accuracy_is_judged_on_pairs() -> None:
-    compared = compare_runs(side(1, guessing(10)), side(2, guessing(30)))
+    compared = compared_with(side(1, guessing(10)), side(2, guessing(30)))
     found = compared.accuracy
     assert found is not None and found.word == "worse"
     assert (found.before_only, found.after_only) == (20, 0)
@@ -212,18 +205,18 @@ def test_lost_accuracy_is_judged_on_pairs() -> None:
 
 
 def test_as_many_mistakes_elsewhere_are_no_loss() -> None:
-    compared = compare_runs(side(1, guessing(20)), side(2, guessing(20, first=100)))
+    compared = compared_with(side(1, guessing(20)), side(2, guessing(20, first=100)))
     assert compared.accuracy is not None and compared.accuracy.word == "no difference shown"
 
 
 @pytest.mark.parametrize(("bound", "code"), [(1.0, 1), (5.0, 0)])
 def test_the_accuracy_gate(bound: float, code: int) -> None:
     gates = ComparisonGates(max_accuracy_regression_points=bound)
-    assert compare_runs(side(1, guessing(10)), side(2, guessing(30)), gates).exit_code == code
+    assert compared_with(side(1, guessing(10)), side(2, guessing(30)), gates).exit_code == code
 
 
 def test_accuracy_on_other_data_cannot_be_compared() -> None:
-    compared = compare_runs(side(1), side(2, data="f" * 64))
+    compared = compared_with(side(1), side(2, data="f" * 64))
     assert compared.accuracy is not None
     assert "evaluation data are not the same" in compared.accuracy.reason
 
@@ -232,5 +225,4 @@ def test_fields_that_another_version_added_are_no_hindrance() -> None:
     document = to_dict(findings_of())
     document["results"]["device"]["environment"]["new"] = 1
     document["another"] = {}
-    head = side(1).head
-    assert seen(StoredRun(head, document)) == side(1).results
+    assert seen(document, "it") == side(1).results

@@ -36,7 +36,7 @@ def a_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[Results], None]:
     """Lets every device answer with given results."""
 
     @contextmanager
-    def agent_on(device: Device) -> Iterator[Answering]:
+    def agent_on(device: Device, **_: object) -> Iterator[Answering]:
         yield Answering()
 
     def answer(results: Results) -> None:
