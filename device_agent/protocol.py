@@ -17,6 +17,7 @@ from typing import Dict, Optional, Tuple
 
 from device_agent.lease_messages import LEASE_MESSAGES
 from device_agent.manifest import Port
+from device_agent.output_messages import OUTPUT_MESSAGES
 from device_agent.preprocessing import Stages
 from device_agent.records import record
 from device_agent.stage_messages import STAGE_MESSAGES
@@ -687,5 +688,6 @@ MESSAGES = {
         Goodbye,
         *STAGE_MESSAGES,
         *LEASE_MESSAGES,
+        *OUTPUT_MESSAGES,
     )
 }

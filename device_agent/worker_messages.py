@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Optional, Tuple
 
 from device_agent.manifest import Port
+from device_agent.output_messages import OUTPUT_REPLIES, OUTPUT_REQUESTS
 from device_agent.protocol import Failure, Parity, Progress, RuntimeVersion
 from device_agent.records import record
 from device_agent.stage_messages import STAGE_REPLIES, STAGE_REQUESTS
@@ -126,12 +127,22 @@ class Compare:
 
 REQUESTS = {
     message.__name__: message
-    for message in (Load, WarmUp, TimeBlock, Classify, Run, Compare, *STAGE_REQUESTS)
+    for message in (
+        Load,
+        WarmUp,
+        TimeBlock,
+        Classify,
+        Run,
+        Compare,
+        *STAGE_REQUESTS,
+        *OUTPUT_REQUESTS,
+    )
 }
 REPLIES = {
     message.__name__: message
     for message in (
         *(Loaded, Warm, Timed, Classified, Ran, Parity, Progress, Failure),
         *STAGE_REPLIES,
+        *OUTPUT_REPLIES,
     )
 }

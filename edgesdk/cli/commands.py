@@ -235,7 +235,11 @@ def evaluate(
     dataset: options.Dataset = None,
     model: FloatModel = None,
     package: OptionalPackage = None,
+    metric: options.Metrics = None,
+    truth: options.Truth = None,
+    decode: options.Decode = None,
     max_accuracy_drop: options.MaxAccuracyDrop = None,
+    max_metric_drop: options.MetricDrops = None,
     max_parity_mismatch: options.MaxParityMismatch = None,
     preprocessing: options.PreprocessingFile = None,
     on_device_preprocessing: Annotated[
@@ -257,12 +261,16 @@ def evaluate(
         required(model or settings.model, "--model", "model"),
         preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
         on_device_preprocessing=on_device_preprocessing,
+        metrics=metric or (),
+        truth=truth,
+        decode=decode,
         package=package,
         gates=(
             settings.gates,
             api.GateBounds(
                 max_accuracy_drop_points=max_accuracy_drop,
                 max_parity_mismatch_percent=max_parity_mismatch,
+                max_metric_drop=options.parse_drops(max_metric_drop, metric),
             ),
         ),
         permissions=api.Permissions(allow_unsigned),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from edgesdk.errors import DataError, UsageError
 from edgesdk.flows.baseline import against_baseline, tell_samples_needed
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
+from edgesdk.flows.metrics import Wanted, collect, want, with_metrics, with_predictions
 from edgesdk.flows.runs import keep
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
@@ -81,6 +83,9 @@ def evaluate(
     *,
     preprocessing: Preprocessing | None = None,
     on_device_preprocessing: bool = False,
+    metrics: Sequence[str] = (),
+    truth: str | None = None,
+    decode: str | None = None,
     package: Path | str | None = None,
     gates: tuple[GateBounds, ...] = (),
     permissions: Permissions | None = None,
@@ -96,6 +101,11 @@ def evaluate(
         preprocessing: what makes inputs of pictures.
         on_device_preprocessing: send the pictures as they are, decoded, and let the device make the
             inputs as the package declares; the same bytes come of it, and more of them travel.
+        metrics: beyond top-1, see `edgesdk.metrics.table.find_metric`; with these the data need
+            no labels.
+        truth: `FILE.npz` or `FILE.npz#SPLIT` with what metrics judge by, one row a sample; the
+            dataset's own arrays unless given.
+        decode: "module:function" that makes of one sample's outputs what "map" or "wer" judges.
         model: the float model, or an artifact directory that holds it; it runs on the device,
             too, on the same samples.
         package: as for `bench`.
@@ -107,15 +117,27 @@ def evaluate(
         EdgeSDKError: the device cannot be reached.
     """
     float_model = _float_model(Path(model))
-    samples = _labelled(dataset, float_model, preprocessing)
+    samples = _samples(dataset, float_model, preprocessing, needs_labels=not metrics)
     if on_device_preprocessing and samples.pictures is None:
         raise UsageError(
             f"found {samples.origin}, which are no pictures, expected a folder of them",
             hint="leave --on-device-preprocessing out, or give --dataset FOLDER",
         )
-    reference = Reference(float_model.path, samples, on_device_preprocessing)
+    if on_device_preprocessing and metrics:
+        raise UsageError("found --metric with --on-device-preprocessing, expected one of them")
     enrolled = find_device(device)
-    bounds = _bounds(enrolled, gates)
+    layers = (load_target(enrolled.target).gates, *gates)
+    wanted = None
+    if metrics:
+        wanted = want(
+            *(metrics, samples, float_model.inputs), truth=truth, decode=decode, gates=layers
+        )
+    reference = Reference(
+        float_model.path, samples if wanted is None else None, on_device_preprocessing
+    )
+    bounds = resolve_gates(*layers)
+    if samples.labels is None:
+        bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
     bounds = dataclasses.replace(
         bounds,
         max_p95_ns=None,
@@ -128,7 +150,7 @@ def evaluate(
     tell_samples_needed(samples, bounds.max_accuracy_drop_points, say)
     claim = Claim("a measurement of accuracy", wait_s, say)
     chosen = _Chosen(package, permissions or Permissions(), claim)
-    findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent())
+    findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent(), wanted)
     keep("eval", findings, target=enrolled.target, data=summarize_data(samples), say=say)
     return findings
 
@@ -140,8 +162,16 @@ class _FloatModel:
     outputs: tuple[TensorSpec, ...]
 
 
-def _labelled(dataset: Source, model: _FloatModel, preprocessing: Preprocessing | None) -> Samples:
+def _samples(
+    dataset: Source,
+    model: _FloatModel,
+    preprocessing: Preprocessing | None,
+    *,
+    needs_labels: bool,
+) -> Samples:
     samples = open_samples(dataset, model.inputs, preprocessing=preprocessing)
+    if samples.labels is None and not needs_labels:
+        return samples
     if samples.labels is None:
         raise DataError(
             f"found no labels in {samples.origin}, and accuracy cannot be measured without them",
@@ -149,10 +179,6 @@ def _labelled(dataset: Source, model: _FloatModel, preprocessing: Preprocessing 
         )
     check_labels(samples, model.outputs)
     return samples
-
-
-def _bounds(device: Device, gates: tuple[GateBounds, ...]) -> Gates:
-    return resolve_gates(load_target(device.target).gates, *gates)
 
 
 def _float_model(path: Path) -> _FloatModel:
@@ -185,6 +211,7 @@ def _measure(
     gates: Gates,
     timing: Timing | None,
     progress: Progress,
+    wanted: Wanted | None = None,
 ) -> Findings:
     with agent_on(device, claim=chosen.claim) as agent:
         installed = _installed(agent, device, chosen, progress)
@@ -198,7 +225,11 @@ def _measure(
             timing=timing,
             progress=progress,
         )
-    return find(results, load_target(device.target), gates)
+        if wanted is None:
+            return find(results, load_target(device.target), gates)
+        outputs = collect(agent, wanted.samples, progress)
+    results = with_predictions(results, wanted.samples, outputs)
+    return with_metrics(find(results, load_target(device.target), gates), wanted, outputs)
 
 
 def _require_same(installed: Installed, samples: Samples | None) -> None:

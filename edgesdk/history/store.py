@@ -360,6 +360,9 @@ def _head(cursor: sqlite3.Cursor) -> RunHead:
 
 
 def _as_head(row: Sequence[Any]) -> RunHead:
-    *start, baseline = row
-    start[5] = bool(start[5])
-    return RunHead(*start, bool(baseline))
+    number, sha256, created, command, device, virtual, *rest = row
+    target, package, version, package_id, data_sha256, outcome, p50_ns, drop, baseline = rest
+    return RunHead(
+        *(number, sha256, created, command, device, bool(virtual), target, package, version),
+        *(package_id, data_sha256, outcome, p50_ns, drop, bool(baseline)),
+    )

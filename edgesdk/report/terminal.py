@@ -119,6 +119,7 @@ def _rows(findings: Findings, *, latency: bool, accuracy: bool) -> Table:
         _add_latency(table, findings, "int8")
     if accuracy:
         _add_accuracy(table, findings)
+    _add_metrics(table, findings)
     _add_speedup(table, findings)
     _add_stages(table, findings)
     return table
@@ -173,6 +174,14 @@ def _add_accuracy(table: Table, findings: Findings) -> None:
         table.add_row("  McNemar's p", p_text(accuracy.mcnemar_p))
     elif findings.agreement_percent is not None:
         _add(table, "  same class as float", findings.agreement_percent, "percent", "sample")
+
+
+def _add_metrics(table: Table, findings: Findings) -> None:
+    for metric in findings.metrics:
+        _add(table, f"{metric.title} lost", metric.drop, metric.drop_unit, "sample")
+        _add(table, "  float", metric.float_value, metric.unit, "sample")
+        name = converted_name(findings.precision)
+        _add(table, f"  {name}", metric.int8_value, metric.unit, "sample")
 
 
 def _add_speedup(table: Table, findings: Findings) -> None:

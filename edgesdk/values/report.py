@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from edgesdk.choices import Method, Precision, Quantizer
 from edgesdk.models.types import TensorSpec
 from edgesdk.values.artifact import Lowering, OperatorPrecision, TensorError
 from edgesdk.values.forecast import CacheUse, Moved, Placement
+from edgesdk.values.metric import MetricSummary
 from edgesdk.values.results import Results, Role
 from edgesdk.values.stages import StagesSummary
 from edgesdk.values.verdict import Estimate, Status, Verdict
@@ -238,6 +239,7 @@ class Findings:
             the user asked for is, else "pass" if one passed, else "not measured".
         exit_code: 0, 1 if a gate failed, 6 if one is invalid or was asked for and not measured.
         caveats: what a reader must know before believing the figures.
+        metrics: beyond top-1, those that were asked for.
     """
 
     results: Results
@@ -251,6 +253,7 @@ class Findings:
     outcome: Status
     exit_code: int
     caveats: tuple[str, ...]
+    metrics: tuple[MetricSummary, ...] = field(default=(), kw_only=True)
 
     def latency(self, role: Role) -> LatencySummary | None:
         """The latency of that role, or None."""

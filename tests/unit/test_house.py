@@ -88,7 +88,7 @@ MAY_IMPORT = {
 
 AGENT_CONTRACT = {
     *("archive", "clock", "codec", "documents", "ed25519"),
-    *("lease_messages", "manifest", "preprocessing", "protocol"),
+    *("lease_messages", "manifest", "output_messages", "preprocessing", "protocol"),
     *("sshsig", "stage_messages", "trust"),
 }
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""

@@ -16,7 +16,6 @@ from edgesdk.values.run import RunHead, seen
 from tests.unit.history.measurements import findings_of
 from tests.unit.report.example import EVALUATION, example_results, example_run
 
-
 NO_GATES = ComparisonGates()
 
 
