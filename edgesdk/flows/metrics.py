@@ -24,7 +24,7 @@ from edgesdk.validate.adding import with_verdicts
 from edgesdk.validate.resampling import summarize_metric
 from edgesdk.values.metric import Metric, MetricSummary, Outputs, Truth
 from edgesdk.values.report import Findings
-from edgesdk.values.results import Predictions, Results
+from edgesdk.values.results import Predictions, Prepared, Results
 from edgesdk.values.verdict import Verdict
 
 _ROLES = ("float", "int8")
@@ -105,7 +105,7 @@ def with_predictions(
         return results
     top1 = [tuple(int(np.argmax(sample[0])) for sample in each) for each in outputs]
     labels = tuple(int(label) for label in samples.labels)
-    prepared = "as given" if samples.pictures is None else "workstation"
+    prepared: Prepared = "as given" if samples.pictures is None else "workstation"
     return dataclasses.replace(results, predictions=Predictions(labels, top1[0], top1[1], prepared))
 
 

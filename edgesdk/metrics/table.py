@@ -10,7 +10,7 @@ from typing import Any
 
 from edgesdk.errors import DataError, ToolchainMissing, UsageError
 from edgesdk.metrics.plain import mean_absolute_error, root_mean_square_error, top_k
-from edgesdk.values.metric import Metric, Outputs, Score, Truth
+from edgesdk.values.metric import Better, Metric, Outputs, Score, Truth
 
 RESAMPLES = 1000
 _FEW_RESAMPLES = 200
@@ -76,7 +76,7 @@ def _classification(name: str) -> Metric:
 
 def _own(name: str) -> Metric:
     function = _function(name)
-    better = getattr(function, "better", "higher")
+    better: Better = getattr(function, "better", "higher")
     if better not in ("higher", "lower"):
         raise UsageError(f"{name}: found better = {better!r}, expected 'higher' or 'lower'")
     called = _checked(function, name)

@@ -62,7 +62,7 @@ def _truth(truth: Truth) -> COCO:
             f"found boxes {list(boxes.shape)} and classes {list(classes.shape)}, "
             "expected [n, most, 4] and [n, most]"
         )
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for picture, (rows, kinds) in enumerate(zip(boxes, classes, strict=True)):
         for (x1, y1, x2, y2), kind in zip(rows.tolist(), kinds.tolist(), strict=True):
             if kind != _PADDING:
