@@ -11,8 +11,8 @@ from typing import Tuple
 from device_agent.protocol import Accelerators
 from device_agent.system_files import library_release, read_text
 
-# An Edge TPU on USB shows the first pair until its firmware is loaded, then the second.
-_USB_EDGE_TPUS = (("1a6e", "089a"), ("18d1", "9302"))
+USB_EDGE_TPUS = (("1a6e", "089a"), ("18d1", "9302"))
+"""Vendor and product: the first pair until its firmware is loaded, then the second."""
 _PCI_EDGE_TPU = ("0x1ac1", "0x089a")
 
 
@@ -62,7 +62,7 @@ def _soc(folder: str) -> str:
 def _edge_tpus(buses: str) -> Tuple[str, ...]:
     usb = _ids(os.path.join(buses, "usb/devices/*"), "idVendor", "idProduct")
     pci = _ids(os.path.join(buses, "pci/devices/*"), "vendor", "device")
-    return ("usb",) * sum(ids in _USB_EDGE_TPUS for ids in usb) + ("pcie",) * sum(
+    return ("usb",) * sum(ids in USB_EDGE_TPUS for ids in usb) + ("pcie",) * sum(
         ids == _PCI_EDGE_TPU for ids in pci
     )
 

@@ -28,6 +28,18 @@ class ChannelClosed(Exception):
     """The other side is gone."""
 
 
+class FellSilent(ChannelClosed):
+    """The other side has said nothing for longer than is waited for.
+
+    Args:
+        patience_s: that long.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        super().__init__(f"nothing has come for {patience_s} s")
+        self.patience_s = patience_s
+
+
 class Channel:
     """Sends and receives messages; used by one thread.
 
@@ -118,10 +130,11 @@ class Channel:
         return taken
 
     def _next_piece(self) -> bytes:
+        patience_s = self.patience_s
         try:
-            return self._pieces.get(timeout=self.patience_s)
+            return self._pieces.get(timeout=patience_s)
         except queue.Empty as error:
-            raise ChannelClosed(f"nothing has come for {self.patience_s} s") from error
+            raise FellSilent(patience_s or 0.0) from error
 
     def _read_ahead(self) -> None:
         piece = b"any"

@@ -1,4 +1,4 @@
-"""What the device is and how it fares, read from /proc and /sys without privileges.
+"""What the device is, read from /proc and /sys without privileges.
 
 What cannot be read is None (or "" for a text), never a guess. Parsing is pure and apart from
 reading.
@@ -12,13 +12,13 @@ import os
 import platform
 import re
 import resource
-import time
 from typing import List, Optional, Sequence, Tuple
 
 from device_agent import runtimes
 from device_agent.accelerators import read_accelerators
 from device_agent.durable import free_bytes
-from device_agent.protocol import Conditions, Environment
+from device_agent.private_runtimes import private_folders
+from device_agent.protocol import Environment
 from device_agent.system_files import read_text as _read
 
 _OOM_SCORE = "900"
@@ -26,6 +26,8 @@ _CPUFREQ = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
 _CPU_ZONE = re.compile(r"cpu|soc|pkg", re.IGNORECASE)
 _PLAUSIBLE_CELSIUS = (-40.0, 150.0)
 _IMPLEMENTER_ARM = "0x41"
+# NVIDIA's, of the same sources.
+_OTHER_CORES = {("0x4e", "0x003"): "Denver", ("0x4e", "0x004"): "Carmel"}
 # MIDR part numbers of Arm Ltd.: Linux arch/arm64/include/asm/cputype.h and util-linux
 # sys-utils/lscpu-arm.c.
 _ARM_PARTS = {
@@ -47,7 +49,19 @@ _ARM_PARTS = {
     "0xd41": "Cortex-A78",
     "0xd42": "Cortex-A78AE",
     "0xd44": "Cortex-X1",
+    "0xd46": "Cortex-A510",
+    "0xd47": "Cortex-A710",
+    "0xd48": "Cortex-X2",
     "0xd4b": "Cortex-A78C",
+    "0xd4c": "Cortex-X1C",
+    "0xd4d": "Cortex-A715",
+    "0xd4e": "Cortex-X3",
+    "0xd80": "Cortex-A520",
+    "0xd81": "Cortex-A720",
+    "0xd82": "Cortex-X4",
+    "0xd83": "Neoverse-V3AE",
+    "0xd85": "Cortex-X925",
+    "0xd87": "Cortex-A725",
 }
 
 
@@ -73,19 +87,9 @@ def read_environment(root: str) -> Environment:
         governor=merge_governors(_read_all(_CPUFREQ + "scaling_governor")),
         max_clock_hz=highest_khz(_read_all(_CPUFREQ + "cpuinfo_max_freq")),
         board=board_name(),
-        runtimes=runtimes.discover(),
+        runtimes=runtimes.discover(private_folders(os.path.expanduser(root))),
         accelerators=read_accelerators(),
-    )
-
-
-def read_conditions() -> Conditions:
-    """How the device fares at this moment."""
-    clock_hz = highest_khz(_read_all(_CPUFREQ + "scaling_cur_freq"))
-    return Conditions(
-        at_ns=time.monotonic_ns(),
-        clock_hz=clock_hz or parse_cpu_mhz(_read("/proc/cpuinfo")),
-        temperature_celsius=_temperature(),
-        load_average=parse_load_average(_read("/proc/loadavg")),
+        boot_id=_read("/proc/sys/kernel/random/boot_id").strip(),
     )
 
 
@@ -132,20 +136,17 @@ def parse_cpu_model(text: str) -> str:
     named = re.search(r"^(?:model name|cpu model)\s*:\s*(.+)$", text, re.MULTILINE)
     implementers = re.findall(r"^CPU implementer\s*:\s*(\S+)$", text, re.MULTILINE)
     parts = re.findall(r"^CPU part\s*:\s*(\S+)$", text, re.MULTILINE)
-    cores: List[str] = []
-    for implementer, part in zip(implementers, parts):
-        core = _arm_core(implementer, part)
-        if core not in cores:
-            cores.append(core)
+    cores = list(dict.fromkeys(map(arm_core, implementers, parts)))
     if cores:
         return " + ".join(cores)
     return named.group(1).strip() if named else ""
 
 
-def _arm_core(implementer: str, part: str) -> str:
+def arm_core(implementer: str, part: str) -> str:
+    """A core's name from those two fields of /proc/cpuinfo; the fields where nobody knows it."""
     if implementer == _IMPLEMENTER_ARM and part in _ARM_PARTS:
         return _ARM_PARTS[part]
-    return f"implementer {implementer} part {part}"
+    return _OTHER_CORES.get((implementer, part), f"implementer {implementer} part {part}")
 
 
 def parse_cpu_mhz(text: str) -> Optional[int]:
@@ -193,11 +194,6 @@ def _celsius(text: str) -> Optional[float]:
         return None
     value = int(text) / 1000
     return value if _PLAUSIBLE_CELSIUS[0] <= value <= _PLAUSIBLE_CELSIUS[1] else None
-
-
-def _temperature() -> Optional[float]:
-    zones = sorted(glob.glob("/sys/class/thermal/thermal_zone*"))
-    return hottest([(_read(zone + "/type"), _read(zone + "/temp")) for zone in zones])
 
 
 def board_name() -> Optional[str]:

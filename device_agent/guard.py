@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Tuple
 
-from device_agent import fallbacks
+from device_agent import fallbacks, runtimes
 from device_agent.durable import has_content
 from device_agent.manifest import File
 from device_agent.model_hosts import Host, HostFailed, open_host
+from device_agent.private_runtimes import folders_for
 from device_agent.protocol import Parity
 from device_agent.stable_path import PackageFolder
 from device_agent.worker_messages import Load
@@ -243,6 +244,7 @@ class Guard:
             golden=None if golden is None else self.package.path(golden),
             golden_inputs=manifest.inputs,
             engines=self.package.root + "/engines",
+            folders=_stand_in(self.package.root, runtime),
         )
         return open_host(load, self._max_run_s)
 
@@ -253,3 +255,10 @@ class Guard:
         if not has_content(self.package.path(file), file.raw_bytes, file.sha256):
             raise HostFailed(f"{self.package.path(file)} is not as its manifest says")
         return file
+
+
+def _stand_in(root: str, runtime: str) -> Tuple[str, ...]:
+    """Folders of the agent's own runtime, for an application whose Python has none of its own."""
+    if any(found.runtime == runtime for found in runtimes.discover()):
+        return ()
+    return folders_for(root, runtime)

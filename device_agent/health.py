@@ -19,6 +19,12 @@ from device_agent.failures import AgentFailure
 from device_agent.manifest import HealthCheck
 from device_agent.packages import Packages
 from device_agent.protocol import ErrorCode, Health, Parity, Progress
+from device_agent.watchdog import (
+    FIRST_RUN_S,
+    LOADING_S,
+    block_silence_s,
+    warm_up_silence_s,
+)
 from device_agent.worker_messages import Compare, Load, Loaded, TimeBlock, Timed, Warm, WarmUp
 from device_agent.workers import OnProgress, Worker, worker_command
 
@@ -39,6 +45,7 @@ class HealthChecker:
         package_id: which.
         signed: its user's command may be run.
         engines: folder for what a runtime builds.
+        folders: where its runtime is imported from first.
         program: the agent's zipapp.
         tell: hears of progress.
     """
@@ -50,6 +57,7 @@ class HealthChecker:
         *,
         signed: bool,
         engines: str,
+        folders: Tuple[str, ...],
         program: str,
         tell: OnProgress,
     ) -> None:
@@ -58,6 +66,7 @@ class HealthChecker:
         self._manifest = packages.manifest(package_id)
         self._signed = signed
         self._engines = engines
+        self._folders = folders
         self._program = program
         self._tell = tell
 
@@ -111,16 +120,19 @@ class HealthChecker:
             golden=golden,
             golden_inputs=self._manifest.inputs,
             engines=self._engines,
+            folders=self._folders,
         )
         try:
-            worker.ask(load, Loaded, b"", self._tell)
+            worker.ask(load, Loaded, b"", self._tell, LOADING_S)
             if golden is None:
                 return None, [], None
-            parity, _ = worker.ask(Compare(), Parity, b"", self._tell)
+            parity, _ = worker.ask(Compare(), Parity, b"", self._tell, FIRST_RUN_S)
             self._tell(Progress(0, 0, "checking the health"))
-            worker.ask(WarmUp(_WARM_UP_S), Warm, b"", self._tell)
+            warming = WarmUp(_WARM_UP_S)
             block = TimeBlock(_TIMED_RUNS, _TIMED_S, 2 * _TIMED_S)
-            timed, payload = worker.ask(block, Timed, b"", self._tell)
+            warm, _ = worker.ask(warming, Warm, b"", self._tell, warm_up_silence_s(warming))
+            silence_s = block_silence_s(block, warm.slowest_ns)
+            timed, payload = worker.ask(block, Timed, b"", self._tell, silence_s)
         except AgentFailure as failure:
             raise unhealthy(f"its model does not run here: {failure.message}") from failure
         samples = array("q")

@@ -23,6 +23,7 @@ from device_agent.failures import AgentFailure
 from device_agent.health import HealthChecker
 from device_agent.manifest import Manifest
 from device_agent.patching import apply_patch
+from device_agent.private_runtimes import folders_for, private_folders
 from device_agent.protocol import (
     ChangeTrust,
     Committed,
@@ -155,6 +156,7 @@ class Installer:
                 package_id,
                 signed=package_id in store.state().signed_by,
                 engines=store.engines,
+                folders=folders_for(store.root, manifest.compatibility.runtime),
                 program=self._program,
                 tell=tell,
             ).check()
@@ -354,7 +356,7 @@ class Installer:
         return Circumstances(
             machine=platform.machine(),
             board=board_name(),
-            runtimes=runtimes.discover(),
+            runtimes=runtimes.discover(private_folders(self._store.root)),
             clock=self._clock(),
             trust=None if kept is None else _parsed(kept.version),
             lab=kept is not None and kept.lab,

@@ -194,6 +194,34 @@ class Fallback:
 
 
 @record(frozen=True)
+class Lock:
+    """What the model was compiled for and judged by, for whoever compares a device with it.
+
+    Versions of the toolchain are in `Manifest.provenance`, as "toolchain.NAME"; what runs the model
+    is in `Compatibility`. None, or "", where the package has no such thing.
+
+    Args:
+        kernels: that golden outputs were computed with on the workstation, such as "xnnpack".
+        compiler: of the vendor, which made or accepted the model.
+        compiler_version: of it.
+        edgetpu_runtime: the oldest runtime version of libedgetpu that runs the model, such as 13.
+        htp_arch: version of the Hexagon architecture that it was compiled for, such as 73.
+        htp_soc_model: Qualcomm's number of the SoC.
+        tensorrt: release of TensorRT that it was made for, such as "10.3".
+        jetpack: release of JetPack that this TensorRT comes with.
+    """
+
+    kernels: Tuple[str, ...]
+    compiler: str = ""
+    compiler_version: str = ""
+    edgetpu_runtime: Optional[int] = None
+    htp_arch: Optional[int] = None
+    htp_soc_model: Optional[int] = None
+    tensorrt: str = ""
+    jetpack: str = ""
+
+
+@record(frozen=True)
 class Manifest:
     """Everything about a package but the bytes of its files.
 
@@ -211,6 +239,7 @@ class Manifest:
         fallback: when another file runs in the model's place; None where there is no other.
         stages: what makes the model's one input of a picture, and the answer of its outputs; None
             where nobody declared it.
+        lock: what the model was compiled for and judged by.
     """
 
     format: str
@@ -229,6 +258,7 @@ class Manifest:
     health: Optional[HealthCheck] = None
     fallback: Optional[Fallback] = None
     stages: Optional[Stages] = None
+    lock: Optional[Lock] = None
 
     @property
     def package_id(self) -> str:

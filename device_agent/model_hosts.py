@@ -92,7 +92,7 @@ class InProcess(Host):
     def __init__(self, load: Load) -> None:
         threads = load.threads or min(usable_cpus(), MAX_THREADS_BY_DEFAULT)
         try:
-            runtime = runtimes.prepare(load.runtime)
+            runtime = runtimes.prepare(load.runtime, load.folders)
             require_version(runtime.version, load.runtime_min_version)
             path = runtime.build(load.path, load.engines, lambda seconds, what: None)
             self._model = runtime.load(path, threads)
@@ -152,7 +152,7 @@ class Isolated(Host):
         try:
             return self._worker.ask(request, expected, payload)
         except AgentFailure as failure:
-            if failure.code == ErrorCode.WORKER_DIED:
+            if failure.code in ErrorCode.WORKER_GONE:
                 self.close()
             late = f"; it had run for more than {self._max_run_s:g} s" if self._late else ""
             raise HostFailed(failure.message + late) from failure

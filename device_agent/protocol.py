@@ -17,9 +17,12 @@ from typing import Dict, Optional, Tuple
 
 from device_agent.lease_messages import LEASE_MESSAGES
 from device_agent.manifest import Port
+from device_agent.measuring_messages import Conditions, Sustain, Sustained, Turn, Window
 from device_agent.output_messages import OUTPUT_MESSAGES
 from device_agent.preprocessing import Stages
+from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
 from device_agent.records import record
+from device_agent.runtime_messages import RUNTIME_MESSAGES
 from device_agent.stage_messages import STAGE_MESSAGES
 
 PROTOCOL_MIN = 1
@@ -48,8 +51,17 @@ class ErrorCode:
     NO_RUNTIME = "no_runtime"
     RUNTIME_FAILED = "runtime_failed"
     WORKER_DIED = "worker_died"
+    HUNG = "hung"
+    OUT_OF_MEMORY = "out_of_memory"
     BUSY = "busy"
     INTERNAL = "internal"
+
+    WORKER_GONE = (WORKER_DIED, HUNG, OUT_OF_MEMORY)
+    """Those after which the worker they are of is no more."""
+
+
+PRIVATE = "private"
+"""Source of a runtime that is the agent's own (`device_agent.private_runtimes`)."""
 
 
 @record(frozen=True)
@@ -61,11 +73,13 @@ class RuntimeVersion:
         package: the distribution it comes from, e.g. "ai-edge-litert"; "trtexec" where TensorRT is
             there without the Python module that is needed to run anything.
         version: of that distribution, or "unknown".
+        source: `PRIVATE` where it is the agent's own, "" where it is the Python's.
     """
 
     runtime: str
     package: str
     version: str
+    source: str = ""
 
 
 @record(frozen=True)
@@ -92,6 +106,9 @@ class Environment:
     """What the device is, as far as it can be read without privileges.
 
     None, or "" for a text, where it cannot.
+
+    Args:
+        boot_id: what Linux draws anew at each start.
     """
 
     hostname: str
@@ -110,23 +127,7 @@ class Environment:
     board: Optional[str]
     runtimes: Tuple[RuntimeVersion, ...]
     accelerators: Accelerators = Accelerators()
-
-
-@record(frozen=True)
-class Conditions:
-    """State of the device at one moment of a measurement; None where it cannot be read.
-
-    Args:
-        at_ns: by the device's monotonic clock.
-        clock_hz: the fastest CPU's current clock.
-        temperature_celsius: of the hottest CPU sensor.
-        load_average: over the last minute.
-    """
-
-    at_ns: int
-    clock_hz: Optional[int]
-    temperature_celsius: Optional[float]
-    load_average: Optional[float]
+    boot_id: str = ""
 
 
 @record(frozen=True)
@@ -359,6 +360,19 @@ class Inventory:
 
 
 @record(frozen=True)
+class Inspect:
+    """What is the device in detail, and what was its package made with?
+
+    Reply: `inspection_messages.Inspection`, a module that only whoever asks waits for.
+
+    Args:
+        package: name of the package; "" is the one that was committed last.
+    """
+
+    package: str = ""
+
+
+@record(frozen=True)
 class SignedTrust:
     """One version of the trust.
 
@@ -472,6 +486,7 @@ class OpenModel:
         runtime: one of `manifest.RUNTIMES`.
         runtime_min_version: refuse an older one.
         threads: intra-operator threads; 0 means one per CPU of the process, at most 4.
+        cold: drop the model's file from the device's page cache first.
     """
 
     key: str
@@ -481,6 +496,7 @@ class OpenModel:
     package_id: Optional[str] = None
     role: Optional[str] = None
     staged: Optional[str] = None
+    cold: bool = False
 
 
 @record(frozen=True)
@@ -492,6 +508,8 @@ class Opened:
             "npu".
         load_ns: from file to ready; the runtime's import, and the building of an engine, excluded.
         baseline_rss_bytes: resident memory with the runtime imported and no model loaded.
+        cache_dropped: the file was not in the page cache, as it is after a start of the device;
+            None where that was not asked for: it was, since it had just been checked.
     """
 
     key: str
@@ -502,6 +520,7 @@ class Opened:
     baseline_rss_bytes: Optional[int]
     inputs: Tuple[Port, ...]
     outputs: Tuple[Port, ...]
+    cache_dropped: Optional[bool] = None
 
 
 @record(frozen=True)
@@ -539,9 +558,10 @@ class Latency:
         block_sizes: how many samples each turn gave.
         warm_up_runs: runs before the first sample.
         steady: the warm-up ended because the latency no longer fell, not because time was up.
-        conditions: taken before each block and after the last.
+        conditions: before, during and after each turn, in order.
         peak_rss_bytes: highest resident memory of the worker process up to the end, since it
             started.
+        turns: where each turn lies among the conditions.
     """
 
     key: str
@@ -551,6 +571,7 @@ class Latency:
     steady: bool
     conditions: Tuple[Conditions, ...]
     peak_rss_bytes: Optional[int]
+    turns: Tuple[Turn, ...] = ()
 
 
 @record(frozen=True)
@@ -667,6 +688,7 @@ MESSAGES = {
         Current,
         ListInstalled,
         Inventory,
+        Inspect,
         GetTrust,
         ChangeTrust,
         TrustState,
@@ -679,15 +701,23 @@ MESSAGES = {
         Opened,
         Bench,
         Benched,
+        Sustain,
+        Window,
+        Sustained,
         Predict,
         Predicted,
         CheckParity,
         Parity,
+        ReadPlacement,
+        ModelPlacement,
+        Profile,
+        Profiled,
         Progress,
         Failure,
         Goodbye,
         *STAGE_MESSAGES,
         *LEASE_MESSAGES,
         *OUTPUT_MESSAGES,
+        *RUNTIME_MESSAGES,
     )
 }

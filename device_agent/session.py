@@ -5,6 +5,7 @@ When the host is gone, at any moment, the workers are killed and the process end
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
@@ -12,16 +13,17 @@ import traceback
 from typing import Any, Callable, Dict, Optional, Tuple, Type, TypeVar, Union
 
 import device_agent
-from device_agent import children
+from device_agent import children, page_cache
 from device_agent.archive import HEAD_MAX_BYTES
 from device_agent.channel import Channel, ChannelClosed, Payload
 from device_agent.codec import BadMessage
 from device_agent.documents import CorruptPackage
-from device_agent.environment import read_conditions, read_environment
+from device_agent.environment import read_environment
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
 from device_agent.leases import Leaseholder
 from device_agent.manifest import Port
+from device_agent.measuring_messages import Sustain, Sustained
 from device_agent.output_messages import (
     OUTPUTS_MAX_BYTES,
     Collect,
@@ -31,6 +33,15 @@ from device_agent.output_messages import (
     ModelOutputs,
 )
 from device_agent.preprocessing import Stages
+from device_agent.private_runtimes import folders_for
+from device_agent.profile_messages import (
+    FORECAST,
+    KERNEL_PATH,
+    ModelPlacement,
+    Profile,
+    Profiled,
+    ReadPlacement,
+)
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -49,6 +60,7 @@ from device_agent.protocol import (
     GetTrust,
     Goodbye,
     Hello,
+    Inspect,
     Install,
     Installed,
     ListInstalled,
@@ -68,6 +80,8 @@ from device_agent.protocol import (
     TrustState,
     Welcome,
 )
+from device_agent.runtime_installing import RuntimeRequests
+from device_agent.sensors import Sensors
 from device_agent.stage_messages import (
     BenchStages,
     ClassifyPictures,
@@ -77,8 +91,18 @@ from device_agent.stage_messages import (
 )
 from device_agent.stages import bench_stages, pause_for
 from device_agent.store import Store
+from device_agent.sustaining import sustain
 from device_agent.turns import PAUSE_S, take_turns
-from device_agent.worker_messages import Classified, Classify, Compare, Load, Loaded
+from device_agent.watchdog import FIRST_RUN_S, LOADING_S
+from device_agent.worker_messages import (
+    Classified,
+    Classify,
+    Compare,
+    Load,
+    Loaded,
+    Locate,
+    TimeOperators,
+)
 from device_agent.workers import Worker, worker_command
 
 PREDICT_MAX_BYTES = 256 * 1024 * 1024
@@ -109,10 +133,12 @@ class Session:
         self._staged: Dict[str, str] = {}
         self._workers: Dict[str, Worker] = {}
         self._packages: Dict[str, Optional[str]] = {}
+        self._loads: Dict[str, Load] = {}
         self._last_seen: Optional[str] = None
         self._host_time_s = 0
         self._opened_installer: Optional[Installer] = None
         self._lease = Leaseholder(self._store, lambda: self._host_time_s)
+        runtimes = RuntimeRequests(self._store, program, self._tell, self._lease.require)
         self._answers: Dict[Type[Any], Callable[[Any, Payload], Any]] = {
             Hello: self._hello,
             Offer: self._offer,
@@ -121,6 +147,7 @@ class Session:
             Rollback: self._roll_back,
             Current: lambda request, _: self._seen(self._installer().current(request.name)),
             ListInstalled: lambda _, __: self._installer().inventory(),
+            Inspect: self._inspect,
             GetTrust: lambda _, __: self._installer().trust(),
             ChangeTrust: lambda request, _: self._installer().change_trust(request),
             SetLab: lambda request, _: self._installer().set_lab(request),
@@ -128,12 +155,16 @@ class Session:
             Stage: self._stage,
             OpenModel: self._open_model,
             Bench: self._bench,
+            Sustain: self._sustain,
             Predict: self._predict,
             Infer: self._infer,
             CheckParity: self._check_parity,
             BenchStages: self._bench_stages,
             PredictPictures: self._predict_pictures,
+            ReadPlacement: self._read_placement,
+            Profile: self._profile,
             **self._lease.answers(),
+            **runtimes.answers(),
         }
         self._channel = Channel(read_fd, write_fd, MESSAGES, on_end=self._host_is_gone)
 
@@ -224,6 +255,20 @@ class Session:
         self._last_seen = installed.package_id
         return installed
 
+    def _inspect(self, request: Inspect, _: Payload) -> Any:
+        from device_agent import inspection  # Only whoever asks waits for it.
+
+        found = inspection.inspect(self._root)
+        try:
+            packages = self._store().packages
+        except AgentFailure as failure:
+            return dataclasses.replace(found, store_problem=str(failure))
+        try:
+            manifest = packages.manifest(self._installer().current(request.package).package_id)
+        except AgentFailure as failure:
+            return dataclasses.replace(found, package_problem=str(failure))
+        return dataclasses.replace(found, package=inspection.built_of(manifest))
+
     def _stage(self, request: Stage, payload: Payload) -> Staged:
         path = self._store().stage(
             request.name, request.payload_bytes, request.sha256, payload.read
@@ -236,9 +281,7 @@ class Session:
         self._store().begin_measuring()
         path = self._model_path(request)
         golden, golden_inputs = self._golden(request.package_id or self._last_seen)
-        self._close_worker(request.key)
-        self._workers[request.key] = Worker(request.key, worker_command(self._program))
-        self._packages[request.key] = request.package_id
+        self._start_worker(request.key, request.package_id)
         load = Load(
             path=path,
             runtime=request.runtime,
@@ -247,12 +290,15 @@ class Session:
             golden=golden,
             golden_inputs=golden_inputs,
             engines=self._store().engines,
+            folders=folders_for(self._store().root, request.runtime),
         )
+        cache_dropped = self._drop_from_cache(path) if request.cold else None
         try:
-            loaded, _ = self._ask(request.key, load, Loaded)
+            loaded, _ = self._ask(request.key, load, Loaded, silence_s=LOADING_S)
         except AgentFailure:
             self._close_worker(request.key)
             raise
+        self._loads[request.key] = load
         return Opened(
             key=request.key,
             runtime=loaded.runtime,
@@ -262,7 +308,17 @@ class Session:
             baseline_rss_bytes=loaded.baseline_rss_bytes,
             inputs=loaded.inputs,
             outputs=loaded.outputs,
+            cache_dropped=cache_dropped,
         )
+
+    def _drop_from_cache(self, path: str) -> bool:
+        """The model, and what runtimes have built of models: whether all of it is out."""
+        built = [
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(self._store().engines)
+            for name in names
+        ]
+        return all([page_cache.drop(each) for each in (path, *built)])
 
     def _model_path(self, request: OpenModel) -> str:
         if (request.package_id is None) == (request.staged is None):
@@ -292,7 +348,11 @@ class Session:
             )
         for key in request.keys:
             self._require_open(key)
-        return take_turns(request, self._ask, read_conditions, self._tell)
+        return take_turns(request, self._ask_timed, self._sensors().read, self._tell)
+
+    def _sustain(self, request: Sustain, _: Payload) -> Sustained:
+        self._require_open(request.key)
+        return sustain(request, self._ask_timed, self._sensors().read, self._channel.send)
 
     def _predict(self, request: Predict, payload: Payload) -> Predicted:
         samples = self._batch(request.payload_bytes, payload)
@@ -352,10 +412,17 @@ class Session:
         return bench_stages(
             request,
             prepare,
-            lambda message, expected: self._ask(request.key, message, expected),
+            self._ask_stages(request.key),
             self._tell,
             pause_for(PAUSE_S),
         )
+
+    def _ask_stages(self, key: str) -> Callable[[Any, Type[Any]], Tuple[Any, bytes]]:
+        def ask(message: Any, expected: Type[R]) -> Tuple[R, bytes]:
+            silence_s = FIRST_RUN_S + getattr(message, "max_seconds", 0.0)
+            return self._ask(key, message, expected, silence_s=silence_s)
+
+        return ask
 
     def _predict_pictures(self, request: PredictPictures, payload: Payload) -> Predicted:
         pictures = self._batch(request.payload_bytes, payload)
@@ -373,17 +440,60 @@ class Session:
             )
         return stages
 
+    def _read_placement(self, request: ReadPlacement, _: Payload) -> ModelPlacement:
+        found = self._ask(request.key, Locate(), ModelPlacement)[0]
+        package_id = self._packages[request.key]
+        if package_id is None:
+            return found
+        provenance = self._store().packages.manifest(package_id).provenance
+        return dataclasses.replace(
+            found,
+            forecast=provenance.get(FORECAST, ""),
+            expected_kernel_path=provenance.get(KERNEL_PATH, ""),
+        )
+
+    def _profile(self, request: Profile, _: Payload) -> Profiled:
+        self._require_open(request.key)
+        key = f"{request.key}, profiled"
+        order = TimeOperators(self._loads[request.key], request.runs, request.max_seconds)
+        self._start_worker(key, self._packages[request.key])
+        try:
+            silence_s = LOADING_S + request.max_seconds
+            found = self._ask(key, order, Profiled, silence_s=silence_s)[0]
+        finally:
+            self._close_worker(key)
+        return dataclasses.replace(found, key=request.key)
+
+    def _start_worker(self, key: str, package_id: Optional[str]) -> None:
+        self._close_worker(key)
+        self._workers[key] = Worker(key, worker_command(self._program))
+        self._packages[key] = package_id
+
     def _ask(
-        self, key: str, request: Any, expected: Type[R], payload: bytes = b""
+        self,
+        key: str,
+        request: Any,
+        expected: Type[R],
+        payload: bytes = b"",
+        silence_s: float = FIRST_RUN_S,
     ) -> Tuple[R, bytes]:
-        """Ask a model's worker; one that has died is forgotten."""
+        """Ask a model's worker; one that has died, or says nothing for too long, is forgotten."""
         self._require_open(key)
         try:
-            return self._workers[key].ask(request, expected, payload, self._tell)
+            return self._workers[key].ask(request, expected, payload, self._tell, silence_s)
         except AgentFailure as failure:
-            if failure.code == ErrorCode.WORKER_DIED:
+            if failure.code in ErrorCode.WORKER_GONE:
                 self._close_worker(key)
             raise
+
+    def _ask_timed(
+        self, key: str, request: Any, expected: Type[R], silence_s: float
+    ) -> Tuple[R, bytes]:
+        return self._ask(key, request, expected, silence_s=silence_s)
+
+    def _sensors(self) -> Sensors:
+        pids = [os.getpid(), *(worker.pid for worker in self._workers.values())]
+        return Sensors(lambda: pids)
 
     def _require_open(self, key: str) -> None:
         if key not in self._workers:

@@ -9,6 +9,7 @@
     ROOT/store/<package id>/        an installed package (`device_agent.packages`)
     ROOT/models/<name>              link to the current package of that name: what applications use
     ROOT/incoming/<key>/            a transfer under way, or broken off (`device_agent.receiving`)
+    ROOT/runtimes/                  the agent's own runtimes (`device_agent.private_runtimes`)
     ROOT/engines/                   what a runtime built here of its models; may be removed any time
     ROOT/fallbacks/                 what the guarded runner counts (`device_agent.fallbacks`)
     ROOT/agent/<sha256>.pyz         this agent and earlier ones (`stage0.py`)
@@ -67,6 +68,12 @@ _WITHOUT = {
     "trust.json": "move it away on the device: the next push tells it anew whom to believe",
 }
 """What to do about a file that is damaged, and what that costs."""
+
+_OURS = (
+    *("agent", "engines", "fallbacks", "incoming", "models", "runtimes", "sessions", "store"),
+    *("state.json", "trust.json", "lease.json", "installing.lock", "measuring.lock", "lock"),
+)
+"""All that ever lies in the store's folder by our doing; the lock is held until it is last."""
 
 _PIECE_BYTES = 64 * 1024
 _NEW_S = 3600.0
@@ -365,6 +372,40 @@ class Store:
                     ErrorCode.BAD_REQUEST, f"{name}: the bytes that came are not those announced"
                 )
         return path
+
+    def scratch(self) -> str:
+        """A fresh folder on the store's disk, which goes when this session ends.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        return self._aside()
+
+    # ---- the end -------------------------------------------------------------------------------
+
+    def remove_all(self) -> Tuple[str, ...]:
+        """Remove what the agent wrote, ever; the names of what else lies in its folder.
+
+        Raises:
+            AgentFailure: "busy": another session is there.
+            OSError: the disk does not take it.
+        """
+        self.begin_installing()
+        self.begin_measuring()
+        with self._locked():
+            self._remove_dead_sessions()
+            if os.listdir(self._sessions) != [self._session_name()]:
+                raise AgentFailure(
+                    ErrorCode.BUSY,
+                    "another session uses this device",
+                    "try again when it has ended",
+                )
+            for name in _OURS:
+                remove(os.path.join(self.root, name))
+        kept = tuple(sorted(os.listdir(self.root)))
+        if not kept:
+            os.rmdir(self.root)
+        return kept
 
     # ---- within --------------------------------------------------------------------------------
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import math
 from array import array
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Sequence
 
-from device_agent.worker_messages import TimeBlock, Warm
+from device_agent.measuring_messages import WINDOW_RUNS_MIN
+from device_agent.worker_messages import TimeBlock, Warm, Windowed
 
 TOLERANCE = 0.02
 CALM_WINDOWS = 3
@@ -16,6 +18,8 @@ SETTLE_RUNS = 3
 SETTLE_NS = 200_000_000
 SAMPLES_MAX = 5_000
 """Most samples of one turn: more would not sharpen any percentile, and all of them are kept."""
+WINDOW_SAMPLES_MAX = 1_000_000
+"""Of a window, which may be of any length: 8 MB."""
 
 _NS_PER_SECOND = 1e9
 
@@ -48,14 +52,15 @@ class SteadyTest:
 def warm_up(invoke: Invoke, max_seconds: float, clock_ns: Clock) -> Warm:
     """Run in windows of at least `WINDOW_RUNS` runs and `WINDOW_NS` until steady or out of time."""
     end = clock_ns() + max_seconds * _NS_PER_SECOND
-    steady, runs, test = False, 0, SteadyTest()
+    steady, runs, slowest, test = False, 0, 0, SteadyTest()
     while not steady and clock_ns() < end:
         window = _window(invoke, end, clock_ns)
         runs += len(window)
+        slowest = max([slowest, *window])
         # A window that time cut short says nothing.
         if len(window) >= WINDOW_RUNS:
             steady = test.add(sorted(window)[len(window) // 2])
-    return Warm(runs, steady)
+    return Warm(runs, steady, slowest)
 
 
 def _window(invoke: Invoke, end_ns: float, clock_ns: Clock) -> List[int]:
@@ -68,17 +73,48 @@ def _window(invoke: Invoke, end_ns: float, clock_ns: Clock) -> List[int]:
 
 
 def time_block(invoke: Invoke, block: TimeBlock, clock_ns: Clock) -> array[int]:
-    """The nanoseconds of every run of one turn, garbage collection held off meanwhile.
+    """The nanoseconds of every run of one turn, garbage collection held off meanwhile."""
+    return _samples(invoke, lambda runs, spent: _is_over(runs, spent, block), clock_ns)
 
-    A few runs before it are not timed: the model whose turn it was before left the caches cold.
+
+def time_window(invoke: Invoke, seconds: float, clock_ns: Clock) -> array[int]:
+    """The nanoseconds of every run of one window of time; `WINDOW_RUNS_MIN` runs at least."""
+
+    def is_over(runs: int, spent_ns: int) -> bool:
+        enough = runs >= WINDOW_RUNS_MIN and spent_ns >= seconds * _NS_PER_SECOND
+        return enough or runs >= WINDOW_SAMPLES_MAX
+
+    return _samples(invoke, is_over, clock_ns)
+
+
+def sum_up(samples: Sequence[int], kept: int) -> Windowed:
+    """What a window's samples come to, all but what is kept of them.
+
+    Args:
+        samples: nanoseconds, in order; at least one.
+        kept: how many samples to keep at most: every n-th, so that they lie evenly in time.
     """
-    _settle(invoke, clock_ns)
+    ordered = sorted(samples)
+    return Windowed(
+        runs=len(ordered),
+        total_ns=sum(ordered),
+        fastest_ns=ordered[0],
+        slowest_ns=ordered[-1],
+        p50_ns=ordered[math.ceil(0.5 * len(ordered)) - 1],
+        p90_ns=ordered[math.ceil(0.9 * len(ordered)) - 1],
+        every=max(1, -(-len(ordered) // kept)),
+        peak_rss_bytes=None,
+        payload_bytes=0,
+    )
+
+
+def _samples(invoke: Invoke, is_over: Callable[[int, int], bool], clock_ns: Clock) -> array[int]:
     samples = array("q")
     spent = 0
     collecting = gc.isenabled()
     gc.disable()
     try:
-        while not _is_over(len(samples), spent, block):
+        while not is_over(len(samples), spent):
             sample = _time(invoke, clock_ns)
             samples.append(sample)
             spent += sample
@@ -96,12 +132,14 @@ def _is_over(runs: int, spent_ns: int, block: TimeBlock) -> bool:
     return runs >= block.min_runs and spent_ns >= block.min_seconds * _NS_PER_SECOND
 
 
-def _settle(invoke: Invoke, clock_ns: Clock) -> None:
+def settle(invoke: Invoke, clock_ns: Clock) -> int:
+    """A few runs before a turn, how many: the model that ran before left the caches cold."""
     spent = 0
-    for _ in range(SETTLE_RUNS):
+    for done in range(1, SETTLE_RUNS + 1):
         spent += _time(invoke, clock_ns)
         if spent >= SETTLE_NS:
-            return
+            return done
+    return SETTLE_RUNS
 
 
 def _time(invoke: Invoke, clock_ns: Clock) -> int:

@@ -6,14 +6,18 @@ import time
 from array import array
 from typing import Any, Callable, List, Optional, Tuple
 
-from device_agent.protocol import Bench, Benched, Conditions, Latency, Progress
+from device_agent.measuring_messages import Conditions, Turn
+from device_agent.protocol import Bench, Benched, Latency, Progress
+from device_agent.watchdog import block_silence_s, warm_up_silence_s
+from device_agent.watching import watching
 from device_agent.worker_messages import TimeBlock, Timed, Warm, WarmUp
 
 PAUSE_S = 0.05
 """Before each turn: time for the other model's threads to go to sleep."""
 
-Ask = Callable[[str, Any, Any], Tuple[Any, bytes]]
-"""Ask the worker of a model: key, request, type of the reply; gives the reply and its payload."""
+Ask = Callable[[str, Any, Any, float], Tuple[Any, bytes]]
+"""Ask the worker of a model: key, request, type of the reply, and after how many seconds of silence
+it hangs; gives the reply and its payload."""
 
 
 def take_turns(
@@ -31,19 +35,18 @@ def take_turns(
     total = len(request.keys) * (request.blocks + 1)
     runs = []
     for key in request.keys:
-        warm, _ = ask(key, WarmUp(request.max_warm_up_seconds), Warm)
+        warming = WarmUp(request.max_warm_up_seconds)
+        warm, _ = ask(key, warming, Warm, warm_up_silence_s(warming))
         runs.append(_Run(key, warm))
         tell(Progress(len(runs), total, "warm-up"))
     done = len(runs)
     for _ in range(request.blocks):
         for run in runs:
             pause(PAUSE_S)
-            run.conditions.append(read_conditions())
-            run.add(*ask(run.key, one_block(request), Timed))
+            _time(run, one_block(request), ask, read_conditions)
             done += 1
             tell(Progress(done, total, "turns"))
-    end = read_conditions()
-    return Benched(tuple(run.latency(end) for run in runs))
+    return Benched(tuple(run.latency() for run in runs))
 
 
 def one_block(request: Bench) -> TimeBlock:
@@ -55,31 +58,44 @@ def one_block(request: Bench) -> TimeBlock:
     )
 
 
+def _time(run: _Run, block: TimeBlock, ask: Ask, read_conditions: Callable[[], Conditions]) -> None:
+    with watching(read_conditions) as conditions:
+        timed, payload = ask(run.key, block, Timed, block_silence_s(block, run.slowest_ns))
+    run.add(timed, payload, conditions)
+
+
 class _Run:
     """What has been measured of one model so far."""
 
     def __init__(self, key: str, warm: Warm) -> None:
         self.key = key
-        self.conditions: List[Conditions] = []
+        self.slowest_ns = warm.slowest_ns
         self._warm = warm
+        self._conditions: List[Conditions] = []
         self._samples: List[int] = []
         self._block_sizes: List[int] = []
+        self._turns: List[Turn] = []
         self._peak: Optional[int] = None
 
-    def add(self, timed: Timed, payload: bytes) -> None:
+    def add(self, timed: Timed, payload: bytes, conditions: List[Conditions]) -> None:
         samples = array("q")
         samples.frombytes(payload)
         self._samples.extend(samples)
         self._block_sizes.append(len(samples))
         self._peak = timed.peak_rss_bytes
+        self.slowest_ns = max(self.slowest_ns, *samples)
+        self._conditions += conditions
+        first, last = conditions[0].at_ns, conditions[-1].at_ns
+        self._turns.append(Turn(first, last, len(samples) + timed.settling_runs))
 
-    def latency(self, end: Conditions) -> Latency:
+    def latency(self) -> Latency:
         return Latency(
             key=self.key,
             samples_ns=tuple(self._samples),
             block_sizes=tuple(self._block_sizes),
             warm_up_runs=self._warm.runs,
             steady=self._warm.steady,
-            conditions=(*self.conditions, end),
+            conditions=tuple(self._conditions),
             peak_rss_bytes=self._peak,
+            turns=tuple(self._turns),
         )

@@ -5,11 +5,12 @@ It obeys one agent over its stdin and stdout, and ends at once when the agent do
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import time
 import typing
-from typing import Any, Callable, Dict, Optional, Type
+from typing import Any, Callable, Dict, Optional, Sequence, Type
 
 from device_agent import runtimes
 from device_agent.channel import Channel, Payload, guard_standard_streams
@@ -20,10 +21,10 @@ from device_agent.environment import (
     volunteer_for_the_oom_killer,
 )
 from device_agent.failures import AgentFailure
-from device_agent.manifest import is_at_least
+from device_agent.manifest import Port, is_at_least
 from device_agent.output_messages import Collect
 from device_agent.protocol import ErrorCode, Progress, RuntimeVersion
-from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, RuntimeFailed
+from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, NotProfiled, RuntimeFailed
 from device_agent.stage_messages import (
     ClassifyPictures,
     PrepareStages,
@@ -33,7 +34,7 @@ from device_agent.stage_messages import (
     WarmUpStages,
 )
 from device_agent.stages import time_stages
-from device_agent.timing import time_block, warm_up
+from device_agent.timing import settle, sum_up, time_block, time_window, warm_up
 from device_agent.worker_messages import (
     REQUESTS,
     Classified,
@@ -41,13 +42,20 @@ from device_agent.worker_messages import (
     Compare,
     Load,
     Loaded,
+    Locate,
+    Probe,
+    Probed,
     Run,
     TimeBlock,
     Timed,
+    TimeOperators,
+    TimeWindow,
     WarmUp,
 )
 
 if typing.TYPE_CHECKING:
+    import numpy as np
+
     from device_agent.runtimes.stages_under_test import StagesUnderTest
     from device_agent.runtimes.under_test import ModelUnderTest
 
@@ -86,6 +94,11 @@ class Worker:
         try:
             if isinstance(request, Load):
                 self._load(request)
+            elif isinstance(request, Probe):
+                runtime = runtimes.prepare(request.runtime, request.folders, only_there=True)
+                self._channel.send(Probed(runtime.version))
+            elif isinstance(request, TimeOperators):
+                self._time_operators(request)
             elif self._job is None:
                 raise AgentFailure(ErrorCode.BAD_REQUEST, "no model is loaded")
             else:
@@ -101,12 +114,12 @@ class Worker:
         payload.skip()
 
     def _load(self, request: Load) -> None:
-        runtime = runtimes.prepare(request.runtime)
+        runtime = runtimes.prepare(request.runtime, request.folders)
         # Needs numpy, and only now is numpy known to be there.
         from device_agent.runtimes.under_test import Golden, ModelUnderTest
 
         require_version(runtime.version, request.runtime_min_version)
-        threads = request.threads or min(usable_cpus(), MAX_THREADS_BY_DEFAULT)
+        threads = request.threads or default_threads()
         path = runtime.build(request.path, request.engines, self._tell_building)
         baseline = rss_bytes()
         start = time.perf_counter_ns()
@@ -126,6 +139,31 @@ class Worker:
             )
         )
 
+    def _time_operators(self, request: TimeOperators) -> None:
+        load = request.load
+        runtime = runtimes.prepare(load.runtime)
+        # Needs numpy, as above.
+        from device_agent.runtimes.profiling import ProfileOrder, not_profiled
+        from device_agent.runtimes.under_test import Golden
+
+        def inputs(ports: Sequence[Port]) -> Sequence[np.ndarray]:
+            if load.golden is None:
+                raise BadTensor("the model has no golden vectors to profile it with")
+            return Golden(load.golden, load.golden_inputs).read().inputs(ports, 0)
+
+        order = ProfileOrder(
+            path=runtime.build(load.path, load.engines, self._tell_building),
+            threads=load.threads or default_threads(),
+            inputs=inputs,
+            runs=request.runs,
+            max_seconds=request.max_seconds,
+            tell=self._tell_building,
+        )
+        try:
+            self._channel.send(runtime.profile(order))
+        except NotProfiled as reason:
+            self._channel.send(not_profiled(str(reason)))
+
     def _tell_building(self, seconds: int, what: str) -> None:
         # Also tells the host, which would give up on a silent agent, that this one is at work.
         self._channel.send(Progress(seconds, 0, what))
@@ -143,6 +181,7 @@ class Job:
         self._carries_out: Dict[Type[Any], Callable[[Any, Payload], None]] = {
             WarmUp: self._warm_up,
             TimeBlock: self._time_block,
+            TimeWindow: self._time_window,
             Classify: self._classify,
             Run: self._run,
             Compare: self._compare,
@@ -151,6 +190,7 @@ class Job:
             TimeStages: self._time_stages,
             ClassifyPictures: self._classify_pictures,
             Collect: self._collect,
+            Locate: self._locate,
         }
 
     def carry_out(self, request: Any, payload: Payload) -> None:
@@ -168,10 +208,21 @@ class Job:
 
     def _time_block(self, request: TimeBlock, _: Payload) -> None:
         self._under_test.prepare_timing()
+        settling = settle(self._model.invoke, time.perf_counter_ns)
         samples = time_block(self._model.invoke, request, time.perf_counter_ns)
         peak = peak_rss_bytes()  # Before the samples are copied.
         payload = samples.tobytes()
-        self._channel.send(Timed(peak, len(payload)), payload)
+        self._channel.send(Timed(peak, settling, len(payload)), payload)
+
+    def _time_window(self, request: TimeWindow, _: Payload) -> None:
+        self._under_test.prepare_timing()
+        samples = time_window(self._model.invoke, request.seconds, time.perf_counter_ns)
+        found = sum_up(samples, request.kept_samples)
+        payload = samples[:: found.every].tobytes()
+        self._channel.send(
+            dataclasses.replace(found, peak_rss_bytes=peak_rss_bytes(), payload_bytes=len(payload)),
+            payload,
+        )
 
     def _classify(self, request: Classify, payload: Payload) -> None:
         top1 = self._under_test.classify(
@@ -240,10 +291,19 @@ class Job:
         )
         self._channel.send(Classified(top1))
 
+    def _locate(self, _: Locate, __: Payload) -> None:
+        found = self._model.placement()
+        self._channel.send(dataclasses.replace(found, kernel_path=self._model.kernel_path))
+
     def _advance(self, done: int, total: int) -> None:
         if time.monotonic() - self._told >= _PROGRESS_EVERY_S:
             self._told = time.monotonic()
             self._channel.send(Progress(done, total, "samples"))
+
+
+def default_threads() -> int:
+    """Threads where none are asked for."""
+    return min(usable_cpus(), MAX_THREADS_BY_DEFAULT)
 
 
 def require_version(found: RuntimeVersion, minimum: str) -> None:

@@ -9,6 +9,7 @@ from typing import Optional, Tuple
 
 from device_agent.manifest import Port
 from device_agent.output_messages import OUTPUT_REPLIES, OUTPUT_REQUESTS
+from device_agent.profile_messages import ModelPlacement, Profiled
 from device_agent.protocol import Failure, Parity, Progress, RuntimeVersion
 from device_agent.records import record
 from device_agent.stage_messages import STAGE_REPLIES, STAGE_REQUESTS
@@ -23,6 +24,7 @@ class Load:
         golden: path of the golden vectors to use, if any.
         golden_inputs: the inputs that the golden vectors were made for, in the model's order.
         engines: folder for what the runtime builds of the model before it can load it; "" is none.
+        folders: where the runtime is imported from before all other places; mostly none.
     """
 
     path: str
@@ -32,6 +34,26 @@ class Load:
     golden: Optional[str]
     golden_inputs: Tuple[Port, ...]
     engines: str = ""
+    folders: Tuple[str, ...] = ()
+
+
+@record(frozen=True)
+class Probe:
+    """Import a runtime, and no model. Reply: `Probed`.
+
+    Args:
+        folders: it must come from there.
+    """
+
+    runtime: str
+    folders: Tuple[str, ...]
+
+
+@record(frozen=True)
+class Probed:
+    """It imports."""
+
+    runtime: RuntimeVersion
 
 
 @record(frozen=True)
@@ -56,10 +78,15 @@ class WarmUp:
 
 @record(frozen=True)
 class Warm:
-    """How many runs it took, and whether the latency was steady at the end."""
+    """How many runs it took, and whether the latency was steady at the end.
+
+    Args:
+        slowest_ns: of those runs.
+    """
 
     runs: int
     steady: bool
+    slowest_ns: int
 
 
 @record(frozen=True)
@@ -76,8 +103,36 @@ class TimeBlock:
 
 @record(frozen=True)
 class Timed:
-    """The samples follow as payload: nanoseconds, signed 64 bits, in the machine's byte order."""
+    """The samples follow as payload: nanoseconds, signed 64 bits, in the machine's byte order.
 
+    Args:
+        settling_runs: runs before them that were not timed.
+    """
+
+    peak_rss_bytes: Optional[int]
+    settling_runs: int
+    payload_bytes: int
+
+
+@record(frozen=True)
+class TimeWindow:
+    """Time runs for one window, as of `measuring_messages.Sustain`. Reply: `Windowed`."""
+
+    seconds: float
+    kept_samples: int
+
+
+@record(frozen=True)
+class Windowed:
+    """As of `measuring_messages.Window`; the samples follow as payload, as after `Timed`."""
+
+    runs: int
+    total_ns: int
+    fastest_ns: int
+    slowest_ns: int
+    p50_ns: int
+    p90_ns: int
+    every: int
     peak_rss_bytes: Optional[int]
     payload_bytes: int
 
@@ -125,15 +180,29 @@ class Compare:
     """Run the golden vectors. Reply: `protocol.Parity`."""
 
 
+@record(frozen=True)
+class Locate:
+    """Where do the operators run? Reply: `profile_messages.ModelPlacement`."""
+
+
+@record(frozen=True)
+class TimeOperators:
+    """As `profile_messages.Profile`, in a process that has no model. Reply: `Profiled`.
+
+    Args:
+        load: the model; as for `Load`, with golden vectors.
+    """
+
+    load: Load
+    runs: int
+    max_seconds: float
+
+
 REQUESTS = {
     message.__name__: message
     for message in (
-        Load,
-        WarmUp,
-        TimeBlock,
-        Classify,
-        Run,
-        Compare,
+        *(Probe, Load, WarmUp, TimeBlock, TimeWindow, Classify, Run, Compare),
+        *(Locate, TimeOperators),
         *STAGE_REQUESTS,
         *OUTPUT_REQUESTS,
     )
@@ -141,7 +210,8 @@ REQUESTS = {
 REPLIES = {
     message.__name__: message
     for message in (
-        *(Loaded, Warm, Timed, Classified, Ran, Parity, Progress, Failure),
+        *(Probed, Loaded, Warm, Timed, Windowed, Classified, Ran, Parity),
+        *(ModelPlacement, Profiled, Progress, Failure),
         *STAGE_REPLIES,
         *OUTPUT_REPLIES,
     )

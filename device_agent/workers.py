@@ -10,9 +10,10 @@ import sys
 import threading
 from typing import IO, Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
-from device_agent.channel import Channel, ChannelClosed
+from device_agent.channel import Channel, ChannelClosed, FellSilent
 from device_agent.codec import BadMessage
 from device_agent.failures import AgentFailure
+from device_agent.oom import oom_kills
 from device_agent.protocol import ErrorCode, Failure, Progress
 from device_agent.worker_messages import REPLIES
 
@@ -21,10 +22,26 @@ _STDERR_LINES = 5
 _STDERR_LINE_BYTES = 500
 _SIGNAL_HINTS: Dict[int, str] = {
     signal.SIGKILL: "most often the device ran out of memory: try a smaller model or fewer threads",
+    signal.SIGBUS: "the model's file, or the memory under it, failed while it was read: see dmesg",
+    signal.SIGFPE: "the runtime divided by zero: try another version of it",
     signal.SIGILL: "the runtime uses instructions that this CPU lacks: try another build of it",
     signal.SIGSEGV: "the runtime crashed: try another version of it",
     signal.SIGABRT: "the runtime gave up: see its last words",
 }
+
+_DOING = {
+    "Load": "loading",
+    "WarmUp": "warming up",
+    "TimeBlock": "an inference that was timed",
+    "TimeWindow": "an inference that was timed",
+    "WarmUpStages": "warming up",
+    "TimeStages": "a run from picture to answer that was timed",
+    "Classify": "a prediction",
+    "ClassifyPictures": "a prediction",
+    "Compare": "the check of its golden vectors",
+    "TimeOperators": "a profiled inference",
+}
+"""Request of a worker, by its name, to what it does then."""
 
 R = TypeVar("R")
 OnProgress = Callable[[Progress], None]
@@ -48,6 +65,7 @@ class Worker:
 
     def __init__(self, key: str, command: Sequence[str]) -> None:
         self._key = key
+        self._oom_kills = oom_kills()
         try:
             self._process = subprocess.Popen(
                 command,
@@ -76,12 +94,18 @@ class Worker:
         expected: Type[R],
         payload: bytes = b"",
         on_progress: OnProgress = lambda _: None,
+        silence_s: Optional[float] = None,
     ) -> Tuple[R, bytes]:
         """Send a request and wait for its reply, and the reply's payload if it has one.
 
+        Args:
+            silence_s: after this long without a word the worker is hung, and killed; None waits for
+                ever.
+
         Raises:
-            AgentFailure: the worker's own, or "worker_died".
+            AgentFailure: the worker's own; "worker_died", "out_of_memory" or "hung".
         """
+        self._channel.patience_s = silence_s
         try:
             self._channel.send(request, payload)
             reply = self._channel.receive()
@@ -93,8 +117,16 @@ class Worker:
             if not isinstance(reply, expected):
                 raise self._death()
             return reply, self._channel.payload(getattr(reply, "payload_bytes", 0)).read_all()
+        except FellSilent as error:
+            self.close()
+            raise describe_hang(self._key, request, error.patience_s) from error
         except (ChannelClosed, BadMessage) as error:
             raise self._death() from error
+
+    @property
+    def pid(self) -> int:
+        """Its process's number."""
+        return self._process.pid
 
     def kill(self) -> None:
         """End it now; twice is fine, and any thread may."""
@@ -115,7 +147,10 @@ class Worker:
             self.close()
             code = None
         self._listener.join(_LAST_WORDS_S)
-        return describe_death(self._key, code, self._last_words[-1] if self._last_words else "")
+        last_words = self._last_words[-1] if self._last_words else ""
+        if code == -signal.SIGKILL and _has_grown(self._oom_kills, oom_kills()):
+            return describe_out_of_memory(self._key)
+        return describe_death(self._key, code, last_words)
 
     def _listen(self, stderr: IO[bytes]) -> None:
         with stderr:
@@ -148,6 +183,35 @@ def describe_death(key: str, code: Optional[int], last_words: str) -> AgentFailu
     return AgentFailure(
         ErrorCode.WORKER_DIED, f"the process running model {key!r} {how}{said}", hint
     )
+
+
+def describe_out_of_memory(key: str) -> AgentFailure:
+    """What to say about a worker that the kernel ended because memory ran out."""
+    return AgentFailure(
+        ErrorCode.OUT_OF_MEMORY,
+        f"the device ran out of memory while it ran model {key!r}, and its kernel ended that"
+        " process",
+        "try a smaller model or fewer threads, or end what else takes memory there",
+    )
+
+
+def describe_hang(key: str, request: Any, silence_s: float) -> AgentFailure:
+    """What to say about a worker that stopped answering, and was killed.
+
+    Args:
+        request: what it was asked last.
+    """
+    return AgentFailure(
+        ErrorCode.HUNG,
+        f"model {key!r} hung in {_DOING.get(type(request).__name__, 'its work')}: no answer for"
+        f" {silence_s:.0f} s, so its process was killed",
+        "its runtime or accelerator waits for something that does not come: see dmesg on the"
+        " device; an accelerator may need to be replugged, or the board restarted",
+    )
+
+
+def _has_grown(before: Optional[int], after: Optional[int]) -> bool:
+    return before is not None and after is not None and after > before
 
 
 def _signal_name(number: int) -> str:

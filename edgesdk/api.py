@@ -17,10 +17,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgesdk.data.preprocessing import Postprocessing as Postprocessing
     from edgesdk.data.preprocessing import Preprocessing as Preprocessing
+    from edgesdk.flows.agents import agent_install as agent_install
+    from edgesdk.flows.agents import agent_runtimes as agent_runtimes
+    from edgesdk.flows.agents import agent_uninstall as agent_uninstall
     from edgesdk.flows.check import check as check
     from edgesdk.flows.check import check_all as check_all
+    from edgesdk.flows.clusters import dask_executor as dask_executor
     from edgesdk.flows.convert import convert as convert
+    from edgesdk.flows.deploy import Order as Order
+    from edgesdk.flows.deploy import carry_out as carry_out
     from edgesdk.flows.deploy import deploy as deploy
+    from edgesdk.flows.deploy_many import Manner as Manner
+    from edgesdk.flows.deploy_many import deploy_many as deploy_many
     from edgesdk.flows.devices import add_device as add_device
     from edgesdk.flows.devices import emulate as emulate
     from edgesdk.flows.devices import lease_device as lease_device
@@ -30,8 +38,11 @@ if TYPE_CHECKING:
     from edgesdk.flows.devices import remove_device as remove_device
     from edgesdk.flows.devices import rollback as rollback
     from edgesdk.flows.devices import save_agent as save_agent
-    from edgesdk.flows.devices import show_device as show_device
+    from edgesdk.flows.devices import tag_device as tag_device
     from edgesdk.flows.diff import diff as diff
+    from edgesdk.flows.doctor import doctor as doctor
+    from edgesdk.flows.doctor import seen_devices as seen_devices
+    from edgesdk.flows.doctor import show_device as show_device
     from edgesdk.flows.export import export as export
     from edgesdk.flows.init import init as init
     from edgesdk.flows.installing import Permissions as Permissions
@@ -45,11 +56,16 @@ if TYPE_CHECKING:
     from edgesdk.flows.keys import trust_key as trust_key
     from edgesdk.flows.lab import set_lab as set_lab
     from edgesdk.flows.leasing import whoami as whoami
+    from edgesdk.flows.many import Limits as Limits
+    from edgesdk.flows.many import Retry as Retry
+    from edgesdk.flows.many import is_selection as is_selection
+    from edgesdk.flows.many import on_devices as on_devices
     from edgesdk.flows.measure import bench as bench
     from edgesdk.flows.measure import evaluate as evaluate
     from edgesdk.flows.package import Signing as Signing
     from edgesdk.flows.package import inspect as inspect
     from edgesdk.flows.package import package as package
+    from edgesdk.flows.places import device_of_place as device_of_place
     from edgesdk.flows.push import push as push
     from edgesdk.flows.report import report as report
     from edgesdk.flows.runs import accept_run as accept_run
@@ -63,6 +79,8 @@ if TYPE_CHECKING:
     from edgesdk.flows.signing import default_signer as default_signer
     from edgesdk.flows.signing import ensure_signer as ensure_signer
     from edgesdk.flows.signing import require_trusted as require_trusted
+    from edgesdk.flows.sustain import sustain as sustain
+    from edgesdk.flows.sweep import sweep as sweep
     from edgesdk.flows.verify import verify as verify
     from edgesdk.models.opening import open_model as open_model
     from edgesdk.project import load_preprocessing as load_preprocessing
@@ -87,10 +105,17 @@ _HOMES = {
     "GateBounds": "edgesdk.targets.types",
     "Postprocessing": "edgesdk.data.preprocessing",
     "Preprocessing": "edgesdk.data.preprocessing",
+    "agent_install": "edgesdk.flows.agents",
+    "agent_runtimes": "edgesdk.flows.agents",
+    "agent_uninstall": "edgesdk.flows.agents",
     "check": "edgesdk.flows.check",
     "check_all": "edgesdk.flows.check",
     "convert": "edgesdk.flows.convert",
+    "carry_out": "edgesdk.flows.deploy",
     "deploy": "edgesdk.flows.deploy",
+    "deploy_many": "edgesdk.flows.deploy_many",
+    "Manner": "edgesdk.flows.deploy_many",
+    "Order": "edgesdk.flows.deploy",
     "add_device": "edgesdk.flows.devices",
     "emulate": "edgesdk.flows.devices",
     "lease_device": "edgesdk.flows.devices",
@@ -101,9 +126,14 @@ _HOMES = {
     "save_agent": "edgesdk.flows.devices",
     "Permissions": "edgesdk.flows.installing",
     "Signing": "edgesdk.flows.package",
+    "sweep": "edgesdk.flows.sweep",
+    "dask_executor": "edgesdk.flows.clusters",
     "verify": "edgesdk.flows.verify",
     "remove_device": "edgesdk.flows.devices",
-    "show_device": "edgesdk.flows.devices",
+    "doctor": "edgesdk.flows.doctor",
+    "seen_devices": "edgesdk.flows.doctor",
+    "show_device": "edgesdk.flows.doctor",
+    "tag_device": "edgesdk.flows.devices",
     "export": "edgesdk.flows.export",
     "init": "edgesdk.flows.init",
     "discard_trust": "edgesdk.flows.keys",
@@ -116,11 +146,16 @@ _HOMES = {
     "trust_key": "edgesdk.flows.keys",
     "set_lab": "edgesdk.flows.lab",
     "whoami": "edgesdk.flows.leasing",
+    "Limits": "edgesdk.flows.many",
+    "Retry": "edgesdk.flows.many",
+    "on_devices": "edgesdk.flows.many",
+    "is_selection": "edgesdk.flows.many",
     "bench": "edgesdk.flows.measure",
     "diff": "edgesdk.flows.diff",
     "evaluate": "edgesdk.flows.measure",
     "inspect": "edgesdk.flows.package",
     "package": "edgesdk.flows.package",
+    "device_of_place": "edgesdk.flows.places",
     "push": "edgesdk.flows.push",
     "find_device": "edgesdk.flows.session",
     "report": "edgesdk.flows.report",
@@ -134,6 +169,7 @@ _HOMES = {
     "default_signer": "edgesdk.flows.signing",
     "ensure_signer": "edgesdk.flows.signing",
     "require_trusted": "edgesdk.flows.signing",
+    "sustain": "edgesdk.flows.sustain",
     "open_model": "edgesdk.models.opening",
     "load_preprocessing": "edgesdk.project",
     "load_project": "edgesdk.project",

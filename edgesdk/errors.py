@@ -196,7 +196,13 @@ class UnknownDevice(EdgeSDKError):
 
 
 class TransportError(DeviceError):
-    """The connection failed: closed port, silent host, dropped line."""
+    """The connection failed: closed port, silent host, dropped line.
+
+    Attributes:
+        connected: it failed after it had been made, so that something may have happened over there.
+    """
+
+    connected: bool = True
 
 
 class HostKeyMismatch(TransportError):
@@ -227,6 +233,10 @@ class AgentError(DeviceError):
     def facts(self) -> Mapping[str, object]:
         """The code, where there is one."""
         return {"code": self.code} if self.code else {}
+
+
+class NoWheels(DeviceError):
+    """No wheels of a runtime fit a device, or they cannot be had here."""
 
 
 class Unhealthy(AgentError):

@@ -7,18 +7,20 @@ for. The adapters also work in-process on the workstation, which computes golden
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import re
 import shutil
 import sys
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
-from device_agent.protocol import RuntimeVersion
+from device_agent.protocol import PRIVATE, RuntimeVersion
 from device_agent.runtimes.base import (
     BadTensor,
     LoadedModel,
     NoRuntime,
+    NotProfiled,
     Runtime,
     RuntimeFailed,
 )
@@ -29,16 +31,19 @@ __all__ = [
     "BadTensor",
     "LoadedModel",
     "NoRuntime",
+    "NotProfiled",
     "Runtime",
     "RuntimeFailed",
+    "RuntimeVersion",
     "discover",
+    "discover_in",
+    "distributions",
     "load",
     "prepare",
 ]
 
 UNKNOWN_VERSION = "unknown"
 """Version of a runtime that is importable but was not installed as a distribution."""
-
 
 TRTEXEC_FOLDER = "/usr/src/tensorrt/bin"
 """Where NVIDIA's packages put trtexec, which is seldom on PATH."""
@@ -106,30 +111,48 @@ _KNOWN = (
 )
 
 
-def discover() -> Tuple[RuntimeVersion, ...]:
+def discover(private: Sequence[Tuple[str, ...]] = ()) -> Tuple[RuntimeVersion, ...]:
     """The runtimes of this device, the preferred one of each kind first.
 
     TensorRT that has no Python module is among them, as package "trtexec": it is there, and
     `prepare` says what it lacks.
+
+    Args:
+        private: the folders of each of the agent's own, which come before the Python's.
     """
-    found = tuple(dict.fromkeys(version for _, version in _present()))
+    own = tuple(version for folders in private for version in discover_in(folders))
+    found = tuple(dict.fromkeys([*own, *(version for _, version in _present(()))]))
     if "tensorrt" not in {version.runtime for version in found} and find_trtexec():
         release = library_release("libnvinfer.so") or UNKNOWN_VERSION
         found += (RuntimeVersion("tensorrt", "trtexec", release),)
     return found
 
 
-def prepare(runtime: str) -> Runtime:
+def distributions() -> Tuple[str, ...]:
+    """Every distribution that a runtime may come in."""
+    return tuple(dict.fromkeys(name for known in _KNOWN for name in known.packages))
+
+
+def discover_in(folders: Tuple[str, ...]) -> Tuple[RuntimeVersion, ...]:
+    """The runtimes that the agent's own folders hold, by the names of their files alone."""
+    found = (version for _, version in _present(folders) if version.source == PRIVATE)
+    return tuple(dict.fromkeys(found))
+
+
+def prepare(runtime: str, folders: Tuple[str, ...] = (), *, only_there: bool = False) -> Runtime:
     """Import a runtime.
 
     Args:
         runtime: one of `manifest.RUNTIMES`.
+        folders: of the agent's own, put before all others on this process's path.
+        only_there: it must come from them.
 
     Raises:
         NoRuntime: it is not installed, its import fails, or the device lacks what it needs.
     """
-    for known, version in _present():
-        if known.runtime == runtime:
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
+    for known, version in _present(folders):
+        if known.runtime == runtime and (version.source == PRIVATE or not only_there):
             return _import(known, version)
     ways = [known.words for known in _KNOWN if known.runtime == runtime]
     if not ways:
@@ -177,19 +200,26 @@ def _names() -> Tuple[str, ...]:
     return tuple(sorted({known.runtime for known in _KNOWN}))
 
 
-def _present() -> Iterator[Tuple[_Known, RuntimeVersion]]:
-    for known in _KNOWN:
-        if not _has(known.module) or (known.also and not _has(known.also)):
-            continue
-        if known.library and not find_library(known.library):
-            continue
-        package, version = _distribution(known.packages)
-        if known.declared and version == UNKNOWN_VERSION:
-            continue
-        yield known, RuntimeVersion(known.runtime, package, version)
+def _present(folders: Tuple[str, ...]) -> Iterator[Tuple[_Known, RuntimeVersion]]:
+    """Those in the agent's own folders, then those of the Python."""
+    for source, places in ((PRIVATE, folders), ("", None)):
+        for known in _KNOWN:
+            if places == () or not _has(known.module, places):
+                continue
+            if known.also and not _has(known.also, places):
+                continue
+            if known.library and not find_library(known.library):
+                continue
+            package, version = _distribution(known.packages, sys.path if places is None else places)
+            if known.declared and version == UNKNOWN_VERSION:
+                continue
+            yield known, RuntimeVersion(known.runtime, package, version, source)
 
 
-def _has(module: str) -> bool:
+def _has(module: str, places: Optional[Tuple[str, ...]] = None) -> bool:
+    """Whether a module is in those folders, or anywhere on the path."""
+    if places is not None:
+        return importlib.machinery.PathFinder.find_spec(module, list(places)) is not None
     return importlib.util.find_spec(module) is not None
 
 
@@ -214,17 +244,19 @@ def _import(known: _Known, version: RuntimeVersion) -> Runtime:
         raise NoRuntime(f"{version.package} is installed but does not import: {error}") from error
     if version.version == UNKNOWN_VERSION:
         told = getattr(sys.modules[known.module], "__version__", UNKNOWN_VERSION)
-        prepared.version = RuntimeVersion(version.runtime, version.package, str(told))
+        prepared.version = RuntimeVersion(
+            version.runtime, version.package, str(told), version.source
+        )
     return prepared
 
 
-def _distribution(packages: Tuple[str, ...]) -> Tuple[str, str]:
+def _distribution(packages: Tuple[str, ...], folders: Sequence[str]) -> Tuple[str, str]:
     """Name and version of the first of the distributions that is installed.
 
     Read from the names of the metadata folders: `importlib.metadata` came with Python 3.8.
     """
     for package in packages:
-        for folder in sys.path:
+        for folder in folders:
             version = _version_in(folder, package)
             if version is not None:
                 return package, version

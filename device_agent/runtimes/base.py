@@ -11,10 +11,13 @@ import typing
 from typing import Callable, List, Sequence, Tuple
 
 from device_agent.manifest import Port
+from device_agent.profile_messages import ModelPlacement, Profiled
 from device_agent.protocol import RuntimeVersion
 
 if typing.TYPE_CHECKING:
     import numpy as np
+
+    from device_agent.runtimes.profiling import ProfileOrder
 
     Array = np.ndarray
 
@@ -33,6 +36,10 @@ class RuntimeFailed(Exception):
 
 class BadTensor(ValueError):
     """An array, or a payload of them, that does not fit the model."""
+
+
+class NotProfiled(Exception):
+    """Nothing times this model's operators here; the message says why."""
 
 
 class LoadedModel:
@@ -89,6 +96,10 @@ class LoadedModel:
         self.invoke()
         return self.get_outputs()
 
+    def placement(self) -> ModelPlacement:
+        """What computes each operator, found out from the loaded model; nothing is run."""
+        raise NotImplementedError
+
 
 class Runtime:
     """An imported runtime.
@@ -127,5 +138,15 @@ class Runtime:
 
         Raises:
             RuntimeFailed: the runtime refuses the model, or has no such kernels.
+        """
+        raise NotImplementedError
+
+    def profile(self, order: ProfileOrder) -> Profiled:
+        """Load a model once more and time each of its operators; `Profiled.key` is left empty.
+
+        Raises:
+            NotProfiled: nothing here times them.
+            RuntimeFailed: as `load` and `LoadedModel.run`.
+            BadTensor: from `order.inputs`.
         """
         raise NotImplementedError

@@ -16,13 +16,16 @@ import importlib.util
 import mmap
 from typing import Any
 
+from device_agent.profile_messages import Profiled
 from device_agent.protocol import RuntimeVersion
-from device_agent.runtimes.base import LoadedModel, Runtime, RuntimeFailed
+from device_agent.runtimes.base import LoadedModel, NotProfiled, Runtime, RuntimeFailed
 from device_agent.runtimes.litert import FAILURES, LiteRT, LiteRTModel
+from device_agent.runtimes.litert_placement import EDGE_TPU_OPERATOR, places
+from device_agent.runtimes.profiling import ProfileOrder
 
 LIBRARY = "libedgetpu.so.1"
 
-_COMPILED = b"edgetpu-custom-op"  # libedgetpu, tflite/public/edgetpu.h: kCustomOp
+_COMPILED = EDGE_TPU_OPERATOR.encode()
 _CURES = (
     "plug the Edge TPU in, let this user open it (group plugdev for USB, apex for PCIe), and "
     "install a libedgetpu that was built for this runtime (from tflite-runtime 2.12 on the two "
@@ -60,6 +63,11 @@ class EdgeTpu(LiteRT):
         _require_delegated(interpreter)
         return LiteRTModel(self.version, interpreter, "edgetpu")
 
+    def profile(self, order: ProfileOrder) -> Profiled:
+        if not _is_compiled(order.path):
+            return super().profile(order)
+        raise NotProfiled("what the Edge TPU runs is one operator: nothing times its parts")
+
     def _delegate(self) -> Any:
         try:
             return self._module.load_delegate(LIBRARY)
@@ -78,6 +86,6 @@ def _is_compiled(path: str) -> bool:
 
 
 def _require_delegated(interpreter: Any) -> None:
-    names = {operator["op_name"] for operator in interpreter._get_ops_details()}
-    if _COMPILED.decode() in names:
+    left = [place for place in places(interpreter) if place.unit == "cpu"]
+    if any(place.type == EDGE_TPU_OPERATOR for place in left):
         raise RuntimeFailed(f"{LIBRARY} left the operator for the Edge TPU to the CPU")

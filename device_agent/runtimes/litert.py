@@ -8,8 +8,12 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from device_agent.manifest import Port
+from device_agent.profile_messages import ModelPlacement, Profiled
 from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes.base import LoadedModel, Runtime, RuntimeFailed
+from device_agent.runtimes.litert_benchmark import profile_with_tool
+from device_agent.runtimes.litert_placement import XNNPACK, places
+from device_agent.runtimes.profiling import ProfileOrder
 from device_agent.runtimes.tensors import dtype_name
 
 # What the interpreter raises on a broken model, a wrong input and a failing operator.
@@ -48,6 +52,9 @@ class LiteRT(Runtime):
             raise RuntimeFailed(f"LiteRT refuses the model: {error}") from error
         return LiteRTModel(self.version, interpreter, _kernel_path(interpreter))
 
+    def profile(self, order: ProfileOrder) -> Profiled:
+        return profile_with_tool(order, self.load(order.path, order.threads).kernel_path)
+
 
 class LiteRTModel(LoadedModel):
     """An interpreter with its tensors allocated."""
@@ -84,12 +91,14 @@ class LiteRTModel(LoadedModel):
         except FAILURES as error:
             raise RuntimeFailed(f"LiteRT has no outputs: {error}") from error
 
+    def placement(self) -> ModelPlacement:
+        return ModelPlacement(places(self._interpreter), "LiteRT's interpreter")
+
 
 def _kernel_path(interpreter: Any) -> str:
-    # XNNPACK is the only default delegate; where it took operators, they became DELEGATE nodes.
-    # It may take none: an old runtime leaves INT8 alone, a sandbox without /sys switches it off.
-    operators = interpreter._get_ops_details()
-    delegated = any(operator["op_name"] == "DELEGATE" for operator in operators)
+    # XNNPACK is the only default delegate. It may take nothing: an old runtime leaves INT8 alone, a
+    # sandbox without /sys switches it off.
+    delegated = any(place.delegate == XNNPACK for place in places(interpreter))
     return "xnnpack" if delegated else "builtin"
 
 

@@ -11,8 +11,8 @@ from typing import FrozenSet, Iterator, Tuple, Union
 
 from device_agent.runtimes.base import RuntimeFailed
 
-# Field numbers: onnx.proto, ModelProto.graph, GraphProto.node and NodeProto.op_type.
-_GRAPH, _NODE, _OP_TYPE = 7, 1, 4
+# Field numbers of onnx.proto: ModelProto.graph, GraphProto.node, NodeProto.output, .name, .op_type.
+_GRAPH, _NODE, _OUTPUT, _NAME, _OP_TYPE = 7, 1, 2, 3, 4
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 _VARINT_BYTES_MAX = 10
@@ -27,23 +27,38 @@ def operator_types(path: str) -> FrozenSet[str]:
     Raises:
         RuntimeFailed: the file cannot be read, or is not an ONNX model.
     """
+    return frozenset(kind for kind, _ in operators(path))
+
+
+def operators(path: str) -> Tuple[Tuple[str, str], ...]:
+    """Type and name of each node, in the file's order; one without a name has its first output's.
+
+    Raises:
+        RuntimeFailed: as `operator_types`.
+    """
     try:
         with open(path, "rb") as stream:
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return frozenset(_operators(content))
+                return tuple(_operators(content))
     except (OSError, ValueError) as error:
         raise RuntimeFailed(f"cannot read the operators of the model: {error}") from error
 
 
-def _operators(content: _Bytes) -> Iterator[str]:
+def _operators(content: _Bytes) -> Iterator[Tuple[str, str]]:
     graphs = 0
     for graph in _fields(content, (0, len(content)), _GRAPH):
         graphs += 1
         for node in _fields(content, graph, _NODE):
-            for start, end in _fields(content, node, _OP_TYPE):
-                yield content[start:end].decode("utf-8", "replace")
+            name = _first(content, node, _NAME) or _first(content, node, _OUTPUT)
+            yield _first(content, node, _OP_TYPE), name
     if not graphs:
         raise ValueError("found no graph, expected an ONNX model")
+
+
+def _first(content: _Bytes, node: _Span, wanted: int) -> str:
+    for start, end in _fields(content, node, wanted):
+        return content[start:end].decode("utf-8", "replace")
+    return ""
 
 
 def _fields(content: _Bytes, span: _Span, wanted: int) -> Iterator[_Span]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any, List, Sequence, Tuple
+import tempfile
+from typing import Any, Callable, List, Sequence, Tuple
 
 import numpy as np
 
 from device_agent.manifest import Port
+from device_agent.profile_messages import ModelPlacement, OperatorPlace, Profiled
 from device_agent.protocol import RuntimeVersion
-from device_agent.runtimes.base import LoadedModel, Runtime, RuntimeFailed
+from device_agent.runtimes.base import LoadedModel, NotProfiled, Runtime, RuntimeFailed
+from device_agent.runtimes.onnx_operators import operators
+from device_agent.runtimes.onnx_profile import read_profile, unit_of
+from device_agent.runtimes.profiling import ProfileOrder, profiled, timed_runs, times_of
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -27,6 +32,9 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 _ERRORS_ONLY = 3
+_MICROSECOND_NS = 1_000
+_RECORD_PLACES = "session.record_ep_graph_assignment_info"
+"""Asks for `get_provider_graph_assignment_info`; releases that do not know it pass over it."""
 
 # Read while onnxruntime is imported, once for the life of the process. Without it, that import
 # alone leaves a device id and a queue of events for its maker in ~/.cache/Microsoft.
@@ -53,16 +61,36 @@ class OnnxRuntime(Runtime):
     def load(self, path: str, threads: int, kernel: str = "") -> LoadedModel:
         if kernel:
             raise RuntimeFailed(f"found kernel {kernel!r}, expected '' for ONNX Runtime")
+        return self._on_cpu(path, self._options(threads))
+
+    def profile(self, order: ProfileOrder) -> Profiled:
+        return self._profiled(order, self._on_cpu)
+
+    def _profiled(self, order: ProfileOrder, load: Callable[[str, Any], OnnxModel]) -> Profiled:
+        with tempfile.TemporaryDirectory(prefix="edgesdk-profile-") as folder:
+            options = self._options(order.threads)
+            options.enable_profiling = True
+            options.profile_file_prefix = os.path.join(folder, "run")
+            model = load(order.path, options)
+            samples = timed_runs(model, order, len(operators(order.path)))
+            series = read_profile(model.end_profiling())
+        if not series:
+            raise NotProfiled("ONNX Runtime's profile names no operator")
+        times = times_of(series, len(samples))
+        return profiled(times, samples, "ONNX Runtime's profile", _MICROSECOND_NS)
+
+    def _on_cpu(self, path: str, options: Any) -> OnnxModel:
         try:
             session = self._module.InferenceSession(
-                path, sess_options=self._options(threads), providers=["CPUExecutionProvider"]
+                path, sess_options=options, providers=["CPUExecutionProvider"]
             )
         except self._failures as error:
             raise RuntimeFailed(f"ONNX Runtime refuses the model: {error}") from error
-        return OnnxModel(self.version, session, "cpu", self._failures)
+        return OnnxModel(self.version, session, "cpu", self._failures, path)
 
     def _options(self, threads: int) -> Any:
         options = self._module.SessionOptions()
+        options.add_session_config_entry(_RECORD_PLACES, "1")
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -82,6 +110,7 @@ class OnnxModel(LoadedModel):
         session: Any,
         kernel_path: str,
         failures: Tuple[type[Exception], ...],
+        path: str,
     ) -> None:
         super().__init__(
             runtime,
@@ -91,6 +120,7 @@ class OnnxModel(LoadedModel):
         )
         self._session = session
         self._failures = failures
+        self._path = path
         self._feed: List[np.ndarray] = []
         self._binding = session.io_binding()
         for port in self.outputs:
@@ -113,6 +143,33 @@ class OnnxModel(LoadedModel):
 
     def get_outputs(self) -> List[np.ndarray]:
         return [np.array(output) for output in self._binding.copy_outputs_to_cpu()]
+
+    def placement(self) -> ModelPlacement:
+        # Since ONNX Runtime 1.24. Before it, one provider for all is still beyond doubt.
+        assigned = getattr(self._session, "get_provider_graph_assignment_info", None)
+        if assigned is not None:
+            places = [
+                OperatorPlace(node.op_type, node.name, unit_of(part.ep_name), part.ep_name)
+                for part in assigned()
+                for node in part.get_nodes()
+            ]
+            return ModelPlacement(tuple(places), "ONNX Runtime's assignment to providers")
+        return self._all_on_one()
+
+    def _all_on_one(self) -> ModelPlacement:
+        # The CPU's provider stands last in every session, also where it is kept from computing.
+        if self.kernel_path == "cpu" and len(self._session.get_providers()) > 1:
+            return ModelPlacement((), "this ONNX Runtime does not tell which provider took what")
+        provider = self._session.get_providers()[0]
+        places = [
+            OperatorPlace(kind, name, unit_of(provider), provider)
+            for kind, name in operators(self._path)
+        ]
+        return ModelPlacement(tuple(places), "the session's only provider")
+
+    def end_profiling(self) -> str:
+        """Path of the profile of a session that was made to write one."""
+        return str(self._session.end_profiling())
 
 
 def failures(module: Any) -> Tuple[type[Exception], ...]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
 from device_agent.manifest import Port
+from device_agent.profile_messages import ModelPlacement, OperatorPlace, Profiled
 from device_agent.protocol import RuntimeVersion
-from device_agent.runtimes.base import LoadedModel, Runtime, RuntimeFailed
+from device_agent.runtimes.base import LoadedModel, NotProfiled, Runtime, RuntimeFailed
+from device_agent.runtimes.profiling import ProfileOrder, profiled, timed_runs, times_of
 from device_agent.runtimes.tensors import dtype_name
 
 # Importing openvino is an event that its telemetry sends, where the user once agreed to that. With
@@ -25,6 +27,9 @@ if "openvino_telemetry" not in sys.modules:
 
 _FAILURES = (RuntimeError, ValueError, TypeError)
 _SOURCE_PLACE = re.compile(r"Exception from \S+:\d+:")
+_NOTHING = ("Input", "Parameter", "Output", "Result", "Const", "Constant")
+"""Layers of the executed graph that compute nothing."""
+_MICROSECOND_NS = 1_000
 _DEVICES = {"": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
 
@@ -47,11 +52,28 @@ class OpenVINO(Runtime):
     def load(self, path: str, threads: int, kernel: str = "") -> LoadedModel:
         if kernel not in _DEVICES:
             raise RuntimeFailed(f"found kernel {kernel!r}, expected '', 'cpu', 'gpu' or 'npu'")
-        device = _DEVICES[kernel]
+        return self._load(path, _DEVICES[kernel], threads, {})
+
+    def profile(self, order: ProfileOrder) -> Profiled:
+        model = self._load(order.path, _DEVICES[""], order.threads, {"PERF_COUNT": True})
+        times: Dict[OperatorPlace, List[int]] = {}
+
+        def read() -> None:
+            for place, nanoseconds in model.times():
+                times.setdefault(place, []).append(nanoseconds)
+
+        samples = timed_runs(model, order, len(model.placement().operators), read)
+        if not times:
+            raise NotProfiled("OpenVINO's counters name no operator that was executed")
+        counted = times_of(times.items(), len(samples))
+        return profiled(counted, samples, "OpenVINO's performance counters", _MICROSECOND_NS)
+
+    def _load(self, path: str, device: str, threads: int, more: Dict[str, Any]) -> OpenVINOModel:
         try:
             model = self._core.read_model(path)
             _close_open_shapes(model)
-            compiled = self._core.compile_model(model, device, _settings(device, threads))
+            settings = {**_settings(device, threads), **more}
+            compiled = self._core.compile_model(model, device, settings)
             return OpenVINOModel(self.version, compiled)
         except _FAILURES as error:
             raise RuntimeFailed(
@@ -95,11 +117,40 @@ class OpenVINOModel(LoadedModel):
             for index in range(len(self.outputs))
         ]
 
+    def placement(self) -> ModelPlacement:
+        try:
+            nodes = self._compiled.get_runtime_model().get_ordered_ops()
+        except _FAILURES as error:
+            # Plug-ins need not have it, and the NPU's has not.
+            return ModelPlacement((), f"OpenVINO gives no executed graph: {_words(error)}")
+        places = (_place(node, self.kernel_path) for node in nodes)
+        return ModelPlacement(
+            tuple(place for place in places if place.type not in _NOTHING),
+            "OpenVINO's executed graph",
+        )
+
+    def times(self) -> List[Tuple[OperatorPlace, int]]:
+        """What was executed in the last run, with its nanoseconds; names differ within a graph."""
+        return [
+            (
+                OperatorPlace(each.node_type, each.node_name, self.kernel_path, each.exec_type),
+                each.real_time.seconds * 1_000_000_000 + each.real_time.microseconds * 1_000,
+            )
+            for each in self._request.get_profiling_info()
+            if each.status.name == "EXECUTED" and each.node_type not in _NOTHING
+        ]
+
 
 def _kernel_path(compiled: Any) -> str:
     # "GPU.0" is the first of several GPUs.
     devices = (name.partition(".")[0] for name in compiled.get_property("EXECUTION_DEVICES"))
     return "+".join(dict.fromkeys(devices)).lower()
+
+
+def _place(node: Any, unit: str) -> OperatorPlace:
+    facts = node.get_rt_info()
+    kind, primitive = str(facts["layerType"].value), str(facts["primitiveType"].value)
+    return OperatorPlace(kind, str(node.get_friendly_name()), unit, primitive)
 
 
 def _words(error: Exception) -> str:

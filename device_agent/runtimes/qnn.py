@@ -13,15 +13,24 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import platform
 import re
 import sys
 import tempfile
 from typing import IO, Any, Dict, Iterator, List
 
+from device_agent.profile_messages import Profiled
 from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes import onnxruntime  # Turns the telemetry off, before the import.
-from device_agent.runtimes.base import LoadedModel, NoRuntime, Runtime, RuntimeFailed
+from device_agent.runtimes.base import (
+    LoadedModel,
+    NoRuntime,
+    NotProfiled,
+    Runtime,
+    RuntimeFailed,
+)
 from device_agent.runtimes.onnx_operators import operator_types
+from device_agent.runtimes.profiling import ProfileOrder
 
 PROVIDER = "QNNExecutionProvider"
 PLUG_IN = "onnxruntime_qnn"
@@ -57,9 +66,19 @@ class Qnn(onnxruntime.OnnxRuntime):
             raise RuntimeFailed(f"found kernel {kernel!r}, expected '', 'htp' or 'cpu'")
         if kernel == "cpu" or (not kernel and _COMPILED not in operator_types(path)):
             return super().load(path, threads)
+        return self._on_htp(path, self._options(threads))
+
+    def profile(self, order: ProfileOrder) -> Profiled:
+        if _COMPILED not in operator_types(order.path):
+            return super().profile(order)
+        if platform.machine() not in ("aarch64", "arm64"):
+            raise NotProfiled("the NPU is emulated here, which says nothing about its times")
+        return self._profiled(order, self._on_htp)
+
+    def _on_htp(self, path: str, options: Any) -> onnxruntime.OnnxModel:
         with _stderr_kept() as said:
             try:
-                session = self._session(path, threads)
+                session = self._session(path, options)
             except self._failures as error:
                 reason = _first_error(said) or str(error)
                 raise RuntimeFailed(
@@ -68,10 +87,9 @@ class Qnn(onnxruntime.OnnxRuntime):
         providers = session.get_providers()
         if PROVIDER not in providers:
             raise RuntimeFailed(f"found a session of {providers}, expected {PROVIDER}")
-        return onnxruntime.OnnxModel(self.version, session, "htp", self._failures)
+        return onnxruntime.OnnxModel(self.version, session, "htp", self._failures, path)
 
-    def _session(self, path: str, threads: int) -> Any:
-        options = self._options(threads)
+    def _session(self, path: str, options: Any) -> Any:
         # Otherwise a provider that fails to start means the CPU, and only the log says so.
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         chosen: Dict[str, Any] = {}

@@ -12,13 +12,22 @@ trtexec may be there: it times engines in a way of its own.
 from __future__ import annotations
 
 import importlib
-from typing import Any, List, Sequence, Tuple
+import json
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
 from device_agent.manifest import Port, is_at_least
+from device_agent.profile_messages import ModelPlacement, OperatorPlace, Profiled
 from device_agent.protocol import RuntimeVersion
-from device_agent.runtimes.base import LoadedModel, NoRuntime, Runtime, RuntimeFailed, Tell
+from device_agent.runtimes.base import (
+    LoadedModel,
+    NoRuntime,
+    NotProfiled,
+    Runtime,
+    RuntimeFailed,
+    Tell,
+)
 from device_agent.runtimes.cuda import CudaFailed, Device
 from device_agent.runtimes.engine_builder import (
     FAILURES,
@@ -38,6 +47,7 @@ from device_agent.runtimes.engines import (
     sha256_of,
 )
 from device_agent.runtimes.onnx_operators import operator_types
+from device_agent.runtimes.profiling import ProfileOrder, profiled, timed_runs, times_of
 
 # By name: members come and go between releases, and `tensorrt.nptype` fails with newer numpy.
 _DTYPES = {
@@ -88,6 +98,19 @@ class TensorRT(Runtime):
         return keep_engine(output, folder, key)
 
     def load(self, path: str, threads: int, kernel: str = "") -> LoadedModel:
+        return self._load(path, kernel)
+
+    def profile(self, order: ProfileOrder) -> Profiled:
+        model = self._load(order.path, "")
+        times = model.profile_layers()
+        samples = timed_runs(model, order, len(model.placement().operators))
+        if not times:
+            raise NotProfiled("TensorRT's profiler reported no layer")
+        series = [(OperatorPlace("", name, "gpu"), each) for name, each in times.items()]
+        # Reported in milliseconds, as 32-bit floats of CUDA events, which are that fine.
+        return profiled(times_of(series, len(samples)), samples, "TensorRT's profiler", 500)
+
+    def _load(self, path: str, kernel: str) -> EngineModel:
         if kernel:
             raise RuntimeFailed(f"found kernel {kernel!r}, expected '' for TensorRT")
         content = read_engine(path)
@@ -99,7 +122,7 @@ class TensorRT(Runtime):
             engine = runtime.deserialize_cuda_engine(content)
             if engine is None:
                 raise RuntimeFailed(f"TensorRT refuses its engine: {first_words(logger.errors)}")
-            return EngineModel(self.version, self._device, engine, runtime, logger)
+            return EngineModel(self.version, self._device, engine, self._module, runtime, logger)
         except (CudaFailed, *FAILURES) as error:
             said = first_words([*logger.errors, str(error)])
             raise RuntimeFailed(f"TensorRT cannot load the engine: {said}") from error
@@ -123,11 +146,18 @@ class EngineModel(LoadedModel):
     """An engine with memory on the device for each of its inputs and outputs.
 
     Args:
+        module: the imported tensorrt.
         runtime: that made the engine; like the logger, it must live as long.
     """
 
     def __init__(
-        self, version: RuntimeVersion, device: Device, engine: Any, runtime: Any, logger: Any
+        self,
+        version: RuntimeVersion,
+        device: Device,
+        engine: Any,
+        module: Any,
+        runtime: Any,
+        logger: Any,
     ) -> None:
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         modes = [engine.get_tensor_mode(name).name for name in names]
@@ -136,7 +166,9 @@ class EngineModel(LoadedModel):
             version, "gpu", _of_mode("INPUT", modes, ports), _of_mode("OUTPUT", modes, ports)
         )
         self._device = device
-        self._keep_alive = (runtime, engine)
+        self._engine = engine
+        self._module = module
+        self._keep_alive: Tuple[Any, ...] = (runtime,)
         self._logger = logger
         self._context = engine.create_execution_context()
         if self._context is None:
@@ -174,11 +206,43 @@ class EngineModel(LoadedModel):
                 raise RuntimeFailed(f"the GPU does not give an output: {error}") from error
         return outputs
 
+    def placement(self) -> ModelPlacement:
+        inspector = self._engine.create_engine_inspector()
+        form = self._module.LayerInformationFormat.JSON
+        try:
+            layers = json.loads(inspector.get_engine_information(form))["Layers"]
+        except (ValueError, KeyError, TypeError) as error:
+            return ModelPlacement((), f"TensorRT's inspector cannot be understood: {error}")
+        return ModelPlacement(tuple(_layer(each) for each in layers), "TensorRT's engine inspector")
+
+    def profile_layers(self) -> Dict[str, List[int]]:
+        """Have every run from now on timed, layer by layer; nanoseconds, filled in as they run."""
+        times: Dict[str, List[int]] = {}
+
+        class Recorder(self._module.IProfiler):  # type: ignore[misc, name-defined]
+            def __init__(self, profiler: Any) -> None:
+                profiler.__init__(self)
+
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                times.setdefault(layer_name, []).append(round(ms * 1e6))
+
+        recorder = Recorder(self._module.IProfiler)
+        self._keep_alive += (recorder,)
+        self._context.profiler = recorder
+        return times
+
     def _place(self, port: Port) -> int:
         address = self._device.allocate(np.empty(port.shape, port.dtype).nbytes)
         if not self._context.set_tensor_address(port.name, address):
             raise RuntimeFailed(f"TensorRT refuses the memory for {port.name}")
         return address
+
+
+def _layer(layer: Any) -> OperatorPlace:
+    # A name alone, unless the engine was built to say more.
+    if isinstance(layer, str):
+        return OperatorPlace("", layer, "gpu")
+    return OperatorPlace(str(layer.get("LayerType", "")), str(layer["Name"]), "gpu")
 
 
 def _of_mode(mode: str, modes: Sequence[str], ports: Sequence[Port]) -> Tuple[Port, ...]:

@@ -4,15 +4,19 @@ Annotations here and beside are evaluated once, not left as text: typer would ev
 every start.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgesdk import api, cli
-from edgesdk.cli import options, output
+from edgesdk.cli import many, options, output
 from edgesdk.cli.groups import ReleaseFlags, StageGates, spelt_out
 from edgesdk.cli.options import required
+from edgesdk.cli.places import at_place
+from edgesdk.errors import UsageError
+from edgesdk.units import parse_duration_ns
 
 Model = Annotated[
     str | None,
@@ -124,6 +128,7 @@ def inspect(
     )
 
 
+@at_place
 def push(
     package: PackageFile,
     device: options.Device = None,
@@ -136,39 +141,59 @@ def push(
     ] = False,
     key: Annotated[str | None, typer.Option(help="The key that signs the downgrade.")] = None,
     wait: options.Wait = None,
+    jobs: many.Jobs = many.DEFAULT_JOBS,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Install a package on a device; it becomes the current one if it is healthy there."""
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
-    committed = api.push(
+    wanted = partial(
+        api.push,
         package,
-        chosen,
         permissions=api.Permissions(allow_unsigned, downgrade, key),
         wait_s=options.seconds(wait),
-        progress=output.ProgressBars(),
-        say=output.say,
     )
+    if api.is_selection(chosen):
+        many.on_each(
+            chosen,
+            lambda name, progress, say: wanted(name, progress=progress, say=say),
+            cli.render_lab.committed,
+            jobs=jobs,
+            as_json=as_json,
+            may_repeat=True,
+        )
+    committed = wanted(chosen, progress=output.ProgressBars(), say=output.say)
     where = next(each for each in api.list_devices() if each.name == chosen)
     output.emit(
         committed, as_json, lambda console, done: cli.render.committed(console, done, where.virtual)
     )
 
 
+@at_place
 def rollback(
     device: options.Device = None,
     name: Annotated[
         str, typer.Option(help="Name of the package; else the one installed last.")
     ] = "",
     wait: options.Wait = None,
+    jobs: many.Jobs = many.DEFAULT_JOBS,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Make the previous package of a device the current one again."""
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
-    done = api.rollback(chosen, package=name, wait_s=options.seconds(wait), say=output.say)
+    wanted = partial(api.rollback, package=name, wait_s=options.seconds(wait))
+    if api.is_selection(chosen):
+        many.on_each(
+            chosen,
+            lambda each, _, say: wanted(each, say=say),
+            cli.render_lab.installed,
+            jobs=jobs,
+            as_json=as_json,
+        )
+    done = wanted(chosen, say=output.say)
     output.emit(done, as_json, cli.render.installed)
 
 
@@ -184,6 +209,7 @@ def verify(
     output.emit(done, as_json, cli.render.verified)
 
 
+@at_place
 @spelt_out
 def bench(
     device: options.Device = None,
@@ -196,40 +222,99 @@ def bench(
     max_parity_mismatch: options.MaxParityMismatch = None,
     max_latency_regression: options.MaxLatencyRegression = None,
     baseline: options.Baseline = None,
+    min_accelerated_fraction: options.MinAcceleratedFraction = None,
     threads: options.Threads = 0,
     seconds: options.Seconds = 3.0,
+    sustained: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help='Instead, run without a pause for so long, such as "30m": when does it give way?',
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="With --sustained: write its page to this file.")
+    ] = None,
+    per_operator: options.PerOperator = False,
     allow_unsigned: options.AllowUnsigned = False,
     wait: options.Wait = None,
+    jobs: many.Jobs = many.DEFAULT_JOBS,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure the latency of what is installed on a device."""
     settings = api.load_project(project)
-    findings = api.bench(
-        required(device or settings.device, "--device", "device"),
+    chosen = required(device or settings.device, "--device", "device")
+    if sustained is not None:
+        _refuse_beside_sustained(model, max_p95, max_peak_ram, max_parity_mismatch)
+        endurance = api.sustain(
+            _one(chosen, "--sustained"),
+            parse_duration_ns(sustained) / 1e9,
+            package=package,
+            html=html,
+            threads=threads,
+            permissions=api.Permissions(allow_unsigned),
+            progress=output.ProgressBars(),
+            say=output.say,
+        )
+        output.emit(endurance, as_json, cli.render.endurance)
+        return
+    if html is not None:
+        raise UsageError("found --html without --sustained", hint="edgesdk report writes reports")
+    wanted = partial(
+        api.bench,
         package=package,
         model=model,
         gates=(
-            settings.gates,
+            options.contracted(settings),
             api.GateBounds(
                 max_p95=max_p95,
                 max_peak_ram=max_peak_ram,
                 max_parity_mismatch_percent=max_parity_mismatch,
+                min_accelerated_fraction=min_accelerated_fraction,
                 max_latency_regression_percent=max_latency_regression,
                 **stages._asdict(),
             ),
         ),
-        timing=options.timing(threads, seconds),
+        timing=options.timing(threads, seconds, per_operator),
         baseline=baseline,
         permissions=api.Permissions(allow_unsigned),
         wait_s=options.seconds(wait),
-        progress=output.ProgressBars(),
-        say=output.say,
     )
+    if api.is_selection(chosen):
+        many.on_each(
+            chosen,
+            lambda name, progress, say: wanted(name, progress=progress, say=say),
+            cli.render_lab.findings,
+            jobs=jobs,
+            as_json=as_json,
+            verdict=lambda found: found.exit_code,
+        )
+    findings = wanted(chosen, progress=output.ProgressBars(), say=output.say)
     output.emit(findings, as_json, cli.render.findings)
     raise typer.Exit(findings.exit_code)
 
 
+def _one(device: str, option: str) -> str:
+    """A device's name, where many make no sense."""
+    if api.is_selection(device):
+        raise UsageError(
+            f"found --device {device} with {option}, expected one device",
+            hint="start it once for each device: they do not disturb one another",
+        )
+    return device
+
+
+def _refuse_beside_sustained(*flags: object) -> None:
+    if any(flag is not None for flag in flags):
+        raise UsageError(
+            "found a float model or a gate beside --sustained, which runs one model and judges"
+            " nothing",
+            hint="run edgesdk bench without --sustained for these",
+        )
+
+
+@at_place
 def evaluate(
     device: options.Device = None,
     dataset: options.Dataset = None,
@@ -250,15 +335,17 @@ def evaluate(
     ] = False,
     allow_unsigned: options.AllowUnsigned = False,
     wait: options.Wait = None,
+    jobs: many.Jobs = many.DEFAULT_JOBS,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure on a device how much accuracy INT8 loses against the float model."""
     settings = api.load_project(project)
-    findings = api.evaluate(
-        required(device or settings.device, "--device", "device"),
-        required(dataset or settings.dataset, "--dataset", "dataset"),
-        required(model or settings.model, "--model", "model"),
+    chosen = required(device or settings.device, "--device", "device")
+    wanted = partial(
+        api.evaluate,
+        dataset=required(dataset or settings.dataset, "--dataset", "dataset"),
+        model=required(model or settings.model, "--model", "model"),
         preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
         on_device_preprocessing=on_device_preprocessing,
         metrics=metric or (),
@@ -266,7 +353,7 @@ def evaluate(
         decode=decode,
         package=package,
         gates=(
-            settings.gates,
+            options.contracted(settings),
             api.GateBounds(
                 max_accuracy_drop_points=max_accuracy_drop,
                 max_parity_mismatch_percent=max_parity_mismatch,
@@ -275,13 +362,22 @@ def evaluate(
         ),
         permissions=api.Permissions(allow_unsigned),
         wait_s=options.seconds(wait),
-        progress=output.ProgressBars(),
-        say=output.say,
     )
+    if api.is_selection(chosen):
+        many.on_each(
+            chosen,
+            lambda name, progress, say: wanted(name, progress=progress, say=say),
+            cli.render_lab.findings,
+            jobs=jobs,
+            as_json=as_json,
+            verdict=lambda found: found.exit_code,
+        )
+    findings = wanted(chosen, progress=output.ProgressBars(), say=output.say)
     output.emit(findings, as_json, cli.render.findings)
     raise typer.Exit(findings.exit_code)
 
 
+@at_place
 @spelt_out
 def deploy(
     model: Model = None,
@@ -312,24 +408,27 @@ def deploy(
     max_p95: options.MaxP95 = None,
     max_peak_ram: options.MaxPeakRam = None,
     max_parity_mismatch: options.MaxParityMismatch = None,
+    min_accelerated_fraction: options.MinAcceleratedFraction = None,
     stages: StageGates,
     max_latency_regression: options.MaxLatencyRegression = None,
     baseline: options.Baseline = None,
     threads: options.Threads = 0,
     seconds: options.Seconds = 3.0,
+    per_operator: options.PerOperator = False,
     wait: options.Wait = None,
+    jobs: many.Jobs = many.DEFAULT_JOBS,
     project: options.ProjectFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Convert, package, push, measure and judge: from a model to a verdict on a device."""
     settings = api.load_project(project)
-    report = api.deploy(
-        required(model or settings.model, "MODEL", "model"),
-        required(device or settings.device, "--device", "device"),
-        required(calibration or settings.calibration, "--calibration", "calibration"),
-        out or Path(required(settings.output, "--output", "output")),
+    chosen = required(device or settings.device, "--device", "device")
+    data = required(calibration or settings.calibration, "--calibration", "calibration")
+    folder = out or Path(required(settings.output, "--output", "output"))
+    order = api.Order(
+        model=required(model or settings.model, "MODEL", "model"),
+        calibration=data,
         dataset=dataset or settings.dataset,
-        target=target or settings.target,
         recipe=options.recipe(
             settings.recipe,
             recipe,
@@ -349,22 +448,48 @@ def deploy(
             api.BudgetText(package_budget, installed_budget, ram_budget, delta_budget),
         ),
         gates=(
-            settings.gates,
+            options.contracted(settings),
             api.GateBounds(
-                max_accuracy_drop,
-                max_p95,
-                max_peak_ram,
-                max_parity_mismatch,
+                max_accuracy_drop_points=max_accuracy_drop,
+                max_p95=max_p95,
+                max_peak_ram=max_peak_ram,
+                max_parity_mismatch_percent=max_parity_mismatch,
+                min_accelerated_fraction=min_accelerated_fraction,
                 max_latency_regression_percent=max_latency_regression,
                 **stages._asdict(),
             ),
         ),
-        timing=options.timing(threads, seconds),
         baseline=baseline,
-        base=base,
         signing=options.signing(key, unsigned),
-        permissions=api.Permissions(unsigned=unsigned),
-        wait_s=options.seconds(wait),
+        base=base,
+    )
+    kind = target or settings.target
+    timing = options.timing(threads, seconds, per_operator)
+    permissions, wait_s = api.Permissions(unsigned=unsigned), options.seconds(wait)
+    if api.is_selection(chosen):
+        board = many.Board()
+        manner = api.Manner(
+            limits=api.Limits(jobs=jobs),
+            timing=timing,
+            permissions=permissions,
+            wait_s=wait_s,
+            watch=board.watch,
+            progress_of=board.progress,
+            say_of=board.say,
+        )
+        with board:
+            ended = api.deploy_many(
+                chosen, order, folder, target=kind, manner=manner, say=output.say
+            )
+        many.show(ended, cli.render_lab.findings, as_json)
+    report = api.carry_out(
+        order,
+        chosen,
+        folder,
+        target=kind,
+        timing=timing,
+        permissions=permissions,
+        wait_s=wait_s,
         progress=output.ProgressBars(),
         say=output.say,
     )

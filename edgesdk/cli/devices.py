@@ -1,4 +1,4 @@
-"""edgesdk device add | ls | show | installed | lease | release | lab | rm | emulate"""
+"""edgesdk device add | ls | show | doctor | installed | lease | release | lab | rm | emulate"""
 
 import sys
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from edgesdk import api, cli
-from edgesdk.cli import leasing, options, output
-from edgesdk.errors import UsageError
+from edgesdk.cli import leasing, many, options, output
+from edgesdk.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from edgesdk.devices.enrol import HostKey
@@ -18,6 +18,10 @@ app.command("lease")(leasing.lease)
 app.command("release")(leasing.release)
 
 Name = Annotated[str, typer.Argument(help="What you call the device.")]
+Names = Annotated[
+    str,
+    typer.Argument(help="A device, or many: all, tag:NAME, a pattern, names with commas."),
+]
 
 
 @app.command("add")
@@ -38,6 +42,9 @@ def add(
     lab: Annotated[
         bool, typer.Option("--lab", help="It may be told to take unsigned packages.")
     ] = False,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Choose it by this, too. May be repeated.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Enrol a device: pin its host key, log in and start the agent once."""
@@ -51,6 +58,7 @@ def add(
         python=python,
         replace=replace,
         lab=lab,
+        tags=tag or (),
     )
     output.emit(visited.device, as_json, lambda console, _: cli.render.visited(console, visited))
 
@@ -67,21 +75,88 @@ def _confirm(address: str, key: "HostKey", yes: bool) -> bool:
     return typer.confirm("Is this the device's own key?", err=True)
 
 
+@app.command("tag", context_settings={"ignore_unknown_options": True})
+def tag(
+    name: Name,
+    changes: Annotated[
+        list[str], typer.Argument(metavar="+TAG|-TAG...", help="+lab-a gives it, -lab-a takes it.")
+    ],
+    as_json: options.Json = False,
+) -> None:
+    """Give a device tags, to choose it by, or take them away."""
+    output.emit(api.tag_device(name, changes), as_json, cli.render.device)
+
+
 @app.command("ls")
 def ls(as_json: options.Json = False) -> None:
-    """List the enrolled devices."""
-    output.emit(api.list_devices(), as_json, cli.render.devices)
+    """List the enrolled devices, as they were when last looked at; nobody is contacted."""
+    devices = api.seen_devices()
+    if as_json:
+        from edgesdk.serial import to_dict  # nobody else waits for it
+
+        rows = [{**to_dict(device), "last_seen": to_dict(seen)} for device, seen in devices]
+        output.emit(rows, as_json, lambda *_: None)
+    else:
+        output.emit(devices, as_json, cli.render_doctor.listed)
 
 
 @app.command("show")
-def show(name: Name, as_json: options.Json = False) -> None:
-    """Visit a device and show what it is."""
+def show(name: Names, jobs: many.Jobs = many.DEFAULT_JOBS, as_json: options.Json = False) -> None:
+    """Visit a device and show what it is, and whose."""
+    if api.is_selection(name):
+        many.on_each(
+            name,
+            lambda each, _, __: api.show_device(each),
+            cli.render_lab.visited,
+            jobs=jobs,
+            as_json=as_json,
+            may_repeat=True,
+        )
     output.emit(api.show_device(name), as_json, cli.render.visited)
 
 
+@app.command("doctor")
+def doctor(
+    name: Names,
+    package: Annotated[
+        Path | None, typer.Option(help="Compare with this package file, not the installed one.")
+    ] = None,
+    installed: Annotated[
+        str, typer.Option(help="Name of the installed package; the last one unless given.")
+    ] = "",
+    jobs: many.Jobs = many.DEFAULT_JOBS,
+    as_json: options.Json = False,
+) -> None:
+    """Compare a device with its target and its package: what does not fit, and what to do."""
+    if api.is_selection(name):
+        many.on_each(
+            name,
+            lambda each, _, __: api.doctor(each, package=package, installed=installed),
+            cli.render_lab.diagnosis,
+            jobs=jobs,
+            as_json=as_json,
+            may_repeat=True,
+            verdict=lambda told: int(ExitCode.PASSED if told.able else ExitCode.DEVICE),
+        )
+    told = api.doctor(name, package=package, installed=installed)
+    output.emit(told, as_json, cli.render_doctor.diagnosis)
+    raise typer.Exit(int(ExitCode.PASSED if told.able else ExitCode.DEVICE))
+
+
 @app.command("installed")
-def installed(name: Name, as_json: options.Json = False) -> None:
+def installed(
+    name: Names, jobs: many.Jobs = many.DEFAULT_JOBS, as_json: options.Json = False
+) -> None:
     """List the packages on a device: current, previous, and what fell back."""
+    if api.is_selection(name):
+        many.on_each(
+            name,
+            lambda each, _, __: api.list_installed(each),
+            cli.render_lab.inventory,
+            jobs=jobs,
+            as_json=as_json,
+            may_repeat=True,
+        )
     output.emit(api.list_installed(name), as_json, cli.render.inventory)
 
 

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from edgesdk import __version__
-from edgesdk.cli import agent, check, commands, devices, diff, export, keys, output, runs, targets
+from edgesdk.cli import (
+    agent,
+    check,
+    commands,
+    devices,
+    diff,
+    export,
+    keys,
+    output,
+    runs,
+    sweep,
+    targets,
+)
 from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
 
 app = typer.Typer(
@@ -21,6 +33,7 @@ app = typer.Typer(
 app.command()(commands.deploy)
 app.command("check")(check.check)
 app.command()(commands.convert)
+app.command("sweep")(sweep.sweep)
 app.command()(commands.package)
 app.command()(commands.inspect)
 app.command()(commands.verify)

@@ -16,6 +16,8 @@ from edgesdk.errors import UsageError
 if TYPE_CHECKING:
     from edgesdk.data.preprocessing import Preprocessing
     from edgesdk.flows.package import Signing
+    from edgesdk.project import Project
+    from edgesdk.targets.types import GateBounds
     from edgesdk.values.package import FallbackCause
     from edgesdk.values.recipe import Recipe
     from edgesdk.values.timing import Timing
@@ -24,7 +26,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Target = Annotated[
     str | None, typer.Option("--target", "-t", help="Target id, or the path of a descriptor.")
 ]
-Device = Annotated[str | None, typer.Option("--device", "-d", help="Name of an enrolled device.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", "-d", help="An enrolled device, or many: all, tag:NAME, 'pi-*', NAME,NAME."
+    ),
+]
 Wait = Annotated[
     str | None,
     typer.Option("--wait", help='Wait so long for a device that is someone else\'s, "10 m".'),
@@ -128,7 +135,13 @@ InstalledBudget = Annotated[str | None, typer.Option(help="Most bytes once insta
 RamBudget = Annotated[str | None, typer.Option("--ram-budget", help="Most memory to run it in.")]
 MinAcceleratedFraction = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Contract: share of operators off the CPU, 0 to 1."),
+    typer.Option(
+        "--min-accelerated-fraction",
+        "--min-accelerated",
+        min=0,
+        max=1,
+        help="Share of operators off the CPU, 0 to 1: as forecast by check, in truth on a device.",
+    ),
 ]
 MaxAccuracyDrop = Annotated[
     float | None, typer.Option(help="Gate: points of top-1 that INT8 may lose.")
@@ -184,6 +197,10 @@ Decode = Annotated[
 ]
 Threads = Annotated[
     int, typer.Option(min=0, max=256, help="Threads of the runtime; 0: one per CPU, at most 4.")
+]
+PerOperator = Annotated[
+    bool,
+    typer.Option("--per-operator", help="Then time each operator, in runs of their own."),
 ]
 Seconds = Annotated[
     float, typer.Option(min=0.1, max=600.0, help="Least time spent in each model, in seconds.")
@@ -278,9 +295,24 @@ def preprocessing(project: Preprocessing | None, file: Path | None) -> Preproces
     return project if file is None else api.load_preprocessing(file)
 
 
-def timing(threads: int, seconds: float) -> Timing:
+def timing(threads: int, seconds: float, per_operator: bool = False) -> Timing:
     """How long to measure; the most is never less than the least that was asked for."""
-    return api.Timing(threads=threads, min_seconds=seconds, max_seconds=max(60.0, seconds))
+    return api.Timing(
+        threads=threads,
+        min_seconds=seconds,
+        max_seconds=max(60.0, seconds),
+        operators=per_operator,
+    )
+
+
+def contracted(project: Project) -> GateBounds:
+    """The project's gates; its contract holds on the device, too, where no gate says otherwise."""
+    import dataclasses
+
+    gates, contract = project.gates, project.contract
+    if gates.min_accelerated_fraction is not None:
+        return gates
+    return dataclasses.replace(gates, min_accelerated_fraction=contract.min_accelerated_fraction)
 
 
 def parse_command(text: str) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgesdk.cli import render_check, render_lab
+from device_agent.protocol import PRIVATE
+from edgesdk.cli import render_check, render_doctor, render_lab
 from edgesdk.cli.output import table
 from edgesdk.report.wording import stages_text
 from edgesdk.text import plain
@@ -17,13 +18,21 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from device_agent.manifest import Port
-    from device_agent.protocol import Committed, Environment, Health, Installed, Inventory
+    from device_agent.manifest import Lock, Port
+    from device_agent.protocol import (
+        Committed,
+        Environment,
+        Health,
+        Installed,
+        Inventory,
+        RuntimeVersion,
+    )
     from edgesdk.convert.conversion import Conversion
     from edgesdk.devices.enrol import Visited
     from edgesdk.devices.inventory import Device
     from edgesdk.targets.types import Target
     from edgesdk.values.artifact import Artifact, OperatorPrecision
+    from edgesdk.values.endurance import Endurance
     from edgesdk.values.package import Package, Verification
     from edgesdk.values.report import Findings, Report
 
@@ -44,6 +53,13 @@ def findings(console: Console, shown: Findings) -> None:
     from edgesdk.report.terminal import render_findings
 
     console.print(render_findings(shown))
+
+
+def endurance(console: Console, shown: Endurance) -> None:
+    """A long run without a pause."""
+    from edgesdk.report.endurance_terminal import render_endurance_text
+
+    console.print(render_endurance_text(shown))
 
 
 def written(console: Console, path: Path) -> None:
@@ -150,6 +166,8 @@ def _package_facts(console: Console, sealed: Package) -> None:
         _line(console, f"  fallback  {rule.role} on {rule.runtime}, for {', '.join(rule.when)}")
     if manifest.stages is not None:
         _line(console, f"  pictures  {stages_text(manifest.stages)}")
+    if manifest.lock is not None:
+        _line(console, f"  lock      {_locked(manifest.lock)}")
     if head.delta is not None:
         _line(console, f"  delta     against {head.delta.base}")
         for each in head.delta.files:
@@ -175,6 +193,19 @@ def _made(provenance: Mapping[str, str]) -> str:
     told = (key for key in ("compilation", "quantizer", "bridge") if key in provenance)
     parts = (provenance.get("precision", ""), *(f"{key}: {provenance[key]}" for key in told))
     return "; ".join(filter(None, parts))
+
+
+def _locked(lock: Lock) -> str:
+    """What the model was compiled for and judged by, as far as there is any."""
+    told = (
+        ("Edge TPU runtime", lock.edgetpu_runtime),
+        ("Hexagon v", lock.htp_arch),
+        ("SoC model", lock.htp_soc_model),
+        ("TensorRT", lock.tensorrt),
+        ("JetPack", lock.jetpack),
+    )
+    parts = (f"{title} {value}".replace("v ", "v") for title, value in told if value)
+    return "; ".join((f"golden outputs of {', '.join(lock.kernels)}", *parts))
 
 
 def _ports(console: Console, title: str, ports: Sequence[Port]) -> None:
@@ -280,6 +311,8 @@ def target(console: Console, shown: Target) -> None:
     """A target, each figure with its source."""
     _line(console, f"{shown.id}: {shown.name} ({shown.vendor})")
     _line(console, f"  {shown.soc}, {shown.architecture}, family {shown.family}")
+    if shown.board is not None:
+        _line(console, f"  board      {shown.board.value}... [{shown.board.source}]")
     for unit in shown.compute_units:
         _line(console, f"  {unit.id}: {unit.core}")
         for title, figure, scale, symbol in (
@@ -311,23 +344,12 @@ def target(console: Console, shown: Target) -> None:
         _line(console, f"      {source.url}")
 
 
-def devices(console: Console, enrolled: Sequence[Device]) -> None:
-    """The inventory."""
-    if not enrolled:
-        _line(console, "no devices yet: edgesdk device add NAME --address user@host --target ID")
-        return
-    listed = table("", "device", "address", "target", "kind")
-    for each in enrolled:
-        kind = "virtual" if each.virtual else "ssh"
-        listed.add_row(_plain(each.name), str(each.address), each.target, kind)
-    console.print(listed)
-
-
 def device(console: Console, enrolled: Device) -> None:
     """One entry of the inventory."""
     kind = "virtual device" if enrolled.virtual else "device"
     lab = ", may take unsigned packages" if enrolled.lab else ""
-    _line(console, f"{kind} {enrolled.name}: {enrolled.address}, {enrolled.target}{lab}")
+    tags = f", tagged {', '.join(enrolled.tags)}" if enrolled.tags else ""
+    _line(console, f"{kind} {enrolled.name}: {enrolled.address}, {enrolled.target}{lab}{tags}")
 
 
 def visited(console: Console, visit: Visited) -> None:
@@ -336,13 +358,15 @@ def visited(console: Console, visit: Visited) -> None:
     _environment(console, visit.environment)
     for held in visit.leases:
         _line(console, f"  {'leased':<10} {render_lab.whose(held)}")
+    if visit.inspection is not None:
+        render_doctor.details(console, visit.environment, visit.inspection)
 
 
 def _environment(console: Console, found: Environment) -> None:
     def size(count: int | None) -> str:
         return "not readable" if count is None else format_bytes(count)
 
-    runtimes = ", ".join(f"{item.package} {item.version}" for item in found.runtimes)
+    runtimes = ", ".join(map(_runtime, found.runtimes))
     for title, value in (
         ("board", found.board or "not readable"),
         ("machine", f"{found.machine}, {found.cpu_count} CPUs, {found.cpu_model}"),
@@ -351,9 +375,14 @@ def _environment(console: Console, found: Environment) -> None:
         ("memory", f"{size(found.memory_available_bytes)} of {size(found.memory_total_bytes)}"),
         ("disk free", size(found.disk_free_bytes)),
         ("governor", found.governor or "not readable"),
-        ("runtimes", runtimes or "none: pip install ai-edge-litert or onnxruntime there"),
+        ("runtimes", runtimes or "none: edgesdk agent install brings one"),
     ):
         _line(console, f"  {title:<10} {value}")
+
+
+def _runtime(found: RuntimeVersion) -> str:
+    own = " (the agent's own)" if found.source == PRIVATE else ""
+    return f"{found.package} {found.version}{own}"
 
 
 def _line(console: Console, text: str) -> None:

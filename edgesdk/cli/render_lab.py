@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
+from edgesdk.cli.output import table
 from edgesdk.text import plain
+from edgesdk.units import format_bytes, format_ns
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from device_agent.lease_messages import Lease
+    from device_agent.protocol import Committed, Installed, Inventory
+    from edgesdk.devices.enrol import Visited
+    from edgesdk.values.doctor import Diagnosis
+    from edgesdk.values.outcome import Outcome
+    from edgesdk.values.report import Findings
+    from edgesdk.values.sweep import Measured, Swept
+
+T = TypeVar("T")
 
 
 def lease(console: Console, name: str, kept: Lease) -> None:
@@ -40,6 +51,113 @@ def whose(held: Lease) -> str:
     return f"{holder(held)}, since {_clock(-held.age_s)} {until}"
 
 
+def outcomes(console: Console, ended: Sequence[Outcome[T]], tell: Callable[[T], str]) -> None:
+    """What became of each of many devices, and of how many."""
+    listed = table("", "device", "result", "", "tries", "time", right=("tries", "time"))
+    for each in ended:
+        words = each.problem.message if each.problem else tell(cast(T, each.value))
+        verdict = "ok" if not each.exit_code else f"exit {each.exit_code}"
+        listed.add_row(
+            _plain(each.device),
+            verdict,
+            _plain(words),
+            str(each.attempts),
+            f"{each.elapsed_s:.1f} s",
+        )
+    console.print(listed)
+    passed = sum(not each.exit_code for each in ended)
+    _line(console, f"{passed} of {len(ended)} devices: ok")
+    for each in ended:
+        if each.problem is not None and each.problem.hint:
+            _line(console, f"next, for {each.device}: {each.problem.hint}")
+
+
+def committed(done: Committed) -> str:
+    """What a push did, in a few words."""
+    verb = "was there already" if done.already else "is the current package"
+    return f"{done.installed.name} {done.installed.version} {verb}"
+
+
+def installed(receipt: Installed) -> str:
+    """The package that a device uses now, in a few words."""
+    return f"{receipt.name} {receipt.version} is the current package"
+
+
+def inventory(found: Inventory) -> str:
+    """The packages on a device, in a few words."""
+    told = [f"{each.name} {each.version} ({each.state or 'not used'})" for each in found.packages]
+    return ", ".join([*told, *(f"{lost.problem}" for lost in found.damaged)]) or "no package"
+
+
+def visited(visit: Visited) -> str:
+    """What a device is, in a few words, and whose."""
+    found = visit.environment
+    what = f"{found.board or found.machine}, Python {found.python}"
+    return "; ".join([what, *(f"leased by {whose(held)}" for held in visit.leases)])
+
+
+def diagnosis(told: Diagnosis) -> str:
+    """What the doctor says of a device, in a few words: its errors."""
+    errors = [each.says for each in told.findings if each.severity == "error"]
+    warnings = sum(each.severity == "warning" for each in told.findings)
+    return "; ".join([*errors, *([f"warnings: {warnings}"] if warnings else [])]) or "nothing amiss"
+
+
+def findings(found: Findings) -> str:
+    """What was measured on a device, in a few words."""
+    told: list[str] = [found.outcome]
+    latency = found.latency("int8")
+    for name, figure in () if latency is None else (("p50", latency.p50), ("p95", latency.p95)):
+        if figure is not None:
+            told.append(f"{name} {format_ns(figure.value)}")
+    if found.accuracy is not None:
+        told.append(f"accuracy drop {found.accuracy.drop.value:.2f} points")
+    if found.results.device.virtual:
+        told.append("virtual device")
+    return ", ".join(told)
+
+
+def sweep(console: Console, cells: Sequence[Swept]) -> None:
+    """Models by targets, and a row for each device that measured one."""
+    listed = table(
+        *("", "model", "target", "result", "size", "SQNR", "accelerated", "package"),
+        right=("size", "SQNR", "accelerated", "package"),
+    )
+    for cell in cells:
+        listed.add_row(_plain(cell.model), _plain(cell.target), *_cell(cell))
+        for each in cell.measured:
+            listed.add_row("", f"  on {_plain(each.device)}", _measured(each), "", "", "", "")
+    console.print(listed)
+    made = sum(cell.made is not None for cell in cells)
+    _line(console, f"{made} of {len(cells)} made")
+
+
+def _cell(cell: Swept) -> tuple[str, ...]:
+    if cell.made is None:
+        words = "" if cell.problem is None else _plain(cell.problem.message)
+        return words, "", "", "", ""
+    made = cell.made
+    share, sqnr = made.accelerated_fraction, made.worst_sqnr_db
+    return (
+        "ok",
+        f"{format_bytes(made.model_bytes)} ({made.model_bytes / made.float_bytes:.2f}x)",
+        "-" if sqnr is None else f"{sqnr:.1f} dB",
+        "-" if share is None else f"{100 * share:.0f} %",
+        format_bytes(made.package_bytes),
+    )
+
+
+def _measured(each: Measured) -> str:
+    if each.problem is not None:
+        return _plain(each.problem.message)
+    told: list[str] = [each.outcome]
+    if each.p50_ns is not None:
+        told.append(f"p50 {format_ns(each.p50_ns)}")
+    if each.accuracy_drop_points is not None:
+        told.append(f"accuracy drop {each.accuracy_drop_points:.2f} points")
+    return ", ".join([*told, *(["virtual device"] if each.virtual else [])])
+
+
 def _clock(seconds_from_now: float) -> str:
     """Local time, with the day where it is not today."""
     moment = datetime.now(UTC) + timedelta(seconds=seconds_from_now)
@@ -50,3 +168,7 @@ def _clock(seconds_from_now: float) -> str:
 
 def _line(console: Console, text: str) -> None:
     console.print(plain(text), markup=False, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    return plain(text).replace("[", "\\[")

@@ -218,6 +218,7 @@ def _build(
         compilation=compiled.account,
         lowering=brought.account,
         forecast=forecast,
+        kernel_path=description.kernel_path,
     )
 
 

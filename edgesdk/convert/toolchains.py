@@ -41,12 +41,17 @@ Sample = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What is in a converted model file."""
+    """What is in a converted model file.
+
+    Args:
+        kernel_path: as in `values.artifact.Artifact`.
+    """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     operators: tuple[OperatorPrecision, ...]
     tensor_sizes: tuple[TensorSize, ...]
+    kernel_path: str = ""
 
     @property
     def working_set_bytes(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ import edgesdk
 from device_agent.archive import head_bytes
 from device_agent.codec import BadMessage, decode_message, encode_message
 from device_agent.documents import is_file_name
+from device_agent.inspection_messages import Inspection
 from device_agent.lease_messages import (
     Lease,
     Leased,
@@ -34,7 +36,9 @@ from device_agent.lease_messages import (
     ReleaseLease,
     TakeLease,
 )
+from device_agent.measuring_messages import Sustain, Sustained, Window
 from device_agent.output_messages import OUTPUTS_MAX_BYTES, Infer, Inferred
+from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
 from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
@@ -53,6 +57,7 @@ from device_agent.protocol import (
     GetTrust,
     Goodbye,
     Hello,
+    Inspect,
     Install,
     Installed,
     Inventory,
@@ -107,6 +112,9 @@ _BATCH_BYTES = 1 * MIB
 _BATCH_SAMPLES = 256
 _ANSWER_BYTES = 8 * MIB
 _SHELL_FOUND_NO_COMMAND = 127
+
+_UNDERSTOOD = {**MESSAGES, Inspection.__name__: Inspection}
+"""The agent has no use for this class before it is asked."""
 
 R = TypeVar("R")
 OnProgress = Callable[[Progress], None]
@@ -252,6 +260,10 @@ class AgentSession:
         """Every package on the device."""
         return self._ask(ListInstalled(), Inventory)
 
+    def inspect(self, package: str = "") -> Inspection:
+        """The device in detail, and what its current package of that name was made with."""
+        return self._ask(Inspect(package), Inspection)
+
     def trust(self) -> TrustState:
         """Whom the device believes."""
         if self._trust is None:
@@ -330,6 +342,23 @@ class AgentSession:
         with _bar(progress, "measuring latency", turns) as on_progress:
             exchange = self._exchange(longest_s + self._patience_s)
             return exchange.ask(request, Benched, on_progress)
+
+    def sustain(
+        self, request: Sustain, progress: ProgressDisplay
+    ) -> tuple[Sustained, tuple[Window, ...]]:
+        """Run an opened model without a pause; its windows, as they come, are the progress."""
+        longest_s = max(request.max_warm_up_seconds, request.window_seconds)
+        exchange = self._exchange(longest_s + self._patience_s)
+        exchange.tell(request)
+        windows: list[Window] = []
+        with progress.task("running without a pause", math.ceil(request.seconds)) as advance:
+            shown = 0
+            while isinstance(reply := exchange.hear(object), Window):
+                windows.append(reply)
+                done = min(request.seconds, (reply.ended_ns - windows[0].began_ns) / 1e9)
+                advance(int(done) - shown)
+                shown = int(done)
+        return _expect(Sustained, reply), tuple(windows)
 
     def predict(
         self,
@@ -422,6 +451,35 @@ class AgentSession:
     def check_parity(self, request: CheckParity) -> Parity:
         """Run a model's golden vectors."""
         return self._ask(request, Parity)
+
+    def placement(self, request: ReadPlacement) -> ModelPlacement:
+        """What computes each operator of an opened model."""
+        return self._ask(request, ModelPlacement)
+
+    def profile(self, request: Profile, progress: ProgressDisplay) -> Profiled:
+        """Time each operator of an opened model, loaded once more for it."""
+        with _bar(progress, "timing each operator", 0) as on_progress:
+            exchange = self._exchange(_LOADING_S + request.max_seconds)
+            return exchange.ask(request, Profiled, on_progress)
+
+    def converse(
+        self,
+        request: Any,
+        expected: type[R],
+        progress: ProgressDisplay,
+        *,
+        pieces: Iterable[bytes] = (),
+        silence_s: float | None = None,
+    ) -> R:
+        """One request and its reply, for those who speak a part of the protocol of their own.
+
+        Args:
+            pieces: the request's payload.
+            silence_s: longest silence of the agent; the session's patience by default.
+        """
+        exchange = self._exchange(silence_s or self._patience_s)
+        with _named_bar(progress) as on_progress:
+            return exchange.ask(request, expected, on_progress, pieces)
 
     def close(self) -> None:
         """End the session: the agent ends itself and removes what was staged."""
@@ -524,12 +582,7 @@ class _Exchange:
         except CommandEnded as error:
             self._hear_last_words()
             raise _agent_died(self._process, error) from error
-        if not isinstance(reply, expected):
-            raise AgentError(
-                f"the agent answered with {type(reply).__name__}, expected {expected.__name__}",
-                code=ErrorCode.PROTOCOL,
-            )
-        return reply
+        return _expect(expected, reply)
 
     def hear_payload(self, size: int) -> bytes:
         """What follows a reply; every piece of it may take the whole patience."""
@@ -575,7 +628,7 @@ class _Exchange:
     def _receive(self, silence_s: float) -> Any:
         line = self._process.read_line(_LINE_BYTES, silence_s)
         try:
-            message = decode_message(line, MESSAGES)
+            message = decode_message(line, _UNDERSTOOD)
         except BadMessage as error:
             raise AgentError(
                 f"the agent makes no sense: {error}", code=ErrorCode.PROTOCOL
@@ -594,6 +647,15 @@ def _by_key(reply: Predicted, keys: tuple[str, ...], count: int) -> dict[str, An
             code=ErrorCode.PROTOCOL,
         )
     return top1
+
+
+def _expect(expected: type[R], reply: Any) -> R:
+    if not isinstance(reply, expected):
+        raise AgentError(
+            f"the agent answered with {type(reply).__name__}, expected {expected.__name__}",
+            code=ErrorCode.PROTOCOL,
+        )
+    return reply
 
 
 def _answer_to_offer(exchange: _Exchange) -> Offered | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.inspection_messages import Inspection
 from device_agent.lease_messages import Lease
 from device_agent.protocol import Environment
 from edgesdk.devices import inventory
@@ -48,11 +49,13 @@ class Visited:
 
     Args:
         leases: whose it is at present.
+        inspection: in detail; None where that was not asked for.
     """
 
     device: Device
     environment: Environment
     leases: tuple[Lease, ...] = ()
+    inspection: Inspection | None = None
 
 
 def fetch_host_key(address: Address, *, deadline_s: float = CONNECT_DEADLINE_S) -> HostKey:
@@ -85,6 +88,7 @@ def enrol(
     virtual: bool = False,
     lab: bool = False,
     replace: bool = False,
+    tags: tuple[str, ...] = (),
     deadline_s: float = CONNECT_DEADLINE_S,
 ) -> Visited:
     """Store a device in the inventory at `path`, once the agent has started there.
@@ -96,6 +100,7 @@ def enrol(
         admit: shown the device before it is stored; raises to refuse it.
         lab: as `Device.lab`.
         replace: let a stored device of that name go, whatever differs.
+        tags: as `Device.tags`.
         deadline_s: for the key exchange, and again for the login.
 
     Raises:
@@ -117,6 +122,7 @@ def enrol(
         python=python,
         virtual=virtual,
         lab=lab,
+        tags=tags,
     )
     if not replace:
         _require_same(path, device)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import difflib
 import hashlib
 import ipaddress
@@ -109,6 +110,7 @@ class Device:
         virtual: it is an emulation; its latencies say nothing about a board.
         lab: it may be told to take unsigned packages; settled when it is first enrolled, and signed
             later on (`edgesdk.flows.lab`).
+        tags: what it is chosen by, beside its name (`edgesdk.devices.selection`).
 
     Raises:
         UsageError: a field that does not hold.
@@ -124,6 +126,7 @@ class Device:
     python: str = "python3"
     virtual: bool = False
     lab: bool = False
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -185,7 +188,7 @@ def get(path: Path, name: str) -> Device:
     Raises:
         UnknownDevice: there is none.
     """
-    return _find(load(path), name)
+    return find(load(path), name)
 
 
 def add(path: Path, device: Device, *, replace: bool = False) -> None:
@@ -198,6 +201,8 @@ def add(path: Path, device: Device, *, replace: bool = False) -> None:
         devices = {stored.name: stored for stored in load(path)}
         if device.name in devices and not replace:
             require_same(devices[device.name], device)
+            tags = {*devices[device.name].tags, *device.tags}
+            device = dataclasses.replace(device, tags=tuple(sorted(tags)))
         devices[device.name] = device
         save(path, tuple(devices.values()))
 
@@ -210,7 +215,7 @@ def remove(path: Path, name: str) -> Device:
     """
     with one_writer(path):
         devices = load(path)
-        removed = _find(devices, name)
+        removed = find(devices, name)
         save(path, tuple(device for device in devices if device is not removed))
     return removed
 
@@ -265,7 +270,12 @@ def require_same_key(stored: Device, host_key: str) -> None:
         )
 
 
-def _find(devices: Sequence[Device], name: str) -> Device:
+def find(devices: Sequence[Device], name: str) -> Device:
+    """The device of that name.
+
+    Raises:
+        UnknownDevice: there is none.
+    """
     for device in devices:
         if device.name == name:
             return device

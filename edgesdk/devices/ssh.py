@@ -139,6 +139,14 @@ def connect(device: Device, *, deadline_s: float = CONNECT_DEADLINE_S) -> SshTra
         TransportError: its name is unknown, its port is closed, it hangs up or speaks no SSH.
     """
     deadline = Deadline(deadline_s)
+    try:
+        return _connected(device, deadline)
+    except TransportError as error:
+        error.connected = False
+        raise
+
+
+def _connected(device: Device, deadline: Deadline) -> SshTransport:
     with _identities(device) as identities:
         session = negotiate(device.address, device.host_key.partition(" ")[0], deadline)
         try:

@@ -28,14 +28,13 @@ ASSUMED_DISCORDANCE = 0.05
 """Share of samples that only one of two models gets right, where no earlier run tells it."""
 
 
-def against_baseline(findings: F, gates: Sequence[GateBounds], baseline: str | None) -> F:
-    """Judge the latency against the baseline, where a bound is set.
+def against_baseline(findings: F, bound: float | None, baseline: str | None) -> F:
+    """Judge the latency against the baseline, where there is a bound.
 
     Args:
-        gates: the last that sets the bound wins.
+        bound: see `regression_bound`.
         baseline: this run instead of the accepted one.
     """
-    bound = regression_bound(gates)
     if bound is None:
         return findings
     now = Side("this run", "", seen(to_dict(findings), "this run"))
@@ -43,7 +42,7 @@ def against_baseline(findings: F, gates: Sequence[GateBounds], baseline: str | N
 
 
 def regression_bound(gates: Sequence[GateBounds]) -> float | None:
-    """By how many percent the latency may be worse; None where nothing says."""
+    """By how many percent the latency may be worse; the last that says so wins, None if none."""
     asked = (layer.max_latency_regression_percent for layer in reversed(gates))
     return next((bound for bound in asked if bound is not None), None)
 

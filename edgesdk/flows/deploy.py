@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +11,9 @@ from edgesdk.convert.conversion import Conversion, convert
 from edgesdk.convert.planning import plan_conversion
 from edgesdk.data.preprocessing import Postprocessing, Preprocessing, steps_of
 from edgesdk.data.samples import Samples, Source, check_labels, open_samples
-from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import ArtifactError, ExitCode, IncompatibleTarget, Unhealthy
-from edgesdk.flows.baseline import against_baseline, tell_samples_needed
+from edgesdk.flows.baseline import against_baseline, regression_bound, tell_samples_needed
 from edgesdk.flows.convert import warn_of
 from edgesdk.flows.installing import Permissions, Say, install
 from edgesdk.flows.leasing import Claim
@@ -31,9 +30,10 @@ from edgesdk.serial import write_json
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import BudgetText, GateBounds, Target
 from edgesdk.validate.build import build_report, summarize_data
-from edgesdk.validate.gates import resolve_gates
+from edgesdk.validate.gates import Gates, resolve_gates
 from edgesdk.validate.visit import Reference, validate
-from edgesdk.values.package import Package, Release
+from edgesdk.values.package import Budget, Package, Release
+from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.recipe import Recipe
 from edgesdk.values.report import Report
 from edgesdk.values.results import MeasuredDevice, Results
@@ -95,88 +95,241 @@ def deploy(
         EdgeSDKError: the input does not hold, a toolchain or the device failed. A failed gate is
             no error: it is in the report.
     """
-    shown = progress or Silent()
-    called = dated(release or Release())
-    earlier = None if base is None else read_package(Path(base))
-    folder = _folder(Path(output))
+    order = Order(
+        model=model,
+        calibration=calibration,
+        dataset=dataset,
+        recipe=recipe or Recipe(),
+        input_shapes=input_shapes,
+        preprocessing=preprocessing,
+        postprocessing=postprocessing,
+        release=release or Release(),
+        budget=budget,
+        gates=gates,
+        signing=signing or Signing(),
+        base=base,
+        baseline=baseline,
+    )
+    return carry_out(
+        order,
+        device,
+        output,
+        target=target,
+        timing=timing,
+        permissions=permissions,
+        wait_s=wait_s,
+        progress=progress,
+        say=say,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be made, for whichever device; the arguments of `deploy` of the same names."""
+
+    model: Path | str
+    calibration: Source
+    dataset: Source | None = None
+    recipe: Recipe = Recipe()
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None
+    preprocessing: Preprocessing | None = None
+    postprocessing: Postprocessing | None = None
+    release: Release = Release()
+    budget: tuple[BudgetText, ...] = ()
+    gates: tuple[GateBounds, ...] = ()
+    signing: Signing = Signing()
+    base: Path | str | None = None
+    baseline: str | None = None
+
+
+def carry_out(
+    order: Order,
+    device: str,
+    output: Path | str,
+    *,
+    target: str | None = None,
+    timing: Timing | None = None,
+    permissions: Permissions | None = None,
+    wait_s: float = 0.0,
+    progress: Progress | None = None,
+    say: Say = lambda _: None,
+) -> Report:
+    """`deploy` of what is to be made as one value.
+
+    Raises:
+        EdgeSDKError: as `deploy`.
+    """
+    shown, folder = progress or Silent(), folder_for(Path(output))
     enrolled = find_device(device)
-    descriptor = _target_for(enrolled, target)
-    opened = open_model(model, input_shapes)
+    claim = Claim(purpose(order.model), wait_s, say)
+    made = make(
+        order,
+        target_for(enrolled, target),
+        folder,
+        lambda plan, name: meet(enrolled, plan, name, claim),
+        progress=shown,
+        say=say,
+    )
+    visited = Visit(enrolled, made.package, permissions or Permissions(), claim, shown)
+    return visit(visited, made, folder, timing or Timing())
+
+
+def purpose(model: Path | str) -> str:
+    """What a device is leased for meanwhile."""
+    return f"a deployment of {Path(model).name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was made for one target, and what it is judged by on every device.
+
+    Args:
+        regression_percent: by which it may be slower than the baseline; None without that gate.
+        baseline: the run that is it; the accepted one of each device unless given.
+    """
+
+    conversion: Conversion
+    package: Package
+    target: Target
+    calibration: Samples
+    evaluation: Samples | None
+    budget: Budget
+    gates: Gates
+    regression_percent: float | None = None
+    baseline: str | None = None
+
+
+Meet = Callable[[ConversionPlan, str], int]
+"""Look at the devices before anything is made for them.
+
+Args: the plan, and the package's name. Gives the highest sequence of that name they have, or 0.
+"""
+
+
+def make(
+    order: Order,
+    target: Target,
+    folder: Path,
+    meet: Meet,
+    *,
+    progress: Progress,
+    say: Say,
+) -> Made:
+    """Convert and package, once the devices have been looked at.
+
+    Raises:
+        EdgeSDKError: the input does not hold, a toolchain failed; or whatever `meet` raises.
+    """
+    called = dated(order.release)
+    earlier = None if order.base is None else read_package(Path(order.base))
+    opened = open_model(order.model, order.input_shapes)
     check_release(called, opened.name)
-    with shown.task("reading the data", 0) as advance:
-        samples = open_samples(calibration, opened.inputs, advance, preprocessing)
+    with progress.task("reading the data", 0) as advance:
+        samples = open_samples(order.calibration, opened.inputs, advance, order.preprocessing)
         evaluation = None
-        if dataset is not None:
-            evaluation = open_samples(dataset, opened.inputs, advance, preprocessing)
+        if order.dataset is not None:
+            evaluation = open_samples(order.dataset, opened.inputs, advance, order.preprocessing)
             check_labels(evaluation, opened.outputs)
     warn_of(samples)
-    limits = resolve_budget(descriptor.budget, *budget)
-    bounds = resolve_gates(descriptor.gates, *gates, budget=limits)
+    limits = resolve_budget(target.budget, *order.budget)
+    bounds = resolve_gates(target.gates, *order.gates, budget=limits, contract=target.contract)
     if evaluation is not None:
         tell_samples_needed(evaluation, bounds.max_accuracy_drop_points, say)
     plan = plan_conversion(
-        opened, descriptor, samples, recipe or Recipe(), preprocessing=steps_of(preprocessing)
+        opened, target, samples, order.recipe, preprocessing=steps_of(order.preprocessing)
     )
-    stages = stages_of(plan, preprocessing, postprocessing)
-    chosen = (signing or Signing()).choose(say)
-    claim = Claim(f"a deployment of {opened.name}", wait_s, say)
-    with agent_on(enrolled, claim=claim) as agent:  # Someone else's is better known beforehand.
-        require_ready(enrolled, agent.environment, plan)
-        called = _numbered(called, package_name(called, opened.name), agent)
+    stages = stages_of(plan, order.preprocessing, order.postprocessing)
+    chosen = order.signing.choose(say)
+    name = package_name(called, opened.name)
+    had = meet(plan, name)
+    if called.sequence is None:
+        called = replace(called, sequence=had + 1)
 
     folder.mkdir(parents=True, exist_ok=True)
-    conversion = convert(opened, plan, descriptor, samples, folder / "artifact", shown)
+    conversion = convert(opened, plan, target, samples, folder / "artifact", progress)
     package = build_package(
         conversion.artifact,
         conversion.directory,
-        folder / f"{package_name(called, opened.name)}.edgepkg",
+        folder / f"{name}.edgepkg",
         called,
         limits,
         travelling(bounds),
         signer=chosen.signer,
         before_writing=chosen.keep,
         base=earlier,
-        offered=offered(descriptor, conversion.artifact),
+        offered=offered(target, conversion.artifact),
         stages=stages,
     )
-    visit = _Visit(enrolled, package, permissions or Permissions(), claim, shown)
-    results, unhealthy = _measure(visit, conversion, evaluation, timing or Timing())
+    return Made(
+        *(conversion, package, target, samples, evaluation, limits, bounds),
+        regression_percent=regression_bound((target.gates, *order.gates)),
+        baseline=order.baseline,
+    )
+
+
+def meet(device: Device, plan: ConversionPlan, name: str, claim: Claim) -> int:
+    """See that a device can run what is planned, and is nobody else's.
+
+    Returns:
+        The highest sequence it has among the packages of that name, or 0.
+
+    Raises:
+        DeviceError: it cannot be reached, is not what it should be, or is someone else's.
+    """
+    with agent_on(device, claim=claim) as agent:
+        require_ready(device, agent.environment, plan)
+        had = [each.sequence for each in agent.inventory().packages if each.name == name]
+    return max(had, default=0)
+
+
+def visit(visited: Visit, made: Made, folder: Path, timing: Timing) -> Report:
+    """Push, measure and judge on one device; the report is written to the folder.
+
+    Raises:
+        Unhealthy: the package passed every gate and not its health check; the report is written.
+        DeviceError: the device cannot be reached, or refuses the package.
+    """
+    results, unhealthy = _measure(visited, made.conversion, made.evaluation, timing)
     report = build_report(
-        artifact=conversion.artifact,
-        target=descriptor,
-        calibration=summarize_data(samples),
-        evaluation=None if evaluation is None else summarize_data(evaluation),
-        package=package,
-        budget=limits,
+        artifact=made.conversion.artifact,
+        target=made.target,
+        calibration=summarize_data(made.calibration),
+        evaluation=None if made.evaluation is None else summarize_data(made.evaluation),
+        package=made.package,
+        budget=made.budget,
         results=results,
-        gates=bounds,
+        gates=made.gates,
         created=datetime.now(UTC),
         unhealthy="" if unhealthy is None else unhealthy.message,
     )
-    report = against_baseline(report, (descriptor.gates, *gates), baseline)
+    report = against_baseline(report, made.regression_percent, made.baseline)
     write_json(folder / REPORT_FILE, report)
     write_html(report, folder / HTML_FILE)
-    keep("deploy", report, target=descriptor.id, data=report.evaluation, say=say)
+    say = visited.claim.say
+    keep("deploy", report, target=made.target.id, data=report.evaluation, say=say)
     if unhealthy is not None and report.exit_code == ExitCode.PASSED:
         raise unhealthy
     return report
 
 
-def _numbered(release: Release, name: str, agent: AgentSession) -> Release:
-    """The release with the sequence after the last one of that name on the device."""
-    if release.sequence is not None:
-        return release
-    had = [each.sequence for each in agent.inventory().packages if each.name == name]
-    return replace(release, sequence=max(had, default=0) + 1)
+def folder_for(path: Path) -> Path:
+    """The folder for results, which may not be there yet.
 
-
-def _folder(path: Path) -> Path:
+    Raises:
+        ArtifactError: it is a file.
+    """
     if path.exists() and not path.is_dir():
         raise ArtifactError(f"{path} is a file, expected a directory to write the results to")
     return path
 
 
-def _target_for(device: Device, wanted: str | None) -> Target:
+def target_for(device: Device, wanted: str | None) -> Target:
+    """What to convert for: what the device is enrolled as, or something that runs there as well.
+
+    Raises:
+        IncompatibleTarget: of another architecture.
+        TargetError: no such target.
+    """
     enrolled_as = load_target(device.target)
     target = load_target(wanted) if wanted else enrolled_as
     if target.architecture != enrolled_as.architecture:
@@ -189,7 +342,7 @@ def _target_for(device: Device, wanted: str | None) -> Target:
 
 
 @dataclass(frozen=True, slots=True)
-class _Visit:
+class Visit:
     """What is taken where."""
 
     device: Device
@@ -200,7 +353,7 @@ class _Visit:
 
 
 def _measure(
-    visit: _Visit, conversion: Conversion, evaluation: Samples | None, timing: Timing
+    visit: Visit, conversion: Conversion, evaluation: Samples | None, timing: Timing
 ) -> tuple[Results, Unhealthy | None]:
     """What was measured of the package on trial, and why it is not in use if it is not."""
     device, progress = visit.device, visit.progress

@@ -17,6 +17,7 @@ from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.bootstrap import build_agent
 from edgesdk.devices.enrol import HostKey, Visited, enrol
 from edgesdk.devices.inventory import Device, parse_address
+from edgesdk.devices.selection import ALL, change_tags, checked_tags
 from edgesdk.errors import TargetError, UsageError
 from edgesdk.files import write_durable
 from edgesdk.flows import leasing
@@ -46,6 +47,7 @@ def add_device(
     python: str = "python3",
     replace: bool = False,
     lab: bool = False,
+    tags: Sequence[str] = (),
 ) -> Visited:
     """Enrol a device: its host key is shown to `confirm`, pinned, and the agent started there.
 
@@ -58,6 +60,7 @@ def add_device(
         say: told that the device has no runtime for that target, which does not keep it out.
         replace: an enrolled device of that name, whatever differs.
         lab: the device may be told to take unsigned packages.
+        tags: what it is chosen by, beside its name.
 
     Raises:
         TargetError: no such target.
@@ -67,6 +70,7 @@ def add_device(
         UsageError: the key was not confirmed, or the name is enrolled otherwise.
     """
     kind = load_target(target)
+    _refuse_reserved(name)
 
     def admit(device: Device, agent: AgentSession) -> None:
         require_architecture(device, agent.environment, kind.id, kind.architecture)
@@ -83,6 +87,7 @@ def add_device(
         python=python,
         replace=replace,
         lab=lab,
+        tags=checked_tags(tags),
     )
     if lack := lack_of_runtime(visited.device, visited.environment, kind.runtimes):
         say(f"warning: {lack.message}; {lack.hint}")
@@ -92,6 +97,23 @@ def add_device(
 def _kept(target: str) -> str:
     """The target as the inventory keeps it: a descriptor's path must hold from every folder."""
     return str(Path(target).resolve()) if target.endswith(".toml") else target
+
+
+def _refuse_reserved(name: str) -> None:
+    if name == ALL:
+        raise UsageError(
+            f"found device name {name!r}, which means all of them", hint="choose another"
+        )
+
+
+def tag_device(name: str, changes: Sequence[str]) -> Device:
+    """Give an enrolled device tags ("+lab-a") and take others away ("-lab-b").
+
+    Raises:
+        UnknownDevice: there is none of that name.
+        UsageError: a change without its sign, or one that cannot be a tag.
+    """
+    return change_tags(inventory.default_path(), name, changes)
 
 
 def list_devices() -> tuple[Device, ...]:
@@ -106,18 +128,6 @@ def remove_device(name: str) -> Device:
         UnknownDevice: there is none of that name.
     """
     return inventory.remove(inventory.default_path(), name)
-
-
-def show_device(name: str) -> Visited:
-    """Visit a device and read what it is.
-
-    Raises:
-        UnknownDevice: there is none of that name.
-        DeviceError: it cannot be reached, or the agent does not start there.
-    """
-    device = find_device(name)
-    with agent_on(device) as agent:
-        return Visited(device, agent.environment, agent.leases())
 
 
 def list_installed(name: str) -> Inventory:

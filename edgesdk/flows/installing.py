@@ -22,6 +22,7 @@ from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import AgentError, PackageError
 from edgesdk.flows.keys import trust_documents
+from edgesdk.flows.session import lack_explained
 from edgesdk.flows.signing import ensure_signer
 from edgesdk.keys.chain import Document
 from edgesdk.package.delta_head import full_path
@@ -71,7 +72,8 @@ def install(
         PackageError: the device needs the full package, and it is not there.
     """
     enrol_trust(agent, device, say)
-    return _deliver(agent.install, agent, package, progress, permissions, say)
+    with lack_explained(device, agent.environment, package.manifest.compatibility):
+        return _deliver(agent.install, agent, package, progress, permissions, say)
 
 
 def put(
@@ -91,7 +93,8 @@ def put(
         PackageError: the device needs the full package, and it is not there.
     """
     enrol_trust(agent, device, say)
-    return _deliver(agent.put, agent, package, progress, permissions, say)
+    with lack_explained(device, agent.environment, package.manifest.compatibility):
+        return _deliver(agent.put, agent, package, progress, permissions, say)
 
 
 def enrol_trust(agent: AgentSession, device: Device, say: Say) -> None:

@@ -14,10 +14,11 @@ from edgesdk.data.samples import LABEL, Samples, Source, check_labels, open_samp
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, UsageError
-from edgesdk.flows.baseline import against_baseline, tell_samples_needed
+from edgesdk.flows.baseline import against_baseline, regression_bound, tell_samples_needed
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.metrics import Wanted, collect, want, with_metrics, with_predictions
+from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.runs import keep
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
@@ -25,10 +26,11 @@ from edgesdk.models.types import TensorSpec
 from edgesdk.package.reading import read_package
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
-from edgesdk.targets.types import GateBounds
+from edgesdk.targets.types import Contract, GateBounds
 from edgesdk.validate.build import find, summarize_data
 from edgesdk.validate.gates import Gates, resolve_gates
 from edgesdk.validate.visit import Reference, validate
+from edgesdk.values.forecast import Placement
 from edgesdk.values.report import Findings
 from edgesdk.values.results import MeasuredDevice
 from edgesdk.values.timing import Timing
@@ -62,16 +64,18 @@ def bench(
     Raises:
         EdgeSDKError: the device cannot be reached, or has nothing to run.
     """
-    reference = None if model is None else Reference(_float_model(Path(model)).path, None)
+    float_model = None if model is None else _float_model(Path(model))
+    reference = None if float_model is None else Reference(float_model.path, None)
     enrolled = find_device(device)
-    layers = (load_target(enrolled.target).gates, *gates)
-    bounds = dataclasses.replace(resolve_gates(*layers), max_accuracy_drop_points=None)
+    layers, contract = _layers(enrolled, gates)
+    bounds = resolve_gates(*layers, contract=contract)
+    bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
+    expected = () if float_model is None else float_model.expected
     claim = Claim("a measurement of latency", wait_s, say)
-    chosen = _Chosen(package, permissions or Permissions(), claim)
-    findings = _measure(
-        enrolled, chosen, reference, bounds, timing or Timing(), progress or Silent()
-    )
-    findings = against_baseline(findings, layers, baseline)
+    chosen = _Chosen(package, permissions or Permissions(), claim, expected)
+    how_long = dataclasses.replace(timing or Timing(), cold_load=True)
+    findings = _measure(enrolled, chosen, reference, bounds, how_long, progress or Silent())
+    findings = against_baseline(findings, regression_bound(layers), baseline)
     keep("bench", findings, target=enrolled.target, data=None, say=say)
     return findings
 
@@ -126,7 +130,7 @@ def evaluate(
     if on_device_preprocessing and metrics:
         raise UsageError("found --metric with --on-device-preprocessing, expected one of them")
     enrolled = find_device(device)
-    layers = (load_target(enrolled.target).gates, *gates)
+    layers, contract = _layers(enrolled, gates)
     wanted = None
     if metrics:
         wanted = want(
@@ -135,7 +139,7 @@ def evaluate(
     reference = Reference(
         float_model.path, samples if wanted is None else None, on_device_preprocessing
     )
-    bounds = resolve_gates(*layers)
+    bounds = resolve_gates(*layers, contract=contract)
     if samples.labels is None:
         bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
     bounds = dataclasses.replace(
@@ -149,7 +153,7 @@ def evaluate(
     )
     tell_samples_needed(samples, bounds.max_accuracy_drop_points, say)
     claim = Claim("a measurement of accuracy", wait_s, say)
-    chosen = _Chosen(package, permissions or Permissions(), claim)
+    chosen = _Chosen(package, permissions or Permissions(), claim, float_model.expected)
     findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent(), wanted)
     keep("eval", findings, target=enrolled.target, data=summarize_data(samples), say=say)
     return findings
@@ -160,6 +164,7 @@ class _FloatModel:
     path: Path
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    expected: tuple[Placement, ...] = ()
 
 
 def _samples(
@@ -181,11 +186,24 @@ def _samples(
     return samples
 
 
+def _layers(
+    device: Device, gates: tuple[GateBounds, ...]
+) -> tuple[tuple[GateBounds, ...], Contract]:
+    """The bounds on top of the device's target's, and the target's contract."""
+    target = load_target(device.target)
+    return (target.gates, *gates), target.contract
+
+
 def _float_model(path: Path) -> _FloatModel:
     if (path / ARTIFACT_FILE).is_file():
         artifact = read_artifact(path)
         plan = artifact.plan
-        return _FloatModel(path / artifact.file("float").path, plan.inputs, plan.outputs)
+        return _FloatModel(
+            path / artifact.file("float").path,
+            plan.inputs,
+            plan.outputs,
+            artifact.expected_placements,
+        )
     model = open_model(path)
     if model.format not in ("onnx", "tflite"):
         raise UsageError(
@@ -197,11 +215,16 @@ def _float_model(path: Path) -> _FloatModel:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The package to measure: a file to install first, or what is current."""
+    """The package to measure: a file to install first, or what is current.
+
+    Args:
+        expected: where its operators must be, where its artifact is at hand.
+    """
 
     package: Path | str | None
     permissions: Permissions
     claim: Claim
+    expected: tuple[Placement, ...] = ()
 
 
 def _measure(
@@ -217,19 +240,23 @@ def _measure(
         installed = _installed(agent, device, chosen, progress)
         if reference is not None and reference.on_device:
             _require_same(installed, reference.dataset)
-        results = validate(
-            agent,
-            MeasuredDevice(device.name, device.virtual, agent.environment),
-            installed,
-            reference=reference,
-            timing=timing,
-            progress=progress,
-        )
-        if wanted is None:
-            return find(results, load_target(device.target), gates)
-        outputs = collect(agent, wanted.samples, progress)
-    results = with_predictions(results, wanted.samples, outputs)
-    return with_metrics(find(results, load_target(device.target), gates), wanted, outputs)
+        with reboot_named(device, agent.environment, chosen.claim.say):
+            results = validate(
+                agent,
+                MeasuredDevice(device.name, device.virtual, agent.environment),
+                installed,
+                reference=reference,
+                timing=timing,
+                progress=progress,
+            )
+            outputs = None if wanted is None else collect(agent, wanted.samples, progress)
+    if wanted is not None and outputs is not None:
+        results = with_predictions(results, wanted.samples, outputs)
+    target = load_target(device.target)
+    findings = find(results, target, gates, expected=chosen.expected)
+    if wanted is None or outputs is None:
+        return findings
+    return with_metrics(findings, wanted, outputs)
 
 
 def _require_same(installed: Installed, samples: Samples | None) -> None:

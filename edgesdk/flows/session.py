@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import get_args
 
-from device_agent.manifest import is_at_least, runs_on
+from device_agent.manifest import Compatibility, is_at_least, runs_on
 from device_agent.protocol import Environment, ErrorCode
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
@@ -18,6 +19,7 @@ from edgesdk.flows.leasing import Claim, wait_for
 from edgesdk.targets.types import Runtime, RuntimeName
 from edgesdk.values.package import Package
 from edgesdk.values.plan import ConversionPlan
+from edgesdk.wheels.ways import INSTALLABLE
 
 _VIRTUAL_ENVIRONMENT = (
     "if it is in a virtual environment there, name its interpreter: "
@@ -121,8 +123,37 @@ def lack_of_runtime(
         f"{device.python} on {device.name} (Python {environment.python}) has no "
         f"{needs} to run converted models",
         code=ErrorCode.NO_RUNTIME,
-        hint=f"{installs} on the device; {'; '.join(seen)}",
+        hint=f"{_by_us(device, wanted)}{installs} on the device; {'; '.join(seen)}",
     )
+
+
+@contextmanager
+def lack_explained(
+    device: Device, environment: Environment, compatibility: Compatibility
+) -> Iterator[None]:
+    """Let a device's refusal for want of a runtime say what brings it there.
+
+    Raises:
+        AgentError: the refusal, as `lack_of_runtime` words it; every other failure as it is.
+    """
+    try:
+        yield
+    except AgentError as error:
+        name = next((each for each in get_args(RuntimeName) if each == compatibility.runtime), None)
+        if error.code != ErrorCode.NO_RUNTIME or name is None:
+            raise
+        wanted = Runtime(name, compatibility.runtime_min_version)
+        lack = lack_of_runtime(device, environment, (wanted,))
+        raise lack or error from error
+
+
+def _by_us(device: Device, wanted: Sequence[Runtime]) -> str:
+    """The command that brings one of them without the device's internet or pip; "" without any."""
+    names = [f"--runtime {each.name}" for each in wanted if each.name in INSTALLABLE]
+    if not names:
+        return ""
+    others = "".join(f" (or {name})" for name in names[1:])
+    return f"edgesdk agent install {device.name} {names[0]}{others} brings it; or "
 
 
 def generic_target(machine: str) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,11 @@ from device_agent.manifest import (
     File,
     HealthCheck,
     Limits,
+    Lock,
     Manifest,
 )
 from device_agent.preprocessing import Stages
+from device_agent.profile_messages import FORECAST, KERNEL_PATH
 from device_agent.trust import PACKAGE_NAMESPACE
 from edgesdk.choices import Precision
 from edgesdk.errors import PackageError
@@ -315,6 +318,25 @@ def _manifest(
         provenance=_provenance(artifact),
         fallback=fallback,
         stages=stages,
+        lock=_lock(artifact),
+    )
+
+
+def _lock(artifact: Artifact) -> Lock:
+    """What was compiled is bound to what it was compiled for; what was not, is not."""
+    compilation, accelerator = artifact.compilation, artifact.plan.accelerator
+    asked = compilation.status in ("compiled", "accepted")
+    htp = accelerator.htp if compilation.status == "compiled" else None
+    tensorrt = accelerator.tensorrt
+    return Lock(
+        kernels=artifact.golden.kernels,
+        compiler=compilation.compiler if asked else "",
+        compiler_version=compilation.version if asked else "",
+        edgetpu_runtime=compilation.min_runtime_version,
+        htp_arch=None if htp is None else htp.arch.value,
+        htp_soc_model=None if htp is None else htp.soc_model.value,
+        tensorrt="" if tensorrt is None else tensorrt.version.value,
+        jetpack="" if tensorrt is None else tensorrt.jetpack.value,
     )
 
 
@@ -340,9 +362,19 @@ def _provenance(artifact: Artifact) -> dict[str, str]:
         "calibration_samples": str(plan.calibration_samples),
         "precision": plan.precision,
         "compilation": _compilation(artifact.compilation),
+        **_forecast(artifact),
+        **({KERNEL_PATH: artifact.kernel_path} if artifact.kernel_path else {}),
         **{key: name for key, name in chosen.items() if name},
         **{f"toolchain.{name}": version for name, version in plan.toolchain.items()},
     }
+
+
+def _forecast(artifact: Artifact) -> dict[str, str]:
+    """Where the operators go, for whoever measures the package without the artifact."""
+    told = artifact.expected_placements
+    units = Counter(placement.unit for placement in told)
+    text = ", ".join(f"{count} {unit}" for unit, count in sorted(units.items()))
+    return {FORECAST: text} if told else {}
 
 
 def _compilation(compilation: Compilation) -> str:

@@ -178,7 +178,7 @@ def cumulative_chart(runs: Sequence[ModelRun]) -> CumulativeChart | None:
     ordered = {run.role: np.sort(_samples(run)) for run in runs}
     end = 1.05 * max(float(np.quantile(values, 0.995)) for values in ordered.values())
     x, y = Scale(0, end, 64, WIDTH - 20), Scale(0, 1, 232, 16)
-    x_ticks, unit = _time_ticks(x)
+    x_ticks, unit = time_ticks(x)
     return CumulativeChart(
         height=280,
         left=x.start,
@@ -211,7 +211,7 @@ def run_chart(run: ModelRun, summary: LatencySummary) -> RunChart:
     samples = _samples(run)
     low, high = _bulk(samples)
     y, x = Scale(low, high, 206, 16), Scale(1, max(2, len(samples)), 64, 730)
-    y_ticks, unit = _time_ticks(y)
+    y_ticks, unit = time_ticks(y)
     histogram = Scale(0, 1, 750, WIDTH - 70)
     every = math.ceil(len(samples) / MOST_POINTS)
     indices = np.arange(0, len(samples), every)
@@ -292,12 +292,13 @@ def _bars(samples: Values, y: Scale, length: Scale, bins: int = 38) -> tuple[Box
 
 
 def _run_ticks(x: Scale, count: int) -> tuple[Tick, ...]:
-    step = max(1, _nice_step(count, 8))
-    return tuple(Tick(x(i), f"{i:,.0f}") for i in (1, *_multiples(step, 2, count)))
+    step = max(1, nice_step(count, 8))
+    return tuple(Tick(x(i), f"{i:,.0f}") for i in (1, *multiples(step, 2, count)))
 
 
-def _time_ticks(scale: Scale) -> tuple[tuple[Tick, ...], str]:
-    values = list(_multiples(_nice_step(scale.high - scale.low, 7.5), scale.low, scale.high))
+def time_ticks(scale: Scale) -> tuple[tuple[Tick, ...], str]:
+    """Ticks of a scale in nanoseconds, and the symbol that their texts leave out."""
+    values = list(multiples(nice_step(scale.high - scale.low, 7.5), scale.low, scale.high))
     unit, texts = written("ns", scale.high, *values)
     decimals = max((len(_trimmed(text).partition(".")[2]) for text in texts[1:]), default=0)
     return (
@@ -314,14 +315,15 @@ def _fixed(text: str, decimals: int) -> str:
     return f"{float(text):.{decimals}f}"
 
 
-def _nice_step(span: float, count: float) -> float:
+def nice_step(span: float, count: float) -> float:
     """1, 2 or 5 times a power of ten, for about `count` ticks over `span`."""
     rough = span / count
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
 
 
-def _multiples(step: float, low: float, high: float) -> Iterable[float]:
+def multiples(step: float, low: float, high: float) -> Iterable[float]:
+    """Those of `step` from `low` to `high`."""
     first, last = math.ceil(low / step), math.floor(high / step)
     return (step * i for i in range(first, last + 1))
 
@@ -367,7 +369,7 @@ def class_chart(classes: Sequence[ClassAccuracy]) -> ClassChart | None:
         for i, (row, (low, value, high)) in enumerate(zip(shown, ends, strict=True))
     ]
     bottom = 12 + 24 * len(rows)
-    ticks = _multiples(_nice_step(x.high - x.low, 8), x.low, x.high)
+    ticks = multiples(nice_step(x.high - x.low, 8), x.low, x.high)
     return ClassChart(
         height=bottom + 44,
         left=x.start,

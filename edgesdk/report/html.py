@@ -12,8 +12,17 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from device_agent.protocol import Latency
 from edgesdk.report import charts, wording
 from edgesdk.report.charts import ClassChart, CumulativeChart, Gauge, RunChart, SizeBar
+from edgesdk.report.operators import (
+    Row,
+    placement_facts,
+    placement_lines,
+    profile_text,
+    profile_title,
+    rows,
+)
 from edgesdk.report.placement import conversion_facts
 from edgesdk.text import plain
 from edgesdk.units import format_bytes, format_ns
@@ -31,6 +40,15 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileChart:
+    """One model's operators, the slowest first, each with a bar of its share of the time."""
+
+    title: str
+    text: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """What the template draws besides the report itself."""
 
@@ -45,6 +63,9 @@ class Page:
     gauges: tuple[Gauge | None, ...]
     classes: ClassChart | None
     conversion: tuple[Fact, ...]
+    placement: tuple[Fact, ...]
+    misplaced: tuple[str, ...]
+    profiles: tuple[ProfileChart, ...]
     environment: tuple[Fact, ...]
     measurement: tuple[tuple[str, tuple[Fact, ...]], ...]
     provenance: tuple[Fact, ...]
@@ -90,9 +111,15 @@ def _page(report: Report) -> Page:
         gauges=tuple(charts.gauge(verdict) for verdict in report.verdicts),
         classes=None if report.accuracy is None else charts.class_chart(report.accuracy.classes),
         conversion=tuple(Fact(name, text) for name, text in conversion_facts(report)),
+        placement=tuple(Fact(name, text) for name, text in placement_facts(report)),
+        misplaced=placement_lines(report.placement),
+        profiles=tuple(
+            ProfileChart(profile_title(report, each), profile_text(each), rows(each))
+            for each in report.profiles
+        ),
         environment=tuple(_environment(report)),
         measurement=tuple(
-            (role_name(run.role, report.precision), tuple(_measurement(run)))
+            (role_name(run.role, report.precision), tuple(_measurement(report, run)))
             for run in report.results.runs
         ),
         provenance=tuple(_provenance(report)),
@@ -116,12 +143,17 @@ def _environment(report: Report) -> Iterator[Fact]:
     yield Fact("Python", _or_unknown(found.python))
 
 
-def _measurement(run: ModelRun) -> Iterator[Fact]:
+def _measurement(report: Report, run: ModelRun) -> Iterator[Fact]:
     opened, latency = run.opened, run.latency
+    validity, figures = report.validity(run.role), report.latency(run.role)
+    assert validity is not None and figures is not None
+    yield Fact("Measurement", validity.stamp)
     yield Fact("Runtime", f"{opened.runtime.package} {opened.runtime.version}")
     yield Fact("Kernel path", opened.kernel_path)
     yield Fact("Threads", str(opened.threads))
-    yield Fact("Loading", format_ns(opened.load_ns))
+    yield Fact("Loading, file in cache", format_ns(opened.load_ns))
+    if run.cold is not None:
+        yield Fact("Loading, cold", wording.cold_text(run.cold))
     yield Fact(
         "Warm-up",
         f"{wording.count_text(latency.warm_up_runs, 'run')},"
@@ -137,8 +169,17 @@ def _measurement(run: ModelRun) -> Iterator[Fact]:
         at.temperature_celsius for at in latency.conditions if at.temperature_celsius is not None
     ]
     yield Fact("Temperature", _or_unknown(heat and _span(min(heat), max(heat), _celsius)))
-    load = [at.load_average for at in latency.conditions if at.load_average is not None]
-    yield Fact("Load average", _or_unknown(load and _span(min(load), max(load), "{:.2f}".format)))
+    energy = "; ".join(map(wording.energy_text, figures.energy))
+    yield Fact("Energy", energy or "not measured: no power sensor")
+    yield Fact("Held back", _held_back(latency))
+    percent = validity.competing_percent
+    yield Fact("Other work", _or_unknown(percent is not None and f"{percent:.1f} % of all CPUs"))
+
+
+def _held_back(latency: Latency) -> str:
+    told = [at.throttled for at in latency.conditions if at.throttled is not None]
+    causes = dict.fromkeys(cause for causes in told for cause in causes)
+    return ", ".join(causes) or ("never" if told else "not readable")
 
 
 def _provenance(report: Report) -> Iterator[Fact]:

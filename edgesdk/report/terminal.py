@@ -9,17 +9,28 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgesdk.report.operators import (
+    placement_facts,
+    placement_lines,
+    profile_text,
+    profile_title,
+    rows,
+)
 from edgesdk.report.placement import conversion_facts, fallen_text, first, moved_text
 from edgesdk.report.wording import (
+    CACHE_KEPT,
     STAGE_NAMES,
     VIRTUAL_NOTICE,
     count_text,
     findings_title,
     headline,
     interval_text,
+    joules_text,
+    latency_problem,
     latency_title,
     p_text,
     reason_text,
+    shortened,
     size_change,
     stages_problem,
     stages_text,
@@ -30,7 +41,8 @@ from edgesdk.report.wording import (
     value_text,
 )
 from edgesdk.text import plain
-from edgesdk.units import format_bytes
+from edgesdk.units import format_bytes, format_ns
+from edgesdk.values.placement import ProfileSummary
 from edgesdk.values.report import Findings, Report, converted_name
 from edgesdk.values.results import Role
 from edgesdk.values.verdict import Estimate, Unit, Verdict, with_symbol
@@ -46,6 +58,7 @@ _STYLES = {
 }
 _BAR_CELLS = 24
 _MOST_OPERATORS = 3
+_MOST_NAME = 32
 
 
 def render_terminal(report: Report) -> RenderableType:
@@ -80,9 +93,12 @@ def _layout(
     findings: Findings,
     *below: RenderableType,
 ) -> RenderableType:
-    parts = [heading, numbers]
+    parts: list[RenderableType] = [heading, numbers]
     if findings.verdicts:
         parts.append(gates_table(findings.verdicts))
+    if findings.placement is not None:
+        parts.append(_on_device(findings))
+    parts += (_profile(findings, each) for each in findings.profiles)
     parts += below
     if findings.caveats:
         parts.append(_caveats(findings.caveats))
@@ -151,12 +167,21 @@ def _add(table: Table, name: str, estimate: Estimate | None, unit: Unit, noun: s
 def _add_latency(table: Table, findings: Findings, role: Role) -> None:
     latency = findings.latency(role)
     name = f"{latency_title(findings, role)}{_tag(findings)}"
-    if latency is not None and not latency.steady:
-        table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), "never settled")
+    problem, _ = latency_problem(findings, role)
+    if latency is not None and problem == "invalid":
+        table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), "why: see below")
         return
     _add(table, name, None if latency is None else latency.p50, "ns", "run")
     if latency is not None:
         _add(table, "  95 in 100 runs below", latency.p95, "ns", "run")
+        for energy in latency.energy:
+            rail = Text(plain(f"on {energy.rail}"))
+            table.add_row("  energy", joules_text(energy), rail, "idle power too")
+    run = findings.results.run(role)
+    if run is not None and run.cold is not None:
+        kept = "" if run.cold.cache_dropped else CACHE_KEPT
+        table.add_row("  loading, cold", format_ns(run.cold.load_ns), kept)
+        table.add_row("  loading, file in cache", format_ns(run.opened.load_ns))
 
 
 def _add_accuracy(table: Table, findings: Findings) -> None:
@@ -224,6 +249,38 @@ def gates_table(verdicts: tuple[Verdict, ...]) -> Table:
         if verdict.reason:
             table.add_row("", Text(plain(reason_text(verdict)), "yellow"))
     return table
+
+
+def _on_device(findings: Findings) -> Group:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in placement_facts(findings):
+        table.add_row(name, Text(plain(text)))
+    for line in first(placement_lines(findings.placement), _MOST_OPERATORS):
+        table.add_row("", Text(plain(line), "red"))
+    return Group(Text("What computed it on the device", "dim"), table)
+
+
+def _profile(findings: Findings, profile: ProfileSummary) -> Group:
+    title = Text(f"{profile_title(findings, profile)}{_tag(findings)}", "bold")
+    text = Text(plain(profile_text(profile)), "" if profile.operators else "yellow")
+    if not profile.operators:
+        return Group(title, text)
+    listed = rows(profile)
+    places = {row.where for row in listed if row.where}
+    table = _table("Operator", "", "on" if len(places) > 1 else "", "time", "share", "")
+    for row in listed:
+        table.add_row(
+            plain(shortened(row.name, _MOST_NAME)),
+            plain(row.type),
+            plain(row.where) if len(places) > 1 else "",
+            row.time,
+            row.percent,
+            Text("█" * round(row.share * _BAR_CELLS), "cyan"),
+        )
+    where = Text(f"All of them on {plain(places.pop())}.") if len(places) == 1 else Text()
+    return Group(title, text, where, table)
 
 
 def _sizes(report: Report) -> Group:

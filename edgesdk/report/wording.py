@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from device_agent.preprocessing import Stages
+from device_agent.protocol import Opened
 from edgesdk.text import plain
+from edgesdk.units import format_ns
+from edgesdk.values.energy import Energy
 from edgesdk.values.report import (
     Findings,
-    LatencySummary,
     PackageSummary,
     Report,
     converted_name,
@@ -133,7 +135,7 @@ def summary(findings: Findings) -> str:
 
 def _sentences(findings: Findings) -> Iterator[str]:
     verdicts = findings.verdicts
-    doubtful = [v for v in verdicts if v.reason and v.status in ("pass", "fail")]
+    doubtful = [v for v in verdicts if v.reason and v.measured and v.measured.interval]
     if not verdicts:
         yield "No gate was set, so nothing was judged."
     elif all(verdict.status == "pass" for verdict in verdicts):
@@ -179,12 +181,13 @@ def _lower_first(text: str) -> str:
     return text if text[:2].isupper() or text.startswith("INT8") else text[:1].lower() + text[1:]
 
 
-def latency_problem(latency: LatencySummary | None) -> tuple[str, str]:
+def latency_problem(findings: Findings, role: Role) -> tuple[str, str]:
     """What to show instead of a latency, and why; both empty if there is one."""
-    if latency is None:
+    latency, validity = findings.latency(role), findings.validity(role)
+    if latency is None or validity is None:
         return NOT_MEASURED, "This model was not timed."
-    if not latency.steady:
-        return "invalid", "It was still falling when warming up ended."
+    if not validity.is_valid:
+        return "invalid", " ".join(validity.reasons)
     if latency.p50 is None:
         return NOT_MEASURED, f"{count_text(latency.n, 'run')} are too few."
     return "", ""
@@ -224,6 +227,39 @@ def stages_text(stages: Stages) -> str:
 
 def _size(size: tuple[int, ...]) -> str:
     return " x ".join(map(str, size))
+
+
+CACHE_KEPT = "cache not dropped"
+"""Of a load that was to be cold on a device that keeps the file in memory."""
+
+
+def cold_text(cold: Opened) -> str:
+    """How long the model takes to load as after a start of the device."""
+    return format_ns(cold.load_ns) + ("" if cold.cache_dropped else f" ({CACHE_KEPT})")
+
+
+def energy_text(energy: Energy) -> str:
+    """Joules of a run, with their interval, and by which sensor."""
+    value, *ends = _joules(energy)
+    symbol = value.partition(" ")[2]
+    span = f" ({' to '.join(end.removesuffix(' ' + symbol) for end in ends)})" if ends else ""
+    return plain(f"{value} an inference on {energy.rail}{span}, idle power too")
+
+
+def joules_text(energy: Energy) -> str:
+    """Joules of a run: "4.20 mJ"."""
+    return _joules(energy)[0]
+
+
+def _joules(energy: Energy) -> list[str]:
+    """The value, and the ends of its interval if it has one, on one scale."""
+    joules = energy.joules
+    scale, symbol = next((each for each in _JOULES if joules.value >= each[0]), _JOULES[-1])
+    ends = () if joules.interval is None else (joules.interval.low, joules.interval.high)
+    return [f"{value / scale:.3g} {symbol}" for value in (joules.value, *ends)]
+
+
+_JOULES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
 
 
 def accuracy_problem(report: Report) -> tuple[str, str]:

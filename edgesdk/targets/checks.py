@@ -167,9 +167,10 @@ def _limits(tree: Tree) -> Iterator[str]:
 
 
 def _fractions(tree: Tree) -> Iterator[str]:
-    found = _table(tree, "contract").get("min_accelerated_fraction", 0)
-    if isinstance(found, int | float) and not 0 <= found <= 1:
-        yield f"found {found:g}, expected 0 to 1 @ $.contract.min_accelerated_fraction"
+    for table in ("contract", "gates"):
+        found = _table(tree, table).get("min_accelerated_fraction", 0)
+        if isinstance(found, int | float) and not 0 <= found <= 1:
+            yield f"found {found:g}, expected 0 to 1 @ $.{table}.min_accelerated_fraction"
 
 
 def _htp(tree: Tree) -> Iterator[str]:

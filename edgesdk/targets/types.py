@@ -258,6 +258,7 @@ class GateBounds:
             baseline, the run that was accepted for its package and device.
         max_metric_drop: by metric, how much worse the converted model may be than the float one;
             in points where the metric is a share, else in its own unit.
+        min_accelerated_fraction: share of the operators that really run off the CPU, 0 to 1.
     """
 
     max_accuracy_drop_points: float | None = None
@@ -270,6 +271,7 @@ class GateBounds:
     max_end_to_end_p95: str | None = None
     max_latency_regression_percent: float | None = None
     max_metric_drop: Mapping[str, float] | None = None
+    min_accelerated_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +295,8 @@ class Target:
         precisions: that its runtimes offer, the usual one first.
         operators: compute unit to what it runs; a unit without rules runs everything.
         sources: every document its figures name.
+        board: how the name begins that such a board gives itself, in /proc/device-tree/model or the
+            firmware's tables; None where nobody has read it.
     """
 
     id: str
@@ -314,3 +318,4 @@ class Target:
     contract: Contract = Contract()
     sources: Mapping[str, Source] = field(default_factory=dict)
     notes: str = ""
+    board: Fact | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from statistics import median
 
 from device_agent.archive import payloads
 from device_agent.protocol import Installed
@@ -15,15 +14,22 @@ from edgesdk.targets.types import Target
 from edgesdk.units import format_bytes
 from edgesdk.validate.conversion import conversion_caveats, summarize_conversion
 from edgesdk.validate.gates import Gates, exit_code, judge, outcome
+from edgesdk.validate.placement import (
+    lost_xnnpack,
+    never_had_xnnpack,
+    summarize_placement,
+    summarize_profiles,
+)
 from edgesdk.validate.stages import stages_problem, summarize_stages
 from edgesdk.validate.summaries import (
     agreement_percent,
     speedup,
     summarize_accuracy,
     summarize_latency,
-    turns,
 )
+from edgesdk.validate.validity import stamp
 from edgesdk.values.artifact import Artifact
+from edgesdk.values.forecast import Placement
 from edgesdk.values.package import Budget, Package
 from edgesdk.values.report import (
     SCHEMA,
@@ -36,13 +42,11 @@ from edgesdk.values.report import (
     Report,
     TargetSummary,
     converted_name,
-    role_name,
 )
 from edgesdk.values.results import ModelRun, Results
 from edgesdk.values.verdict import Estimate, written
 
 WORST_TENSORS = 10
-DRIFT_PERCENT = 10
 ENOUGH_SAMPLES = 20
 
 
@@ -79,6 +83,7 @@ def build_report(
         gates,
         precision=precision,
         package_bytes=package.size_bytes,
+        expected=artifact.expected_placements,
         caveats=(
             *conversion_caveats(conversion),
             *_size_caveats(model, precision),
@@ -103,6 +108,7 @@ def build_report(
         results=found.results,
         precision=found.precision,
         latencies=found.latencies,
+        validities=found.validities,
         speedup=found.speedup,
         agreement_percent=found.agreement_percent,
         accuracy=found.accuracy,
@@ -111,6 +117,8 @@ def build_report(
         outcome=found.outcome,
         exit_code=found.exit_code,
         caveats=found.caveats,
+        placement=found.placement,
+        profiles=found.profiles,
     )
 
 
@@ -121,6 +129,7 @@ def find(
     *,
     precision: Precision | None = None,
     package_bytes: int | None = None,
+    expected: Sequence[Placement] = (),
     caveats: Sequence[str] = (),
 ) -> Findings:
     """Derive from what was measured all that needs nothing else.
@@ -128,14 +137,19 @@ def find(
     Args:
         precision: of the converted model; None where nothing but the device knows it.
         package_bytes: size of the package file; None when it is not at hand.
+        expected: where the operators must be, by the artifact; empty where it is not at hand.
         caveats: what the results alone do not tell.
     """
     predictions = results.predictions
-    verdicts = judge(results, gates, precision=precision, package_bytes=package_bytes)
+    placement = summarize_placement(results, expected)
+    verdicts = judge(
+        results, gates, precision=precision, package_bytes=package_bytes, placement=placement
+    )
     return Findings(
         results=results,
         precision=precision,
         latencies=tuple(summarize_latency(run) for run in results.runs),
+        validities=tuple(stamp(run, results.device, precision) for run in results.runs),
         speedup=speedup(results),
         agreement_percent=None if predictions is None else agreement_percent(predictions),
         accuracy=None if predictions is None else summarize_accuracy(predictions),
@@ -144,6 +158,8 @@ def find(
         outcome=outcome(verdicts),
         exit_code=int(exit_code(verdicts)),
         caveats=(*find_caveats(results, target, precision), *caveats),
+        placement=placement,
+        profiles=summarize_profiles(results),
     )
 
 
@@ -205,6 +221,7 @@ def find_caveats(
     return (
         *_device_caveats(results, target),
         *_package_caveats(results.installed),
+        *_kernel_caveats(results),
         *_run_caveats(results, precision),
     )
 
@@ -235,6 +252,14 @@ def _stage_caveats(
             )
 
 
+def _kernel_caveats(results: Results) -> Iterator[str]:
+    if lost_xnnpack(results) and never_had_xnnpack(results):
+        yield (
+            "LiteRT's slow built-in kernels computed: tflite-runtime does not give INT8 to XNNPACK."
+            " ai-edge-litert does, and is many times faster."
+        )
+
+
 def _health_caveats(unhealthy: str) -> Iterator[str]:
     if unhealthy:
         yield f"The device does not use this package: {unhealthy}."
@@ -252,21 +277,14 @@ def _device_caveats(results: Results, target: Target) -> Iterator[str]:
             f"The device is {environment.machine}, the target {target.architecture}: other kernels"
             " computed than will on the target."
         )
-    if environment.governor not in (None, "performance"):
-        yield (
-            f'The CPU clock was left to the "{environment.governor}" governor, which may slow runs'
-            " at random."
-        )
 
 
 def _run_caveats(results: Results, precision: Precision | None) -> Iterator[str]:
-    for run in results.runs:
-        if not run.latency.steady:
-            yield (
-                f"{role_name(run.role, precision)} latency is invalid: it was still falling when"
-                " the time for warming up ended."
-            )
-        yield from _drift(run, precision)
+    stamps = [stamp(run, results.device, precision) for run in results.runs]
+    # Both models ran on the one device: what is said of it is said once.
+    yield from dict.fromkeys(
+        sentence for stamped in stamps for sentence in (*stamped.reasons, *stamped.remarks)
+    )
     slow, fast = results.run("float"), results.run("int8")
     if slow is not None and fast is not None and _setting(slow) != _setting(fast):
         yield (
@@ -276,7 +294,6 @@ def _run_caveats(results: Results, precision: Precision | None) -> Iterator[str]
     if problem := stages_problem(results):
         yield f"The stages' times are invalid: {problem}."
     yield from _slower(speedup(results), precision)
-    yield from _busy(results)
 
 
 def _slower(ratio: Estimate | None, precision: Precision | None) -> Iterator[str]:
@@ -289,29 +306,6 @@ def _slower(ratio: Estimate | None, precision: Precision | None) -> Iterator[str
         f"The {converted_name(precision)} model is slower than the float one here:"
         f" {value} {symbol} as fast{span}."
     )
-
-
-def _busy(results: Results) -> Iterator[str]:
-    cpus = results.device.environment.cpu_count
-    conditions = (at for run in results.runs for at in run.latency.conditions)
-    highest = max((at.load_average or 0.0 for at in conditions), default=0.0)
-    if highest > cpus:
-        yield (
-            f"The latencies competed with other work: the load average reached {highest:.1f} on"
-            f" {cpus} CPU{'' if cpus == 1 else 's'}."
-        )
-
-
-def _drift(run: ModelRun, precision: Precision | None) -> Iterator[str]:
-    medians = [median(turn) for turn in turns(run.latency) if turn]
-    low, high = min(medians), max(medians)
-    if high - low > low * DRIFT_PERCENT / 100:
-        symbol, (first, last) = written("ns", low, high)
-        yield (
-            f"{role_name(run.role, precision)} latency drifted: the medians of its"
-            f" {len(medians)} turns lie between {first} and {last} {symbol}. The intervals allow"
-            " for that, but it is no one steady latency."
-        )
 
 
 def _size_caveats(model: ModelSummary, precision: Precision) -> Iterator[str]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Final
 
 from edgesdk.errors import ExitCode
-from edgesdk.validate.build import DRIFT_PERCENT
 from edgesdk.validate.gates import exit_code, outcome
 from edgesdk.validate.regression import TwoRuns
 from edgesdk.validate.statistics import (
@@ -167,6 +165,8 @@ def _why_not(before: Side, after: Side, first: SeenModel | None, second: SeenMod
     for side, run in ((before, first), (after, second)):
         if run is None:
             return f"{side.called} timed no such model"
+        if invalid := side.results.why_invalid(run.role):
+            return f"{side.called} is invalid: {invalid}"
         if not run.latency.steady:
             return f"{side.called} is invalid: its latency was still falling"
         turns = sum(1 for size in run.latency.block_sizes if size)
@@ -308,7 +308,7 @@ def _cautions(before: Side, after: Side, latencies: Sequence[LatencyComparison])
         )
     for side in (before, after):
         for role in compared:
-            yield from _drift(side, role)
+            yield from (f"{side.called}: {each}" for each in side.results.remarks(role))
 
 
 def _session_caution(compared: LatencyComparison, before: Side, after: Side) -> Iterator[str]:
@@ -331,20 +331,6 @@ def _session_caution(compared: LatencyComparison, before: Side, after: Side) -> 
             f"The medians of one and the same package on {before.results.device.name} lie up to"
             f" {spread:.1f} % apart in the runs that are kept, no less than the {change:.1f} %"
             " found here."
-        )
-
-
-def _drift(side: Side, role: Role) -> Iterator[str]:
-    run = side.results.run(role)
-    assert run is not None
-    medians = [median(turn) for turn in run.latency.turns() if turn]
-    low, high = min(medians), max(medians)
-    if high > low * (1 + DRIFT_PERCENT / 100):
-        title = "converted" if role == "int8" else "float"
-        yield (
-            f"In {side.called} the {title} model's turns drifted by"
-            f" {100 * (high / low - 1):.0f} %: they were not of one steady device, as the test"
-            " takes them to be."
         )
 
 

@@ -15,12 +15,20 @@ from typing import Literal
 
 from edgesdk.choices import Precision
 from edgesdk.errors import ExitCode, UsageError
-from edgesdk.targets.types import GateBounds
+from edgesdk.targets.types import Contract, GateBounds
 from edgesdk.units import parse_bytes, parse_duration_ns
+from edgesdk.validate.placement import (
+    listed_operators,
+    lost_xnnpack,
+    misplaced_text,
+    never_had_xnnpack,
+)
 from edgesdk.validate.stages import TITLES, stage_p95, stages_problem
 from edgesdk.validate.statistics import samples_needed
 from edgesdk.validate.summaries import summarize_accuracy, summarize_latency
+from edgesdk.validate.validity import stamp
 from edgesdk.values.package import Budget
+from edgesdk.values.placement import PlacementSummary
 from edgesdk.values.report import converted_name, role_name
 from edgesdk.values.results import Results
 from edgesdk.values.stages import Stage
@@ -31,6 +39,8 @@ GateId = Literal[
     "p95",
     "peak_ram",
     "parity",
+    "placement",
+    "kernels",
     "package_size",
     "preprocess_p95",
     "inference_p95",
@@ -39,6 +49,7 @@ GateId = Literal[
 ]
 
 _NO_BUDGET = Budget()
+_NO_CONTRACT = Contract()
 _IDS: Mapping[str, GateId] = {
     "max_accuracy_drop_points": "accuracy_drop",
     "max_p95": "p95",
@@ -48,19 +59,22 @@ _IDS: Mapping[str, GateId] = {
     "max_inference_p95": "inference_p95",
     "max_postprocess_p95": "postprocess_p95",
     "max_end_to_end_p95": "end_to_end_p95",
+    "min_accelerated_fraction": "placement",
 }
 """Field of `GateBounds` to the gate it bounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """The highest values that pass, in base units; None where there is no gate.
+    """The highest values that pass, in base units, and one lowest; None where there is no gate.
 
     Args:
         max_accuracy_drop_points: float top-1 minus the converted model's, in percentage points.
         max_p95_ns: 95th percentile of the converted model's latency.
         max_peak_ram_bytes: peak resident memory of the process that ran the converted model.
         max_parity_mismatch_percent: golden output values more than one quantization step away.
+        min_accelerated_fraction: share of the operators that run off the CPU, 0 to 1; None asks for
+            what was forecast.
         max_package_bytes: size of the package file.
         max_preprocess_p95_ns: 95th percentile from a decoded picture to the input.
         max_inference_p95_ns: of inference within a whole run, from picture to answer, which finds
@@ -74,6 +88,7 @@ class Gates:
     max_p95_ns: int | None = None
     max_peak_ram_bytes: int | None = None
     max_parity_mismatch_percent: float | None = None
+    min_accelerated_fraction: float | None = None
     max_package_bytes: int | None = None
     max_preprocess_p95_ns: int | None = None
     max_inference_p95_ns: int | None = None
@@ -96,13 +111,16 @@ class _Gate:
     bound: float
 
 
-def resolve_gates(*layers: GateBounds, budget: Budget = _NO_BUDGET) -> Gates:
+def resolve_gates(
+    *layers: GateBounds, budget: Budget = _NO_BUDGET, contract: Contract = _NO_CONTRACT
+) -> Gates:
     """Merge bounds, a later layer winning field by field, and read their texts.
 
     Args:
         layers: the target's, then those the user asked for: usually the project file's and the
             command line's.
         budget: its package size becomes a gate, and its peak RAM where no layer names one.
+        contract: its accelerated fraction becomes a gate where no layer names one.
 
     Raises:
         UsageError: a text that is no duration or size, or a number that is not finite.
@@ -119,11 +137,15 @@ def resolve_gates(*layers: GateBounds, budget: Budget = _NO_BUDGET) -> Gates:
         for field in dataclasses.fields(GateBounds)
     }
     peak_ram = bounds["max_peak_ram"]
+    fraction = _finite("min_accelerated_fraction", bounds)
     return Gates(
         max_accuracy_drop_points=_finite("max_accuracy_drop_points", bounds),
         max_p95_ns=_duration(bounds["max_p95"]),
         max_peak_ram_bytes=budget.peak_ram_bytes if peak_ram is None else parse_bytes(peak_ram),
         max_parity_mismatch_percent=_finite("max_parity_mismatch_percent", bounds),
+        min_accelerated_fraction=(
+            contract.min_accelerated_fraction if fraction is None else fraction
+        ),
         max_package_bytes=budget.package_bytes,
         max_preprocess_p95_ns=_duration(bounds["max_preprocess_p95"]),
         max_inference_p95_ns=_duration(bounds["max_inference_p95"]),
@@ -154,12 +176,14 @@ def judge(
     *,
     precision: Precision | None = None,
     package_bytes: int | None = None,
+    placement: PlacementSummary | None = None,
 ) -> tuple[Verdict, ...]:
     """One verdict for each gate that has a bound, in a fixed order.
 
     Args:
         precision: of the converted model, for the gates' titles; None where it is not known.
         package_bytes: size of the package file; None when no package is at hand.
+        placement: what computes the converted model's operators; None when nobody asked.
     """
     verdicts = []
     if gates.max_accuracy_drop_points is not None:
@@ -170,6 +194,8 @@ def judge(
         verdicts.append(_peak_ram(results, gates.max_peak_ram_bytes, precision))
     if gates.max_parity_mismatch_percent is not None:
         verdicts.append(_parity(results, gates.max_parity_mismatch_percent))
+    verdicts += _placement(placement, gates.min_accelerated_fraction)
+    verdicts += _kernels(results)
     if gates.max_package_bytes is not None:
         verdicts.append(_package(package_bytes, gates.max_package_bytes))
     verdicts += _stages(results, gates)
@@ -219,13 +245,9 @@ def _p95(results: Results, bound: int, precision: Precision | None) -> Verdict:
     run = results.run("int8")
     if run is None:
         return _without(gate, "not measured", "the converted model was not timed")
-    if not run.latency.steady:
-        return _without(
-            gate,
-            "invalid",
-            f"the latency was still falling when the time for warming up ended"
-            f" ({run.latency.warm_up_runs} runs)",
-        )
+    stamped = stamp(run, results.device, precision)
+    if not stamped.is_valid:
+        return _without(gate, "invalid", " ".join(stamped.reasons))
     p95 = summarize_latency(run).p95
     if p95 is None:
         return _without(
@@ -286,6 +308,42 @@ def _stage(results: Results, gate: _Gate, stage: Stage) -> Verdict:
         return _without(gate, "invalid", problem)
     p95 = stage_p95(results, stage)
     return _without(gate, "not measured", p95) if isinstance(p95, str) else _compare(gate, p95)
+
+
+def _placement(found: PlacementSummary | None, least: float | None) -> list[Verdict]:
+    """A silent fallback fails without being asked for: the forecast is the bound then."""
+    told = None if found is None else found.forecast_fraction
+    bound = told if least is None else least
+    if bound is None:
+        return []
+    # A lower bound on one share is an upper bound on the rest, as all other gates are.
+    gate = _Gate("placement", "Operators on the CPU", "percent", _percent_left(bound))
+    if found is None or found.accelerated_fraction is None:
+        source = "the device was not asked" if found is None else found.source
+        return [_without(gate, "not measured", source)]
+    count = sum(found.units.values())
+    verdict = _compare(gate, Estimate(_percent_left(found.accelerated_fraction), count, None))
+    reason = misplaced_text(found) if verdict.status == "fail" else ""
+    return [dataclasses.replace(verdict, reason=reason)]
+
+
+def _kernels(results: Results) -> list[Verdict]:
+    """Said only where it is broken: a delegate that fails to load is silent, and costs much."""
+    found = results.placement
+    if found is None or not lost_xnnpack(results) or never_had_xnnpack(results):
+        return []
+    count = len(found.operators)
+    gate = _Gate("kernels", "Operators without XNNPACK", "percent", 100 * (1 - 1 / count))
+    verdict = _compare(gate, Estimate(100.0, count, None))
+    reason = (
+        f"XNNPACK took operators of this model on the workstation and none on the device: LiteRT's "
+        f"built-in kernels computed {listed_operators(found.operators)}"
+    )
+    return [dataclasses.replace(verdict, reason=reason)]
+
+
+def _percent_left(fraction: float) -> float:
+    return round(100 * (1 - fraction), 6)
 
 
 def _package(package_bytes: int | None, bound: int) -> Verdict:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ _ALPHA = 1 - CONFIDENCE
 _Z = NormalDist().inv_cdf(1 - _ALPHA / 2)
 
 Samples = npt.NDArray[np.float64]
+B = TypeVar("B")
 
 
 def quantile(
@@ -246,15 +248,33 @@ def median_ratio(
     ]
     if not turns:
         return None
-    value = _ratio(turns)
-    if len(turns) < MIN_TURNS:
-        return Estimate(value, len(turns), None)
-    draws = np.random.default_rng(seed).integers(len(turns), size=(RESAMPLES, len(turns)))
-    ratios = np.array([_ratio([turns[i] for i in draw]) for draw in draws])
-    tail = expanded_tail(len(turns))
-    low, high = (float(end) for end in np.quantile(ratios, [tail, 1 - tail]))
+    return block_bootstrap(turns, _ratio, seed=seed)
+
+
+def block_bootstrap(
+    blocks: Sequence[B], statistic: Callable[[Sequence[B]], float], *, seed: int = 0
+) -> Estimate:
+    """A statistic of blocks of samples, with an interval from drawing whole blocks again.
+
+    Within a block samples may depend on one another in any way; blocks are assumed independent.
+    With few of them the interval is widened, as in `median_ratio`.
+
+    Args:
+        blocks: at least one.
+        statistic: of any number of blocks.
+
+    Returns:
+        The statistic, its `n` the blocks; no interval below `MIN_TURNS` of them.
+    """
+    value = statistic(blocks)
+    if len(blocks) < MIN_TURNS:
+        return Estimate(value, len(blocks), None)
+    draws = np.random.default_rng(seed).integers(len(blocks), size=(RESAMPLES, len(blocks)))
+    found = np.array([statistic([blocks[i] for i in draw]) for draw in draws])
+    tail = expanded_tail(len(blocks))
+    low, high = (float(end) for end in np.quantile(found, [tail, 1 - tail]))
     interval = Interval(min(low, value), max(high, value), CONFIDENCE, "block bootstrap")
-    return Estimate(value, len(turns), interval)
+    return Estimate(value, len(blocks), interval)
 
 
 def _ratio(turns: Sequence[tuple[Samples, Samples]]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from device_agent.protocol import Latency
+from edgesdk.validate.energy import Stretch, energy
 from edgesdk.validate.statistics import (
     mcnemar_p,
     median_ratio,
@@ -12,6 +12,8 @@ from edgesdk.validate.statistics import (
     proportion,
     quantile,
 )
+from edgesdk.validate.turns import turns, within
+from edgesdk.validate.validity import stamp
 from edgesdk.values.report import AccuracySummary, ClassAccuracy, LatencySummary
 from edgesdk.values.results import ModelRun, Predictions, Results
 from edgesdk.values.verdict import Estimate, Interval
@@ -28,25 +30,22 @@ def summarize_latency(run: ModelRun) -> LatencySummary:
         p50=quantile(samples, 0.50, turns=sizes),
         p95=quantile(samples, 0.95, turns=sizes),
         p99=quantile(samples, 0.99, turns=sizes),
+        energy=energy(tuple(_stretches(run))),
     )
 
 
-def turns(latency: Latency) -> tuple[tuple[int, ...], ...]:
-    """The samples of each of the agent's turns, in order."""
-    return tuple(_cut(latency.samples_ns, latency.block_sizes))
-
-
-def _cut(samples: tuple[int, ...], sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    start = 0
-    for size in sizes:
-        yield samples[start : start + size]
-        start += size
+def _stretches(run: ModelRun) -> Iterator[Stretch]:
+    for turn in run.latency.turns:
+        readings = within(run.latency, turn)
+        yield Stretch(readings, (turn.ended_ns - turn.began_ns) / 1e9, turn.runs)
 
 
 def speedup(results: Results) -> Estimate | None:
-    """Float median over the converted model's; None unless both were timed and had settled."""
+    """Float median over the converted model's; None unless both were timed and are valid."""
     slow, fast = results.run("float"), results.run("int8")
-    if slow is None or fast is None or not (slow.latency.steady and fast.latency.steady):
+    if slow is None or fast is None:
+        return None
+    if not all(stamp(run, results.device).is_valid for run in (slow, fast)):
         return None
     return median_ratio(turns(slow.latency), turns(fast.latency))
 

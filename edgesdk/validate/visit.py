@@ -5,6 +5,7 @@ What to do is decided here; how bytes travel is the agent session's business.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
 from device_agent.protocol import (
     Bench,
     Benched,
@@ -28,6 +30,9 @@ from edgesdk.progress import Progress
 from edgesdk.validate.stages import time_stages
 from edgesdk.values.results import MeasuredDevice, ModelRun, Predictions, Prepared, Results, Role
 from edgesdk.values.timing import Timing
+
+PROFILED_RUNS = 100
+"""Enough for a median; a profile is to say where the time goes, not how long it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,12 @@ class Agent(Protocol):
     def bench(self, request: Bench, progress: Progress) -> Benched:
         """Time the models in turns."""
 
+    def placement(self, request: ReadPlacement) -> ModelPlacement:
+        """What computes each operator."""
+
+    def profile(self, request: Profile, progress: Progress) -> Profiled:
+        """Time each operator."""
+
 
 def validate(
     agent: Agent,
@@ -101,7 +112,11 @@ def validate(
     """
     threads = timing.threads if timing else 0
     opened: dict[Role, Opened] = {}
-    predictions = None
+    predictions, cold = None, None
+    if timing is not None and timing.cold_load:
+        # First, while nothing else takes the device's memory; the next opening ends it.
+        wanted = _request("int8", installed, threads, None)
+        cold = agent.open_model(dataclasses.replace(wanted, cold=True), progress)
     if reference is not None:
         staged = agent.stage(reference.path, progress)
         opened["float"] = agent.open_model(_request("float", installed, threads, staged), progress)
@@ -109,11 +124,14 @@ def validate(
     if reference is not None and reference.dataset is not None:
         predictions = _predict(agent, installed, reference, reference.dataset, progress)
     parity = agent.check_parity(CheckParity("int8", installed.package_id))
+    placement = agent.placement(ReadPlacement("int8"))
     if timing is None:
-        return Results(device, installed, (), predictions, parity)
+        return Results(device, installed, (), predictions, parity, placement=placement)
     runs = _time(agent, opened, timing, progress)
+    runs = tuple(dataclasses.replace(run, cold=cold) if run.role == "int8" else run for run in runs)
     stages = time_stages(agent, installed, opened["int8"], timing, progress)
-    return Results(device, installed, runs, predictions, parity, stages)
+    profiles = _profile(agent, opened, timing, progress) if timing.operators else ()
+    return Results(device, installed, runs, predictions, parity, stages, placement, profiles)
 
 
 def _request(key: Role, installed: Installed, threads: int, staged: str | None) -> OpenModel:
@@ -147,6 +165,15 @@ def _predict(
         prepared = "as given" if dataset.pictures is None else "workstation"
     labels = None if dataset.labels is None else tuple(np.asarray(dataset.labels).tolist())
     return Predictions(labels, top1["float"], top1["int8"], prepared)
+
+
+def _profile(
+    agent: Agent, opened: Mapping[Role, Opened], timing: Timing, progress: Progress
+) -> tuple[Profiled, ...]:
+    """After the clean runs, whose processes it leaves alone."""
+    return tuple(
+        agent.profile(Profile(role, PROFILED_RUNS, timing.max_seconds), progress) for role in opened
+    )
 
 
 def _time(

@@ -130,6 +130,8 @@ class Compilation:
         reason: why the model is not compiled, and what to do; empty when it is.
         placements: where it put each operator of the INT8 model; empty where it does not say.
         cache: what it keeps on chip; None where it does not say.
+        min_runtime_version: of the vendor's runtime, such as libedgetpu's, that the compiled model
+            asks for; None where it names none.
     """
 
     status: Literal["compiled", "accepted", "not compiled", "not needed"]
@@ -138,6 +140,7 @@ class Compilation:
     reason: str = ""
     placements: tuple[Placement, ...] = ()
     cache: CacheUse | None = None
+    min_runtime_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,8 @@ class Artifact:
         forecast: where the operators of the INT8 model go by the target's rules; empty where it has
             no accelerator.
         compilation: where they really go, as far as a compiler says.
+        kernel_path: the kernels that the runtime took by itself on this workstation; empty where it
+            has but one kind.
     """
 
     schema: Literal[1]
@@ -190,6 +195,7 @@ class Artifact:
     compilation: Compilation
     lowering: Lowering | None = None
     forecast: tuple[Placement, ...] = ()
+    kernel_path: str = ""
 
     def file(self, role: Role) -> ArtifactFile:
         """The file with that role."""
@@ -199,6 +205,16 @@ class Artifact:
     def loaded_bytes(self) -> int:
         """Of the files that the device loads."""
         return sum(file.size_bytes for file in self.files if file.role in ("model", "companion"))
+
+    @property
+    def expected_placements(self) -> tuple[Placement, ...]:
+        """Where the operators of the model that ships must be: by the compiler, else the forecast.
+
+        Empty where there is no accelerator, or no compiler has made the model for it yet.
+        """
+        if self.compilation.status == "not compiled":
+            return ()
+        return self.compilation.placements or self.forecast
 
     def has(self, role: Role) -> bool:
         """There is a file with that role."""

@@ -12,10 +12,13 @@ from typing import Literal
 from edgesdk.choices import Method, Precision, Quantizer
 from edgesdk.models.types import TensorSpec
 from edgesdk.values.artifact import Lowering, OperatorPrecision, TensorError
+from edgesdk.values.energy import Energy
 from edgesdk.values.forecast import CacheUse, Moved, Placement
 from edgesdk.values.metric import MetricSummary
+from edgesdk.values.placement import PlacementSummary, ProfileSummary
 from edgesdk.values.results import Results, Role
 from edgesdk.values.stages import StagesSummary
+from edgesdk.values.validity import Validity
 from edgesdk.values.verdict import Estimate, Status, Verdict
 
 SCHEMA = 1
@@ -177,9 +180,11 @@ class LatencySummary:
 
     Args:
         n: timed runs.
-        steady: the warm-up had settled; if not, none of these figures is to be trusted.
+        steady: the warm-up had settled. Whether the figures may be trusted is the stamp's to say,
+            `Findings.validities`.
         minimum: the fastest run (no interval exists for it).
         p50, p95, p99: None where n is too small for a 95 % interval of that quantile.
+        energy: of one inference, by each power sensor; empty without one.
     """
 
     role: Role
@@ -189,6 +194,7 @@ class LatencySummary:
     p50: Estimate | None
     p95: Estimate | None
     p99: Estimate | None
+    energy: tuple[Energy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +236,7 @@ class Findings:
 
     Args:
         precision: of the converted model; None where only the installed package is known.
+        validities: whether those latencies are a measurement at all, one for each of them.
         speedup: float median over the converted model's (n counts pairs of turns); None when either
             latency is missing or invalid.
         agreement_percent: samples both models put in the same class; needs no labels.
@@ -239,12 +246,15 @@ class Findings:
             the user asked for is, else "pass" if one passed, else "not measured".
         exit_code: 0, 1 if a gate failed, 6 if one is invalid or was asked for and not measured.
         caveats: what a reader must know before believing the figures.
+        placement: what computed the converted model's operators; None where nobody asked.
+        profiles: where the time of each profiled model goes.
         metrics: beyond top-1, those that were asked for.
     """
 
     results: Results
     precision: Precision | None
     latencies: tuple[LatencySummary, ...]
+    validities: tuple[Validity, ...]
     speedup: Estimate | None
     agreement_percent: Estimate | None
     accuracy: AccuracySummary | None
@@ -253,11 +263,17 @@ class Findings:
     outcome: Status
     exit_code: int
     caveats: tuple[str, ...]
+    placement: PlacementSummary | None
+    profiles: tuple[ProfileSummary, ...]
     metrics: tuple[MetricSummary, ...] = field(default=(), kw_only=True)
 
     def latency(self, role: Role) -> LatencySummary | None:
         """The latency of that role, or None."""
         return next((latency for latency in self.latencies if latency.role == role), None)
+
+    def validity(self, role: Role) -> Validity | None:
+        """The stamp of that role's latency, or None."""
+        return next((validity for validity in self.validities if validity.role == role), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from device_agent.profile_messages import ModelPlacement, Profiled
 from device_agent.protocol import Environment, Installed, Latency, Opened, Parity
 from edgesdk.errors import AgentError
 from edgesdk.values.stages import StageRun
@@ -40,11 +41,14 @@ class ModelRun:
         role: the user's float model, or its INT8 form.
         opened: runtime, kernel path, threads, load time, memory before loading.
         latency: raw nanoseconds in run order, in turns, with the conditions between them.
+        cold: the same model loaded before, in another process, its file not in the page cache; None
+            where that was not tried.
     """
 
     role: Role
     opened: Opened
     latency: Latency
+    cold: Opened | None = None
 
     def __post_init__(self) -> None:
         samples, sizes = self.latency.samples_ns, self.latency.block_sizes
@@ -96,6 +100,8 @@ class Results:
         predictions: None when no data were run.
         parity: the INT8 model against its golden vectors; None when not checked.
         stages: the INT8 model from picture to answer; None when not timed.
+        placement: what computes each operator of the INT8 model; None when not asked.
+        profiles: times of the operators, one a role that was profiled, its `key` the role.
     """
 
     device: MeasuredDevice
@@ -104,7 +110,13 @@ class Results:
     predictions: Predictions | None
     parity: Parity | None
     stages: StageRun | None = None
+    placement: ModelPlacement | None = None
+    profiles: tuple[Profiled, ...] = ()
 
     def run(self, role: Role) -> ModelRun | None:
         """The run of that role, or None."""
         return next((run for run in self.runs if run.role == role), None)
+
+    def profile(self, role: Role) -> Profiled | None:
+        """The profile of that role, or None."""
+        return next((each for each in self.profiles if each.key == role), None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Optional, Tuple
 
 from device_agent.codec import Malformed, from_dict
@@ -181,13 +181,31 @@ class SeenPredictions:
 
 
 @dataclass(frozen=True)
+class SeenValidity:
+    """As `edgesdk.values.validity.Validity`: why a latency is no measurement, or is doubtful."""
+
+    role: str
+    reasons: Tuple[str, ...]
+    remarks: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SeenResults:
-    """As `edgesdk.values.results.Results`."""
+    """As `edgesdk.values.results.Results`, with the report's word on what of it is valid."""
 
     device: SeenDevice
     installed: SeenInstalled
     runs: Tuple[SeenModel, ...]
     predictions: Optional[SeenPredictions] = None
+    validities: Tuple[SeenValidity, ...] = ()
+
+    def why_invalid(self, role: str) -> str:
+        """Why the latency of that role is not a measurement; "" where it is one."""
+        return " ".join(reason for v in self.validities if v.role == role for reason in v.reasons)
+
+    def remarks(self, role: str) -> tuple[str, ...]:
+        """What must be known of the latency of that role."""
+        return tuple(remark for v in self.validities if v.role == role for remark in v.remarks)
 
     def run(self, role: str) -> SeenModel | None:
         """The model of that role, or None."""
@@ -197,6 +215,7 @@ class SeenResults:
 @dataclass(frozen=True)
 class _SeenReport:
     results: SeenResults
+    validities: Tuple[SeenValidity, ...] = ()
 
 
 def seen(document: Mapping[str, Any], called: str) -> SeenResults:
@@ -210,9 +229,10 @@ def seen(document: Mapping[str, Any], called: str) -> SeenResults:
         MalformedFile: the document lacks some of it.
     """
     try:
-        results = from_dict(_SeenReport, document).results
+        report = from_dict(_SeenReport, document)
     except Malformed as error:
         raise MalformedFile(f"{called} does not hold", details=(str(error),)) from error
+    results = replace(report.results, validities=report.validities)
     for each in results.runs:
         samples, sizes = each.latency.samples_ns, each.latency.block_sizes
         if sum(sizes) != len(samples) or min(sizes, default=0) < 0:

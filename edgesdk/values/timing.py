@@ -18,6 +18,8 @@ class Timing:
         max_seconds: time in each model, at most, even if `min_runs` is not reached.
         max_warm_up_seconds: longest warm-up of each model.
         threads: 0 means one per CPU of the device, at most 4.
+        cold_load: load the converted model once more than needed, as after a start of the device.
+        operators: time each operator, too, in runs of their own after the clean ones.
 
     Raises:
         UsageError: the least time exceeds the most.
@@ -29,6 +31,8 @@ class Timing:
     max_seconds: float = 60.0
     max_warm_up_seconds: float = 10.0
     threads: int = 0
+    cold_load: bool = False
+    operators: bool = False
 
     def __post_init__(self) -> None:
         if self.min_seconds > self.max_seconds:

@@ -53,7 +53,7 @@ class Verdict:
         measured: None when not measured.
         status: the verdict.
         reason: why it was not measured or is invalid; for pass and fail, whether the interval
-            leaves room for the other outcome.
+            leaves room for the other outcome, or what failed.
         asked: the user set this bound; otherwise it is the target's default.
     """
 

@@ -550,9 +550,26 @@ def test_the_package_and_the_float_model_side_by_side(
         assert len(latency.samples_ns) == sum(latency.block_sizes) >= 30
         assert len(latency.block_sizes) == 3 and min(latency.block_sizes) >= 10
         assert min(latency.samples_ns) > 0
-        assert len(latency.conditions) == 4
+        assert len(latency.turns) == 3 and len(latency.conditions) >= 6
+        for turn, size in zip(latency.turns, latency.block_sizes, strict=True):
+            assert size < turn.runs <= size + 3
+            within = [at for at in latency.conditions if turn.began_ns <= at.at_ns <= turn.ended_ns]
+            assert [within[0].at_ns, within[-1].at_ns] == [turn.began_ns, turn.ended_ns]
+            first, last = within[0].cpu, within[-1].cpu
+            assert first is not None and last is not None and last.own_ms >= first.own_ms
         assert latency.warm_up_runs > 0
         assert (latency.peak_rss_bytes or 0) > 10 * 2**20
+
+
+def test_a_cold_load_says_whether_the_file_was_out_of_the_cache(
+    session: AgentSession, package: Package
+) -> None:
+    installed = install(session, package)
+    cold = session.open_model(opening(installed, cold=True), SILENT)
+    warm = session.open_model(opening(installed), SILENT)
+    assert cold.cache_dropped in (True, False), "some file systems keep everything in memory"
+    assert warm.cache_dropped is None
+    assert cold.load_ns > 0 and warm.load_ns > 0
 
 
 def test_without_samples_models_are_timed_with_golden_vectors(
@@ -729,6 +746,20 @@ def test_a_worker_that_dies_is_an_answer(
     assert "memory" in caught.value.hint
     with pytest.raises(AgentError, match="no model is open"):
         session.bench(QUICK, SILENT)
+    session.open_model(opening(session.current()), SILENT)
+    assert session.bench(QUICK, SILENT).latencies[0].samples_ns
+
+
+def test_a_worker_that_hangs_is_killed_and_named(
+    benching: Future[Benched], session: AgentSession, folder: Path
+) -> None:
+    (worker,) = processes(folder, "worker")
+    os.kill(worker, signal.SIGSTOP)
+    words = "model 'int8' hung in an inference that was timed: no answer for [5-9] s, so its"
+    with pytest.raises(AgentError, match=words) as caught:
+        benching.result(30)
+    assert caught.value.code == "hung" and "dmesg" in caught.value.hint
+    wait_until(lambda: not processes(folder, "worker"), GONE_S)
     session.open_model(opening(session.current()), SILENT)
     assert session.bench(QUICK, SILENT).latencies[0].samples_ns
 

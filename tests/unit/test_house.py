@@ -20,6 +20,8 @@ HEAVY = {
     "aimet_torch",
     "jiwer",
     "mlflow",
+    "distributed",
+    "labgrid",
     "nncf",
     "onnx",
     "onnxruntime",
@@ -38,10 +40,14 @@ HEAVY = {
 }
 LEAVES = (
     *("edgesdk.models.formats", "edgesdk.convert.backends", "edgesdk.package.exporters"),
+    "edgesdk.flows.clusters",
     *("edgesdk.history.mlflow_store", "edgesdk.metrics.libraries"),
 )
 
-STAGES = {"convert", "devices", "history", "keys", "metrics", "package", "report", "validate"}
+STAGES = {
+    *("convert", "devices", "doctor", "history", "keys", "metrics"),
+    *("package", "report", "validate", "wheels"),
+}
 LOWER = {
     *("calibration", "data", "errors", "files", "models", "progress", "serial", "targets", "text"),
     *("choices", "distributions", "home", "processes", "units", "values"),
@@ -88,7 +94,8 @@ MAY_IMPORT = {
 
 AGENT_CONTRACT = {
     *("archive", "clock", "codec", "documents", "ed25519"),
-    *("lease_messages", "manifest", "output_messages", "preprocessing", "protocol"),
+    *("inspection_messages", "lease_messages", "manifest", "measuring_messages", "output_messages"),
+    *("preprocessing", "profile_messages", "protocol", "runtime_messages"),
     *("sshsig", "stage_messages", "trust"),
 }
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""
@@ -99,6 +106,8 @@ AGENT_BEYOND_CONTRACT = {
     "devices": {""},
     # A delta is made for the code that applies it, and tried with it.
     "package": {"delta", "delta_streams", "delta_tensors"},
+    # Wheels are chosen for the machine that the agent would run them on.
+    "wheels": {"interpreter"},
 }
 
 

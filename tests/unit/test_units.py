@@ -30,7 +30,14 @@ def test_sizes_are_read_exactly(text: str, count: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "duration_ns"),
-    [("1 ns", 1), ("2.5 us", 2_500), ("10 ms", 10**7), ("2 s", 2 * 10**9), ("1 m", 60 * 10**9)],
+    [
+        ("1 ns", 1),
+        ("2.5 us", 2_500),
+        ("10 ms", 10**7),
+        ("2 s", 2 * 10**9),
+        ("1 m", 60 * 10**9),
+        ("2 h", 7200 * 10**9),
+    ],
 )
 def test_durations_are_read_exactly(text: str, duration_ns: int) -> None:
     assert parse_duration_ns(text) == duration_ns

@@ -40,7 +40,7 @@ from device_agent.stable_path import NoPackage, StablePath  # noqa: E402
 from device_agent.store import Store  # noqa: E402
 
 # No model is run here: the packages ask for no health check, and the runtime is a name.
-runtimes.discover = lambda: (RuntimeVersion("onnxruntime", "onnxruntime", "1.20"),)
+runtimes.discover = lambda *_: (RuntimeVersion("onnxruntime", "onnxruntime", "1.20"),)
 
 STEPS = ("fsync", "fdatasync", "rename", "replace", "link", "symlink", "unlink", "rmdir", "mkdir")
 """What is counted: every call that makes something durable, or that changes a name."""

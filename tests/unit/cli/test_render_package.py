@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from device_agent.manifest import Fallback
+from device_agent.manifest import Fallback, Lock
 from device_agent.protocol import Committed, Damaged, Health, Installed, Inventory
 from edgesdk.cli import render
 from edgesdk.data.preprocessing import Postprocessing, Preprocessing
@@ -50,6 +50,12 @@ def test_a_package_names_its_compiler_quantizer_and_bridge() -> None:
         "w8a16; compilation: compiled by onnxruntime-qnn 2.7.0; quantizer: aimet-onnx; "
         "bridge: torch.onnx\n" in text
     )
+
+
+def test_a_package_says_what_it_was_compiled_for() -> None:
+    lock = Lock(("cpu",), "onnxruntime-qnn", "2.7.0", htp_arch=68, htp_soc_model=93)
+    text = printed(changed(example_package(), lock=lock))
+    assert "  lock      golden outputs of cpu; Hexagon v68; SoC model 93\n" in text
 
 
 def test_a_package_says_when_what_runs_in_its_models_place() -> None:

@@ -91,6 +91,11 @@ def test_the_version_is_the_compilers_own(bench: Bench) -> None:
     assert bench.compile().account.version == "16.0.384591198"
 
 
+def test_the_runtime_that_the_compiled_model_asks_for_is_in_the_account(bench: Bench) -> None:
+    bench.install(works(bench.result))
+    assert bench.compile().account.min_runtime_version == 14
+
+
 def test_placements_are_those_of_the_compiled_file_with_the_compilers_words(bench: Bench) -> None:
     bench.install(works(bench.result))
     assert [(each.type, each.unit, each.reason) for each in bench.compile().account.placements] == [
@@ -133,6 +138,7 @@ def test_a_model_of_which_nothing_is_mapped_is_compiled_and_all_on_the_cpu(bench
     account = bench.compile().account
     assert account.status == "compiled"
     assert {each.unit for each in account.placements} == {"cpu"}
+    assert account.min_runtime_version is None
 
 
 def test_a_crash_is_named_by_its_signal(bench: Bench) -> None:

@@ -95,7 +95,7 @@ def fails(code: str, call: Callable[[], object]) -> AgentFailure:
 def pretend_runtimes(patch: pytest.MonkeyPatch, *found: RuntimeVersion) -> None:
     """Let the device have these runtimes and no others."""
     assert installing.runtimes is runtimes
-    patch.setattr(runtimes, "discover", lambda: found or (ANY_RUNTIME,))
+    patch.setattr(runtimes, "discover", lambda *_: found or (ANY_RUNTIME,))
 
 
 def with_lab(trust: KeptTrust) -> KeptTrust:

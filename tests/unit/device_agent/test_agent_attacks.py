@@ -72,7 +72,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def open_host(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenHost]:
     found = (RuntimeVersion("onnxruntime", "onnxruntime", "1.20"),)
-    monkeypatch.setattr("device_agent.runtimes.discover", lambda: found)
+    monkeypatch.setattr("device_agent.runtimes.discover", lambda *_: found)
     opened: list[Host] = []
 
     def open_host() -> Host:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device_agent.profile_messages import OperatorPlace
 from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes import RuntimeFailed
 from device_agent.runtimes.edgetpu import LIBRARY, EdgeTpu, prepare
@@ -45,7 +46,14 @@ class FakeInterpreter:
     get_output_details = get_input_details
 
     def _get_ops_details(self) -> list[dict[str, Any]]:
-        return [{"op_name": "edgetpu-custom-op" if self.left_alone else "DELEGATE"}]
+        """As LiteRT's: what a delegate took is still there, and the delegate's node beside it."""
+        compiled = {"op_name": "edgetpu-custom-op", "inputs": [0], "outputs": [1]}
+        behind = {"op_name": "SOFTMAX", "inputs": [1], "outputs": [2]}
+        delegate = {"op_name": "DELEGATE", "inputs": [0], "outputs": [1]}
+        return [compiled, behind, *([] if self.left_alone else [delegate])]
+
+    def get_tensor_details(self) -> list[dict[str, Any]]:
+        return [{"index": index, "name": name} for index, name in enumerate(("in", "mid", "out"))]
 
     def set_tensor(self, index: int, array: np.ndarray) -> None:
         self._tensor = array.copy()
@@ -80,6 +88,16 @@ def test_a_compiled_model_runs_on_the_edge_tpu(compiled: str) -> None:
     assert (port.dtype, port.scale, port.zero_point) == ("uint8", 0.5, 128)
     image = np.array([[1, 2, 3, 4]], np.uint8)
     assert model.run([image])[0].tolist() == image.tolist()
+
+
+def test_the_compiled_operator_is_on_the_edge_tpu_and_the_one_behind_it_on_the_cpu(
+    compiled: str,
+) -> None:
+    model = EdgeTpu(VERSION, litert(lambda name: "delegate")).load(compiled, 1)
+    assert model.placement().operators == (
+        OperatorPlace("edgetpu-custom-op", "mid", "edgetpu", "Edge TPU"),
+        OperatorPlace("SOFTMAX", "out", "cpu"),
+    )
 
 
 def refuse(error: Exception) -> Callable[[str], object]:

@@ -118,7 +118,7 @@ def test_a_lab_device_takes_an_unsigned_package_when_told_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = (RuntimeVersion("onnxruntime", "onnxruntime", "1.20"),)
-    monkeypatch.setattr("device_agent.runtimes.discover", lambda: found)
+    monkeypatch.setattr("device_agent.runtimes.discover", lambda *_: found)
     assert run(root, "trust-local", "--lab", first) == 0
     unsigned = package(tmp_path, package_of({"model": b"x"}, compatibility=HERE))
     assert run(root, "install-local", unsigned) == 1
@@ -136,7 +136,7 @@ def test_what_had_come_and_was_damaged_since_comes_again_at_once(
 ) -> None:
     """An updater whose install fails would roll the fleet back."""
     found = (RuntimeVersion("onnxruntime", "onnxruntime", "1.20"),)
-    monkeypatch.setattr("device_agent.runtimes.discover", lambda: found)
+    monkeypatch.setattr("device_agent.runtimes.discover", lambda *_: found)
     assert run(root, "trust-local", first) == 0
     content = package_of({"model": noise(3 * CHUNK_BYTES)}, OWNER, compatibility=HERE)
     signed = package(tmp_path, content[: len(content) - CHUNK_BYTES])

@@ -18,8 +18,9 @@ from onnx_bytes import onnx_bytes
 
 from device_agent import runtimes
 from device_agent.protocol import RuntimeVersion
-from device_agent.runtimes import NoRuntime, RuntimeFailed
+from device_agent.runtimes import NoRuntime, NotProfiled, RuntimeFailed
 from device_agent.runtimes import qnn as adapter
+from device_agent.runtimes.profiling import ProfileOrder
 from device_agent.runtimes.qnn import PROVIDER
 
 VERSION = RuntimeVersion("qnn", "onnxruntime-qnn", "2.7.0")
@@ -135,6 +136,25 @@ def test_a_context_binary_runs_on_the_npu(folder: Path, compiled: Path) -> None:
     assert npu.kernel_path == "htp"
     found, expected = npu.run([image(1)])[0], cpu.run([image(1)])[0]
     assert np.abs(found - expected).max() <= step_of(folder / "qdq.onnx") * 1.001
+
+
+@emulated
+def test_every_operator_is_on_the_npu_or_every_one_on_the_cpu(folder: Path, compiled: Path) -> None:
+    context = runtimes.load("qnn", str(compiled), 1).placement()
+    assert [(each.type, each.unit, each.delegate) for each in context.operators] == [
+        ("EPContext", "htp", PROVIDER)
+    ]
+    here = runtimes.load("qnn", str(folder / "qdq.onnx"), 1, "htp").placement()
+    assert len(here.operators) > 1 and {each.unit for each in here.operators} == {"htp"}
+    cpu = runtimes.load("qnn", str(folder / "qdq.onnx"), 1, "cpu").placement()
+    assert {each.unit for each in cpu.operators} == {"cpu"}
+
+
+@emulated
+def test_the_emulators_times_are_not_told(compiled: Path) -> None:
+    order = ProfileOrder(str(compiled), 1, lambda ports: [image(1)], 2, 60, lambda *_: None)
+    with pytest.raises(NotProfiled, match="the NPU is emulated here"):
+        runtimes.prepare("qnn").profile(order)
 
 
 @emulated

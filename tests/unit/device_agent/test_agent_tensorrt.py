@@ -24,10 +24,12 @@ from onnx_bytes import onnx_bytes
 from device_agent import runtimes
 from device_agent.channel import Payload
 from device_agent.failures import AgentFailure
+from device_agent.profile_messages import ModelPlacement, OperatorPlace
 from device_agent.protocol import Failure, Progress, RuntimeVersion
 from device_agent.runtimes import NoRuntime, Runtime, RuntimeFailed, cuda, engine_builder
 from device_agent.runtimes.engine_builder import BUILDING, BuildOrder, build_in_child
 from device_agent.runtimes.engines import EngineKey, read_engine
+from device_agent.runtimes.profiling import ProfileOrder
 from device_agent.worker import Worker
 from device_agent.worker_messages import Load, Loaded
 
@@ -176,6 +178,28 @@ def test_types_that_numpy_lacks_are_refused(board: Board) -> None:
     board.model.write_bytes(onnx_bytes("Odd"))
     with pytest.raises(RuntimeFailed, match="image holds FP8 values, expected one of"):
         board.load()
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_layer_is_on_the_gpu(make_board: Callable[..., Board], release: str) -> None:
+    assert make_board(release).load().placement() == ModelPlacement(
+        (OperatorPlace("", "sum", "gpu"), OperatorPlace("", "largest", "gpu")),
+        "TensorRT's engine inspector",
+    )
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_each_layer_is_timed_in_runs_of_its_own(
+    make_board: Callable[..., Board], release: str
+) -> None:
+    board = make_board(release)
+    order = ProfileOrder(board.build(), 1, lambda ports: [IMAGE], 7, 60, lambda seconds, what: None)
+    found = board.prepare().profile(order)
+    assert (found.runs, len(found.samples_ns), found.source) == (7, 7, "TensorRT's profiler")
+    assert [(each.place.name, each.samples_ns) for each in found.operators] == [
+        ("sum", (4_000,) * 7),
+        ("largest", (12_000,) * 7),
+    ]
 
 
 # ---- getting ready -------------------------------------------------------------------------------

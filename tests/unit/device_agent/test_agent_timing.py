@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from device_agent import timing
-from device_agent.protocol import Bench, Conditions, Progress
-from device_agent.timing import SteadyTest, time_block, warm_up
+from device_agent import timing, watchdog
+from device_agent.measuring_messages import Conditions, Turn
+from device_agent.protocol import Bench, Progress
+from device_agent.timing import SteadyTest, settle, time_block, warm_up
 from device_agent.turns import PAUSE_S, take_turns
 from device_agent.worker_messages import TimeBlock, Timed, Warm, WarmUp
 
@@ -53,7 +54,7 @@ def test_steady_means_no_longer_falling(medians: list[float], verdicts: list[boo
 def test_warming_up_ends_when_steady() -> None:
     device = Device(*[30.0] * 10, *[20.0] * 10, 10.0)
     warm = warm_up(device.invoke, 60.0, device.clock)
-    assert warm == Warm(runs=40, steady=True)
+    assert warm == Warm(runs=40, steady=True, slowest_ns=30 * MS)
     assert device.runs == 40
 
 
@@ -66,12 +67,12 @@ def test_warming_up_ends_when_time_is_up() -> None:
 
 def test_short_runs_fill_a_window_of_time() -> None:
     device = Device(0.5)
-    assert warm_up(device.invoke, 60.0, device.clock) == Warm(runs=4 * 40, steady=True)
+    assert warm_up(device.invoke, 60.0, device.clock) == Warm(4 * 40, True, MS // 2)
 
 
 def test_without_time_there_is_no_warm_up() -> None:
     device = Device(1.0)
-    assert warm_up(device.invoke, 0.0, device.clock) == Warm(0, False)
+    assert warm_up(device.invoke, 0.0, device.clock) == Warm(0, False, 0)
 
 
 @pytest.mark.parametrize(
@@ -91,16 +92,14 @@ def test_a_turn_is_long_enough_but_bounded(run_ms: float, block: TimeBlock, runs
     assert samples == array("q", [int(run_ms * MS)] * runs)
 
 
-def test_the_first_runs_of_a_turn_are_not_timed() -> None:
-    device = Device(*[9.0] * timing.SETTLE_RUNS, 1.0)
-    samples = time_block(device.invoke, TimeBlock(5, 0.0, 9.0), device.clock)
-    assert set(samples) == {MS}
+def test_a_turn_begins_with_runs_that_are_not_timed() -> None:
+    device = Device(9.0)
+    assert settle(device.invoke, device.clock) == timing.SETTLE_RUNS == device.runs
 
 
 def test_a_slow_model_settles_in_one_run() -> None:
     device = Device(1000.0)
-    time_block(device.invoke, TimeBlock(1, 0.0, 0.0), device.clock)
-    assert device.runs == 2
+    assert settle(device.invoke, device.clock) == 1 == device.runs
 
 
 def test_samples_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,13 +150,15 @@ class Workers:
         self.told: list[Progress] = []
         self.moments = 0
         self.pauses: list[float] = []
+        self.silences: list[float] = []
 
-    def ask(self, key: str, request: Any, expected: Any) -> tuple[Any, bytes]:
+    def ask(self, key: str, request: Any, expected: Any, silence_s: float) -> tuple[Any, bytes]:
         self.asked.append((key, request))
+        self.silences.append(silence_s)
         if isinstance(request, WarmUp):
-            return Warm(7 if key == "a" else 8, key == "a"), b""
+            return Warm(7 if key == "a" else 8, key == "a", 100 * MS), b""
         samples = array("q", [len(self.asked)] * 3)
-        return Timed(1000 * len(self.asked), 24), samples.tobytes()
+        return Timed(1000 * len(self.asked), 2, 24), samples.tobytes()
 
     def conditions(self) -> Conditions:
         self.moments += 1
@@ -185,8 +186,19 @@ def test_models_take_turns() -> None:
     assert first.samples_ns == (3, 3, 3, 5, 5, 5) and second.samples_ns == (4, 4, 4, 6, 6, 6)
     assert first.block_sizes == (3, 3)
     assert (first.peak_rss_bytes, second.peak_rss_bytes) == (5000, 6000)
-    assert [moment.at_ns for moment in first.conditions] == [1, 3, 5]
-    assert [moment.at_ns for moment in second.conditions] == [2, 4, 5]
+    assert [moment.at_ns for moment in first.conditions] == [1, 2, 5, 6]
+    assert [moment.at_ns for moment in second.conditions] == [3, 4, 7, 8]
+    assert first.turns == (Turn(1, 2, 5), Turn(5, 6, 5))
+    assert second.turns == (Turn(3, 4, 5), Turn(7, 8, 5))
+
+
+def test_silence_is_allowed_for_by_what_was_measured() -> None:
+    workers = Workers()
+    take_turns(BENCH, workers.ask, workers.conditions, workers.told.append, lambda _: None)
+    assert workers.silences == [
+        *[BENCH.max_warm_up_seconds + watchdog.FIRST_RUN_S] * 2,
+        *[2.0 + watchdog.LEAST_S + watchdog.TIMES_SLOWEST * 0.1] * 4,
+    ]
 
 
 def test_progress_reaches_its_total() -> None:

@@ -21,6 +21,7 @@ from edgesdk.progress import Silent
 from edgesdk.values.package import Package
 from tests.sealed import seal, seal_delta
 from tests.signers import BELIEVES_OWNER
+from tests.unit.report.example import example_environment
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 DEVICE = Device("board", "127.0.0.1", 22, "me", "raspberry-pi-5", KEY)
@@ -36,6 +37,7 @@ class Agent:
     def __init__(self, expiry: str = "none", *refuses: str) -> None:
         self._expiry = expiry
         self._refuses = list(refuses)
+        self.environment = example_environment()
         self.state = TrustState("", False)
         self.given: list[int] = []
         self.offers: list[tuple[Path, bool, str]] = []

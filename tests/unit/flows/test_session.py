@@ -74,11 +74,20 @@ def test_each_runtime_has_a_remedy_of_its_own(
     assert [words for words in advice if words not in lack.hint] == []
 
 
+@pytest.mark.parametrize("runtime", ["litert", "onnxruntime", "edgetpu", "qnn", "openvino"])
+def test_what_we_can_bring_ourselves_is_named_first(runtime: RuntimeName) -> None:
+    environment = replace(example_environment(), runtimes=())
+    lack = lack_of_runtime(DEVICE, environment, (Runtime(runtime, "1.0"),))
+    assert lack is not None
+    assert lack.hint.startswith(f"edgesdk agent install {DEVICE.name} --runtime {runtime} brings")
+
+
 def test_no_pip_brings_tensorrt() -> None:
     environment = replace(example_environment(), runtimes=())
     lack = lack_of_runtime(DEVICE, environment, (Runtime("tensorrt", "8.5.2"),))
     assert lack is not None
     assert "pip" not in lack.hint and "--python PATH" not in lack.hint
+    assert "edgesdk agent install" not in lack.hint
 
 
 def test_a_tensorrt_without_its_python_module_does_not_do() -> None:

@@ -16,12 +16,13 @@ import pytest
 import edgesdk
 from device_agent import sshsig
 from device_agent.codec import canonical
-from device_agent.manifest import CHUNK_BYTES, HealthCheck, Limits
+from device_agent.manifest import CHUNK_BYTES, HealthCheck, Limits, Lock
 from device_agent.trust import PACKAGE_NAMESPACE
 from edgesdk.errors import PackageError, SigningError
 from edgesdk.keys.signing import FileSigner
 from edgesdk.package.building import build_package, package_name
 from edgesdk.package.reading import read_package
+from edgesdk.targets.loading import load_target
 from edgesdk.values.artifact import Artifact, Compilation
 from edgesdk.values.package import Budget, Package, Release
 from tests.pythons import NEW, version_name
@@ -111,6 +112,39 @@ def test_the_manifest_says_whether_the_model_is_compiled(
 ) -> None:
     manifest = build(tmp_path, replace(artifact, compilation=compilation)).manifest
     assert manifest.provenance["compilation"] == told
+
+
+@pytest.mark.parametrize(
+    ("target", "compilation", "lock"),
+    [
+        ("raspberry-pi-5", Compilation("not needed"), Lock(("cpu",))),
+        (
+            "coral-usb",
+            Compilation("compiled", "edgetpu_compiler", "16.0", min_runtime_version=13),
+            Lock(("cpu",), "edgetpu_compiler", "16.0", edgetpu_runtime=13),
+        ),
+        ("coral-usb", Compilation("not compiled", "edgetpu_compiler"), Lock(("cpu",))),
+        (
+            "qcs6490",
+            Compilation("compiled", "onnxruntime-qnn", "2.7.0"),
+            Lock(("cpu",), "onnxruntime-qnn", "2.7.0", htp_arch=68, htp_soc_model=93),
+        ),
+        ("qcs6490", Compilation("not compiled", "onnxruntime-qnn"), Lock(("cpu",))),
+        (
+            "jetson-orin-nano@jp6.2",
+            Compilation("accepted", "TensorRT-RTX", "1.3"),
+            Lock(("cpu",), "TensorRT-RTX", "1.3", tensorrt="10.3", jetpack="6.2"),
+        ),
+    ],
+    ids=["cpu", "edgetpu", "edgetpu, not compiled", "htp", "htp, not compiled", "tensorrt"],
+)
+def test_the_lock_holds_what_the_model_was_compiled_for(
+    tmp_path: Path, artifact: Artifact, target: str, compilation: Compilation, lock: Lock
+) -> None:
+    plan = replace(artifact.plan, accelerator=load_target(target).accelerator)
+    made = build(tmp_path, replace(artifact, plan=plan, compilation=compilation))
+    assert made.manifest.lock == lock
+    assert read_package(made.path).manifest.lock == lock
 
 
 def test_the_manifest_names_a_quantizer_and_a_bridge_where_there_are_any(

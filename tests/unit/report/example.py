@@ -10,8 +10,8 @@ import numpy as np
 
 from device_agent import manifest as mf
 from device_agent.archive import Head
+from device_agent.measuring_messages import Conditions, CpuTime, Power, Turn
 from device_agent.protocol import (
-    Conditions,
     Environment,
     Installed,
     Latency,
@@ -152,10 +152,27 @@ def example_latency(
         block_sizes=(runs_a_turn,) * turns,
         warm_up_runs=24,
         steady=True,
-        conditions=tuple(
-            Conditions(i * 10**9, 2_400_000_000, 51.0 + 0.7 * i, 1.1) for i in range(turns + 1)
-        ),
+        conditions=tuple(example_conditions(i) for i in range(2 * turns)),
         peak_rss_bytes=None,
+        turns=tuple(
+            Turn(2 * i * 10**9, (2 * i + 1) * 10**9, runs_a_turn + 3) for i in range(turns)
+        ),
+    )
+
+
+def example_conditions(second: int) -> Conditions:
+    """Of a cool board with four CPUs, three of them at work for us and one per cent for others."""
+    return Conditions(
+        at_ns=second * 10**9,
+        clock_hz=2_400_000_000,
+        temperature_celsius=51.0 + 0.3 * second,
+        load_average=1.1,
+        wall_ns=1_800_000_000 * 10**9 + second * 10**9,
+        governor="performance",
+        throttled=(),
+        throttle_events={"throttled": 1},
+        cpu=CpuTime(4000 * second, 960 * second, 0, 3000 * second),
+        power=(Power("VDD_IN", 6_100_000, None),),
     )
 
 

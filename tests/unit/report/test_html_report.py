@@ -218,7 +218,9 @@ def test_a_long_tensor_name_is_shortened_and_kept_in_full_as_a_title() -> None:
 
 def test_a_latency_that_never_settled_is_invalid_and_struck() -> None:
     page = render_html(REPORTS["never settled"])
-    assert "INT8 latency invalid It was still falling" in words("never settled")
+    assert "INT8 latency invalid INT8 latency is invalid: it was still falling" in words(
+        "never settled"
+    )
     assert 'class="number struck"' in page
     assert "times as fast" not in page
 

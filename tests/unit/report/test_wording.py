@@ -21,6 +21,7 @@ from edgesdk.report.wording import (
 )
 from edgesdk.text import plain
 from edgesdk.validate.gates import Gates
+from edgesdk.values.validity import Validity
 from edgesdk.values.verdict import Estimate, Interval, Unit, with_symbol, written
 from tests.unit.report.example import GATES, example_report, example_results
 from tests.unit.report.sessions import REPORTS
@@ -187,12 +188,19 @@ def test_a_shortened_name_keeps_both_ends(name: str, most: int) -> None:
     assert short == name or (name.startswith(short[:1]) and name.endswith(short[-1:]))
 
 
-def test_a_latency_is_withheld_if_it_never_settled_or_rests_on_too_few_runs() -> None:
-    good = example_report().latencies[0]
-    assert latency_problem(good) == ("", "")
-    assert latency_problem(None)[0] == "not measured"
-    assert latency_problem(dataclasses.replace(good, steady=False))[0] == "invalid"
-    assert latency_problem(dataclasses.replace(good, n=5, p50=None)) == (
+def test_a_latency_is_withheld_if_it_is_invalid_or_rests_on_too_few_runs() -> None:
+    good = example_report()
+    float_, int8 = good.latencies
+    assert latency_problem(good, "int8") == ("", "")
+    assert latency_problem(dataclasses.replace(good, latencies=(float_,)), "int8")[0] == (
+        "not measured"
+    )
+    bad = Validity("int8", "invalid", ("It was too hot.", "It was dark."), ())
+    found = dataclasses.replace(good, validities=(good.validities[0], bad))
+    assert latency_problem(found, "int8") == ("invalid", "It was too hot. It was dark.")
+    assert latency_problem(found, "float") == ("", "")
+    few = dataclasses.replace(int8, n=5, p50=None)
+    assert latency_problem(dataclasses.replace(good, latencies=(float_, few)), "int8") == (
         "not measured",
         "5 runs are too few.",
     )

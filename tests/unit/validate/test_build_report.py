@@ -291,18 +291,6 @@ def test_int8_that_may_be_as_fast_is_none() -> None:
     assert "slower" not in caveats(results)
 
 
-@pytest.mark.parametrize(("load", "warned"), [(4.1, True), (4.0, False), (None, False)])
-def test_more_load_than_cpus_at_any_moment_is_a_caveat(load: float | None, warned: bool) -> None:
-    slow, fast = example_results().runs
-    *others, last = fast.latency.conditions
-    conditions = (*others, dataclasses.replace(last, load_average=load))
-    busy = dataclasses.replace(
-        fast, latency=dataclasses.replace(fast.latency, conditions=conditions)
-    )
-    wanted = "The latencies competed with other work: the load average reached 4.1 on 4 CPUs."
-    assert caveats(example_results(runs=(slow, busy))) == (wanted if warned else "")
-
-
 @pytest.mark.parametrize(("int8_bytes", "warned"), [(321_088, True), (321_087, False)])
 def test_an_int8_file_that_is_not_smaller_is_a_caveat(int8_bytes: int, warned: bool) -> None:
     artifact = example_artifact()

@@ -12,7 +12,7 @@ from edgesdk.serial import to_dict
 from edgesdk.validate.comparing import ComparisonGates, Side, compare_runs
 from edgesdk.values.comparison import Comparison
 from edgesdk.values.results import Results
-from edgesdk.values.run import RunHead, seen
+from edgesdk.values.run import RunHead, SeenValidity, seen
 from tests.unit.history.measurements import findings_of
 from tests.unit.report.example import EVALUATION, example_results, example_run
 
@@ -150,6 +150,18 @@ def test_what_else_differs_is_told() -> None:
 def test_a_run_that_never_settled_cannot_be_compared() -> None:
     compared = compared_with(side(1), side(2, timed(3_104_000, steady=False)))
     assert "run 2 is invalid" in latency(compared).reason
+
+
+def test_what_the_report_says_of_a_latency_counts() -> None:
+    results = side(2).results
+    said = (
+        SeenValidity("int8", ("The clock was throttled.",), ()),
+        SeenValidity("float", (), ("Others took 7 % of the CPUs.",)),
+    )
+    stamped = Side("run 2", "", dataclasses.replace(results, validities=said))
+    compared = compared_with(side(1), stamped)
+    assert latency(compared).reason == "run 2 is invalid: The clock was throttled."
+    assert "run 2: Others took 7 % of the CPUs." in compared.cautions
 
 
 def test_a_run_without_turns_enough_cannot_be_compared() -> None:

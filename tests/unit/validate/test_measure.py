@@ -12,6 +12,7 @@ import pytest
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, ExitCode
 from edgesdk.flows import measure
+from edgesdk.flows.leasing import Claim
 from edgesdk.targets.types import GateBounds
 from edgesdk.values.report import Findings
 from edgesdk.values.results import Results
@@ -36,7 +37,8 @@ def a_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[Results], None]:
     """Lets every device answer with given results."""
 
     @contextmanager
-    def agent_on(device: Device, **_: object) -> Iterator[Answering]:
+    def agent_on(device: Device, *, claim: Claim) -> Iterator[Answering]:
+        assert claim.purpose.startswith("a measurement of ")
         yield Answering()
 
     def answer(results: Results) -> None:

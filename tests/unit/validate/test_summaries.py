@@ -12,8 +12,8 @@ from edgesdk.validate.summaries import (
     speedup,
     summarize_accuracy,
     summarize_latency,
-    turns,
 )
+from edgesdk.validate.turns import turns
 from edgesdk.values.results import ModelRun, Predictions
 from tests.unit.report.example import example_latency, example_results, example_run
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
 from device_agent.protocol import Bench, Benched, CheckParity, Opened, OpenModel, Parity
 from device_agent.stage_messages import BenchStages, StagesBenched
 from edgesdk.data.samples import Samples
@@ -35,7 +36,7 @@ class Visited:
         return "staged"
 
     def open_model(self, request: OpenModel, progress: Progress) -> Opened:
-        self.asked.append(f"open {request.key}")
+        self.asked.append(f"open {request.key}{' cold' if request.cold else ''}")
         run = EXAMPLE.runs[0 if request.key == "float" else 1]
         return run.opened
 
@@ -76,6 +77,14 @@ class Visited:
         self.asked.append(f"bench {' and '.join(request.keys)}")
         return Benched(tuple(EXAMPLE.runs[key == "int8"].latency for key in request.keys))
 
+    def placement(self, request: ReadPlacement) -> ModelPlacement:
+        self.asked.append(f"placement of {request.key}")
+        return ModelPlacement((), "nothing")
+
+    def profile(self, request: Profile, progress: Progress) -> Profiled:
+        self.asked.append(f"profile {request.key}")
+        return Profiled(request.key, (), (), 0, 0, "nothing")
+
 
 def samples(labels: tuple[int, ...] | None = (1, 0)) -> Samples:
     stored = None if labels is None else np.array(labels, np.int64)
@@ -98,23 +107,37 @@ def visit(reference: Reference | None, timing: Timing | None) -> tuple[list[str]
 @pytest.mark.parametrize(
     ("reference", "timing", "asked"),
     [
-        (None, None, ["open int8", "parity"]),
-        (None, Timing(), ["open int8", "parity", "bench int8"]),
+        (None, None, ["open int8", "parity", "placement of int8"]),
+        (None, Timing(), ["open int8", "parity", "placement of int8", "bench int8"]),
+        (
+            None,
+            Timing(operators=True),
+            ["open int8", "parity", "placement of int8", "bench int8", "profile int8"],
+        ),
         (
             Reference(FLOAT, None),
             Timing(),
-            ["stage float.tflite", "open float", "open int8", "parity", "bench float and int8"],
+            [
+                *("stage float.tflite", "open float", "open int8", "parity"),
+                *("placement of int8", "bench float and int8"),
+            ],
         ),
         (
             Reference(FLOAT, samples()),
             None,
             [
                 *("stage float.tflite", "open float", "open int8"),
-                *("predict 2 with float and int8", "parity"),
+                *("predict 2 with float and int8", "parity", "placement of int8"),
             ],
         ),
     ],
-    ids=["parity alone", "INT8 timed", "both timed", "both on data"],
+    ids=[
+        "parity alone",
+        "INT8 timed",
+        "then profiled",
+        "both timed",
+        "both on data",
+    ],
 )
 def test_a_visit_does_what_was_asked(
     reference: Reference | None, timing: Timing | None, asked: list[str]
@@ -143,7 +166,10 @@ def test_a_package_that_declares_its_stages_is_timed_from_picture_to_answer_last
         timing=Timing(),
         progress=Silent(),
     )
-    assert agent.asked == ["open int8", "parity", "bench int8", "bench the stages of int8"]
+    assert agent.asked == [
+        *("open int8", "parity", "placement of int8"),
+        *("bench int8", "bench the stages of int8"),
+    ]
     assert results.stages is not None
 
 
@@ -164,3 +190,9 @@ def test_pictures_are_prepared_where_that_was_asked_for(
     done, results = visit(Reference(FLOAT, data, on_device), None)
     assert asked in done
     assert results.predictions is not None and results.predictions.prepared == prepared
+
+
+def test_a_cold_load_comes_first_and_is_of_the_converted_model() -> None:
+    asked, results = visit(Reference(FLOAT, None), Timing(cold_load=True))
+    assert asked[:2] == ["open int8 cold", f"stage {FLOAT}"]
+    assert [run.cold is not None for run in results.runs] == [False, True]

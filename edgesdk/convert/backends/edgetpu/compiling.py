@@ -137,4 +137,5 @@ def _account(quantized: Path, compiled: CompiledFile, log: Log, edgetpu: EdgeTpu
         version=log.version,
         placements=placed,
         cache=compiled.cache(edgetpu.parameter_cache_bytes.value),
+        min_runtime_version=compiled.min_runtime_version or None,
     )

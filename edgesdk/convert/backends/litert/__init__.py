@@ -99,6 +99,7 @@ def describe(path: Path) -> Description:
         outputs=loaded.outputs,
         operators=operators(model),
         tensor_sizes=tensor_sizes(model),
+        kernel_path=_loaded(path, "xnnpack").kernel_path,
     )
 
 

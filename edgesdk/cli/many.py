@@ -1,0 +1,168 @@
+"""One command on many devices: a table that lives while they are at work, and a result for each."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from edgesdk import api, cli
+from edgesdk.cli import output
+from edgesdk.errors import Interrupted
+from edgesdk.progress import Advance, Progress
+from edgesdk.text import plain
+from edgesdk.values.outcome import Outcome, gravest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgesdk.flows.many import Standing
+
+T = TypeVar("T")
+
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", min=1, max=256, help="Of many devices, so many at once.")
+]
+DEFAULT_JOBS = 8
+
+Say = Callable[[str], None]
+Task = Callable[[str, Progress, Say], T]
+"""What is done with the device of that name, and where it tells how far it is."""
+
+
+def on_each(
+    selection: str,
+    task: Task[T],
+    tell: Callable[[T], str],
+    *,
+    jobs: int,
+    as_json: bool,
+    may_repeat: bool = False,
+    verdict: Callable[[T], int] = lambda _: 0,
+) -> None:
+    """Do it with every device that is selected, show what became of each, and exit.
+
+    Args:
+        tell: a result in a few words.
+        may_repeat: doing it twice is as good as doing it once, so a lost connection is tried again.
+        verdict: the exit code that a result earns.
+
+    Raises:
+        typer.Exit: with the gravest of the devices' exit codes.
+        UnknownDevice: the selection means none.
+    """
+    board = Board()
+    with board:
+        outcomes = api.on_devices(
+            selection,
+            lambda name: task(name, board.progress(name), board.say(name)),
+            limits=api.Limits(jobs=jobs),
+            retry=api.Retry(when_lost=may_repeat),
+            verdict=verdict,
+            watch=board.watch,
+        )
+    show(outcomes, tell, as_json)
+
+
+def show(outcomes: tuple[Outcome[T], ...], tell: Callable[[T], str], as_json: bool) -> None:
+    """Print what became of each, and exit.
+
+    Raises:
+        typer.Exit: always.
+    """
+    output.emit(
+        outcomes,
+        as_json,
+        lambda console, ended: cli.render_lab.outcomes(console, ended, tell),
+    )
+    raise typer.Exit(gravest([each.exit_code for each in outcomes]))
+
+
+class Board:
+    """How far each device is: one live table on a terminal, a line for each change elsewhere.
+
+    An interruption while it is open ends the work on every device at its next word.
+    """
+
+    def __init__(self) -> None:
+        self._standings: dict[str, Standing] = {}
+        self._doing: dict[str, str] = {}
+        self._stopped = threading.Event()
+        self._live: AbstractContextManager[object] = nullcontext()
+
+    def watch(self, standing: Standing) -> None:
+        """Take notice of a device's new standing."""
+        self._standings[standing.device] = standing
+        self._doing.pop(standing.device, None)
+        if not output.stderr().is_terminal and standing.state != "running":
+            note = f": {standing.note}" if standing.note else ""
+            output.say(f"{standing.device} {standing.state}{note}")
+
+    def say(self, name: str) -> Say:
+        """Where a device's talk goes."""
+
+        def say(text: str) -> None:
+            self._go_on()
+            output.say(f"{name}: {text}")
+
+        return say
+
+    def progress(self, name: str) -> Progress:
+        """Where a device's progress goes."""
+        return _OneOfMany(lambda doing: self._show(name, doing))
+
+    def __enter__(self) -> None:
+        if output.stderr().is_terminal:
+            from rich.live import Live
+
+            self._live = Live(
+                get_renderable=self._table,
+                console=output.stderr(),
+                transient=True,
+                refresh_per_second=4,
+            )
+        self._live.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
+            self._stopped.set()
+        self._live.__exit__(None, None, None)
+
+    def _show(self, name: str, doing: str) -> None:
+        self._go_on()
+        self._doing[name] = doing
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise Interrupted(signal.SIGINT)
+
+    def _table(self) -> Table:
+        table = output.table("", "device", "state", "", fixed="device")
+        for name, standing in tuple(self._standings.items()):
+            doing = self._doing.get(name, standing.note)
+            table.add_row(name, standing.state, plain(doing).replace("[", "\\["))
+        return table
+
+
+class _OneOfMany:
+    """A `Progress` in a few words."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    @contextmanager
+    def task(self, description: str, total: int) -> Iterator[Advance]:
+        """What is done now, and how much of it."""
+        done = 0
+
+        def advance(steps: int) -> None:
+            nonlocal done
+            done += steps
+            self._tell(f"{description} {100 * done // total} %" if total else description)
+
+        self._tell(description)
+        yield advance

@@ -1,0 +1,101 @@
+"""Run what is installed on a device without a pause for long: does it keep its speed?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from device_agent.measuring_messages import Sustain
+from device_agent.protocol import Installed, OpenModel
+from edgesdk.devices.agent import AgentSession
+from edgesdk.errors import UsageError
+from edgesdk.files import write_durable
+from edgesdk.flows.installing import Permissions, Say, put
+from edgesdk.flows.rebooted import reboot_named
+from edgesdk.flows.session import agent_on, find_device
+from edgesdk.package.reading import read_package
+from edgesdk.progress import Progress, Silent
+from edgesdk.report.endurance_page import render_endurance
+from edgesdk.validate.endurance import find_endurance
+from edgesdk.values.endurance import Endurance, Endured
+from edgesdk.values.results import MeasuredDevice
+
+KEY = "int8"
+WINDOW_S = 1.0
+WINDOWS_MOST = 3600
+"""A longer run has longer windows, so that its curve stays a curve."""
+SAMPLES_MOST = 100_000
+KEPT_MOST = 200
+WARM_UP_S = 10.0
+
+
+def sustain(
+    device: str,
+    seconds: float,
+    *,
+    package: Path | str | None = None,
+    html: Path | str | None = None,
+    threads: int = 0,
+    permissions: Permissions | None = None,
+    progress: Progress | None = None,
+    say: Say = lambda _: None,
+) -> Endurance:
+    """Run a package's model on a device without a pause, and see when it gives way.
+
+    Args:
+        seconds: how long, after the warm-up.
+        package: install this one first; the device's current one unless given.
+        html: write the page with the curve to this file.
+        threads: 0 means one per CPU of the device, at most 4.
+
+    Raises:
+        UsageError: not a positive time.
+        EdgeSDKError: the device cannot be reached, or has nothing to run.
+    """
+    if seconds <= 0:
+        raise UsageError(f"found {seconds:g} s to run for, expected more than 0")
+    enrolled = find_device(device)
+    with agent_on(enrolled) as agent:
+        if package is None:
+            installed = agent.current()
+        else:
+            sealed = read_package(Path(package))
+            allowed = permissions or Permissions()
+            committed = put(
+                agent, enrolled, sealed, progress or Silent(), permissions=allowed, say=say
+            )
+            installed = committed.installed
+        found = MeasuredDevice(enrolled.name, enrolled.virtual, agent.environment)
+        with reboot_named(enrolled, agent.environment, say):
+            endured = _run(agent, found, installed, seconds, threads, progress or Silent())
+    endurance = find_endurance(endured)
+    if html is not None:
+        write_durable(Path(html), render_endurance(endurance).encode())
+    return endurance
+
+
+def _run(
+    agent: AgentSession,
+    device: MeasuredDevice,
+    installed: Installed,
+    seconds: float,
+    threads: int,
+    progress: Progress,
+) -> Endured:
+    request = OpenModel(
+        key=KEY,
+        runtime=installed.runtime,
+        runtime_min_version=installed.runtime_min_version,
+        threads=threads,
+        package_id=installed.package_id,
+        role="model",
+    )
+    opened = agent.open_model(request, progress)
+    sustained, windows = agent.sustain(plan(seconds), progress)
+    return Endured(device, installed, opened, sustained, windows)
+
+
+def plan(seconds: float) -> Sustain:
+    """Windows and samples for so long a run, both bounded."""
+    window_s = max(WINDOW_S, seconds / WINDOWS_MOST)
+    kept = max(1, min(KEPT_MOST, int(SAMPLES_MOST * window_s / seconds)))
+    return Sustain(KEY, seconds, window_s, kept, WARM_UP_S)

@@ -1,0 +1,213 @@
+"""From the windows of a long run to when it gave way and where it settled. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+from device_agent.measuring_messages import Conditions, Window
+from edgesdk.validate.energy import Stretch, energy
+from edgesdk.validate.statistics import block_bootstrap
+from edgesdk.validate.validity import (
+    CLOCK_FALL_PERCENT,
+    COMPETING_DOUBT_PERCENT,
+    others_ms,
+    wall_clock_jumps,
+)
+from edgesdk.values.endurance import Endurance, Endured, GaveWay, Settled
+from edgesdk.values.verdict import Estimate
+
+FIRST_WINDOWS = 5
+"""Their medians' median is what change is measured against."""
+LATENCY_STEP_PERCENT = 10
+STEP_WINDOWS = 5
+"""A step counts where the latency is higher by so much in so many windows in a row: one slow window
+is another program's, and a throttled board stays slow for longer than seconds."""
+SETTLED_PERCENT = 3
+SMOOTHED_WINDOWS = 5
+"""The settled part is the longest end of the run in which the medians, each smoothed over so many
+windows, stay within so much of the median of the last fifth. A board that holds its temperature by
+changing clocks hops between two steps of it, and is smoothed to one level."""
+SETTLED_WINDOWS_MIN = 10
+SETTLED_SHARE_MIN = 0.1
+"""Of the whole run: a shorter end says nothing of what comes after it."""
+BLOCKS_MOST = 20
+"""Windows follow one another closely and are alike; so whole blocks of them are drawn again."""
+
+Samples = npt.NDArray[np.float64]
+
+
+def find_endurance(endured: Endured) -> Endurance:
+    """Derive all that a reader asks of a long run."""
+    windows = endured.windows
+    first = median(window.p50_ns for window in windows[:FIRST_WINDOWS])
+    return Endurance(
+        endured=endured,
+        seconds=_at_s(windows, windows[-1].ended_ns),
+        runs=sum(window.runs for window in windows),
+        first_p50_ns=first,
+        gave_way=_gave_way(windows, first),
+        settled=_settled(windows),
+        energy=energy(tuple(_stretches(windows))),
+        remarks=tuple(_remarks(endured)),
+    )
+
+
+def _at_s(windows: Sequence[Window], moment_ns: int) -> float:
+    return max(0.0, (moment_ns - windows[0].began_ns) / 1e9)
+
+
+def _gave_way(windows: Sequence[Window], first: float) -> GaveWay | None:
+    """The earliest sign; of those at one moment, the device's own word goes first."""
+    signs = [
+        sign
+        for sign in (_by_flags(windows), _by_clock(windows), _by_latency(windows, first))
+        if sign is not None
+    ]
+    return min(signs, key=lambda sign: sign.at_s, default=None)
+
+
+def _by_flags(windows: Sequence[Window]) -> GaveWay | None:
+    before: dict[str, int] = {}
+    for at in _readings(windows):
+        risen = [
+            source
+            for source, count in at.throttle_events.items()
+            if count > before.get(source, count)
+        ]
+        causes = [*(at.throttled or ()), *risen]
+        before = dict(at.throttle_events)
+        if causes:
+            what = ", ".join(dict.fromkeys(causes))
+            return GaveWay(_at_s(windows, at.at_ns), "flags", f"the device said: {what}")
+    return None
+
+
+def _by_clock(windows: Sequence[Window]) -> GaveWay | None:
+    clocks = [(window, max(found)) for window in windows if (found := _clocks(window))]
+    highest = 0
+    for index, (window, clock) in enumerate(clocks):
+        highest = max(highest, clock)
+        limit = highest * (1 - CLOCK_FALL_PERCENT / 100)
+        following = [found for _, found in clocks[index : index + STEP_WINDOWS]]
+        if len(following) == STEP_WINDOWS and max(following) < limit:
+            return GaveWay(
+                _at_s(windows, window.began_ns),
+                "clock",
+                f"the CPU clock fell from {highest / 1e9:.2f} to {clock / 1e9:.2f} GHz",
+            )
+    return None
+
+
+def _by_latency(windows: Sequence[Window], first: float) -> GaveWay | None:
+    limit = first * (1 + LATENCY_STEP_PERCENT / 100)
+    for index in range(len(windows) - STEP_WINDOWS + 1):
+        following = [window.p50_ns for window in windows[index : index + STEP_WINDOWS]]
+        if min(following) > limit:
+            percent = 100 * (median(following) / first - 1)
+            return GaveWay(
+                _at_s(windows, windows[index].began_ns),
+                "latency",
+                f"the median latency rose by {percent:.0f} % and stayed there for"
+                f" {STEP_WINDOWS} windows or more",
+            )
+    return None
+
+
+def _settled(windows: Sequence[Window]) -> Settled | None:
+    medians = [float(window.p50_ns) for window in windows]
+    level = median(medians[-max(1, len(medians) // 5) :])
+    start = len(medians)
+    while start > 0 and _is_near(_smoothed(medians, start - 1), level):
+        start -= 1
+    count = len(medians) - start
+    if count < max(SETTLED_WINDOWS_MIN, math.ceil(SETTLED_SHARE_MIN * len(medians))):
+        return None
+    last = windows[start:]
+    return Settled(
+        from_s=_at_s(windows, last[0].began_ns),
+        windows=count,
+        p50=_pooled_quantile(last, 0.50),
+        p90=_pooled_quantile(last, 0.90),
+    )
+
+
+def _smoothed(medians: Sequence[float], index: int) -> float:
+    half = SMOOTHED_WINDOWS // 2
+    return median(medians[max(0, index - half) : index + half + 1])
+
+
+def _is_near(value: float, level: float) -> bool:
+    return abs(value - level) <= level * SETTLED_PERCENT / 100
+
+
+def _pooled_quantile(windows: Sequence[Window], probability: float) -> Estimate:
+    """Over the kept samples, each standing for as many runs as were left out."""
+    blocks = [
+        (
+            np.concatenate([np.asarray(w.samples_ns, dtype=np.float64) for w in block]),
+            np.concatenate([np.full(len(w.samples_ns), w.runs / len(w.samples_ns)) for w in block]),
+        )
+        for block in _blocks(windows)
+    ]
+    found = block_bootstrap(blocks, lambda drawn: _weighted_quantile(drawn, probability))
+    return Estimate(found.value, sum(window.runs for window in windows), found.interval)
+
+
+def _blocks(windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
+    size = math.ceil(len(windows) / BLOCKS_MOST)
+    for start in range(0, len(windows), size):
+        yield windows[start : start + size]
+
+
+def _weighted_quantile(blocks: Sequence[tuple[Samples, Samples]], probability: float) -> float:
+    values, weights = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    index = int(np.searchsorted(reached, probability * reached[-1]))
+    return float(values[order[min(index, len(values) - 1)]])
+
+
+def _stretches(windows: Sequence[Window]) -> Iterator[Stretch]:
+    """Blocks of windows, since one window has a reading or two only."""
+    for block in _blocks(windows):
+        readings = tuple(_readings(block))
+        seconds = (block[-1].ended_ns - block[0].began_ns) / 1e9
+        yield Stretch(readings, seconds, sum(window.runs for window in block))
+
+
+def _remarks(endured: Endured) -> Iterator[str]:
+    if not endured.sustained.steady:
+        yield "The latency was still falling when the time for warming up ended."
+    readings = list(_readings(endured.windows))
+    yield from wall_clock_jumps(readings)
+    percent = _competing_percent(readings)
+    if percent is not None and percent > COMPETING_DOUBT_PERCENT:
+        yield f"Other work took {percent:.0f} % of all the device's CPUs meanwhile."
+    governor = endured.device.environment.governor
+    if governor not in (None, "performance"):
+        yield f'The CPU clock was left to the "{governor}" governor.'
+    if not any(
+        at.temperature_celsius or at.clock_hz or at.throttled is not None for at in readings
+    ):
+        yield "The device tells neither clock nor temperature nor throttling."
+
+
+def _competing_percent(readings: Sequence[Conditions]) -> float | None:
+    times = [at.cpu for at in readings if at.cpu is not None]
+    if len(times) < 2 or times[-1].all_ms <= times[0].all_ms:
+        return None
+    return 100 * others_ms(times[0], times[-1]) / (times[-1].all_ms - times[0].all_ms)
+
+
+def _readings(windows: Sequence[Window]) -> Iterator[Conditions]:
+    return itertools.chain.from_iterable(window.conditions for window in windows)
+
+
+def _clocks(window: Window) -> list[int]:
+    return [at.clock_hz for at in window.conditions if at.clock_hz is not None]

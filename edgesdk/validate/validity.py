@@ -1,0 +1,232 @@
+"""Is it a measurement? The conditions under which a model was timed, judged. Pure.
+
+Each limit is a constant with its reason (docs/adr/0025-when-a-measurement-is-none.md). A virtual
+device's latencies are not a board's whatever else happens to them, and the workstation it runs on
+has other work: there, what would spoil a board's figures is remarked only.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from device_agent.measuring_messages import Conditions, CpuTime
+from device_agent.protocol import Latency
+from edgesdk.choices import Precision
+from edgesdk.validate.trend import find_trend
+from edgesdk.validate.turns import turns, within
+from edgesdk.values.report import role_name
+from edgesdk.values.results import MeasuredDevice, ModelRun
+from edgesdk.values.validity import Stamp, Validity
+from edgesdk.values.verdict import written
+
+CLOCK_FALL_PERCENT = 10
+"""Latency follows the clock. Neighbouring steps of a boards' clocks are some 5 to 8 % apart (Pi 4:
+1.8, 1.7 GHz), and turbo wanders by one; two steps down are throttling or a governor at work."""
+CLOCK_FALL_SHARE = 0.2
+"""Of the turns that must be so slow: one odd reading is none of the model's."""
+COMPETING_DOUBT_PERCENT = 3
+"""Of all CPUs. An idle Raspberry Pi OS with a desktop takes 1 to 2 %."""
+COMPETING_INVALID_PERCENT = 10
+"""Of all CPUs: on four cores, nearly half of one. A model on as many threads waits for the slowest,
+so that core alone may slow it down by as much."""
+TREND_DOUBT_PERCENT = 5
+"""Changes below it are within what cache and memory layout do between two starts."""
+TREND_INVALID_PERCENT = 20
+"""A board that gives way to heat loses 20 to 50 % of its clock; one figure for before and after is
+true of neither."""
+UNEVEN_DOUBT_PERCENT = 10
+UNEVEN_INVALID_PERCENT = 50
+"""Between the medians of the fastest and of the slowest turn: such a model ran in two states."""
+JUMP_S = 0.5
+"""Of the wall clock against the monotonic one between two readings. Time servers slew by 0.05 %."""
+STILL_READINGS, STILL_S = 60, 30
+"""A sensor that says the very same, digit for digit, so often and so long, may have stopped."""
+
+_NS = 1e9
+
+
+def stamp(run: ModelRun, device: MeasuredDevice, precision: Precision | None = None) -> Validity:
+    """Judge the conditions under which one model was timed.
+
+    Args:
+        precision: of the converted model, for its name; None where it is not known.
+    """
+    latency = run.latency
+    name = f"{role_name(run.role, precision)} latency"
+    reasons = list(_warm_up(name, latency))
+    grave = [
+        *_throttling(name, latency),
+        *_clock(name, latency),
+        *_competing(name, latency, COMPETING_INVALID_PERCENT, None),
+        *_changing(name, latency, grave=True),
+    ]
+    remarks = [
+        *_competing(name, latency, COMPETING_DOUBT_PERCENT, COMPETING_INVALID_PERCENT),
+        *_changing(name, latency, grave=False),
+        *_governor(device),
+        *wall_clock_jumps(latency.conditions),
+        *_sensors(latency),
+    ]
+    if device.virtual:
+        remarks = [*grave, *remarks]
+    else:
+        reasons += grave
+        remarks += _nothing_known(latency)
+    verdict: Stamp = "invalid" if reasons else "doubtful" if remarks else "valid"
+    return Validity(run.role, verdict, tuple(reasons), tuple(remarks), competing_percent(latency))
+
+
+def _warm_up(name: str, latency: Latency) -> Iterator[str]:
+    if not latency.steady:
+        yield (
+            f"{name} is invalid: it was still falling when the time for warming up ended"
+            f" ({latency.warm_up_runs} runs)."
+        )
+
+
+def _throttling(name: str, latency: Latency) -> Iterator[str]:
+    causes = list(dict.fromkeys(c for at in latency.conditions for c in at.throttled or ()))
+    if causes:
+        yield f"{name} is invalid: the device was held back while it ran ({', '.join(causes)})."
+        return
+    readings = latency.conditions
+    counts = [at.throttle_events for at in readings]
+    more = {
+        source: last - counts[0].get(source, last)
+        for source, last in (counts[-1].items() if counts else ())
+    }
+    risen = [f"{source} {count}x" for source, count in more.items() if count > 0]
+    if risen:
+        yield (
+            f"{name} is invalid: the device was held back between the first turn and the last"
+            f" ({', '.join(risen)})."
+        )
+
+
+def _clock(name: str, latency: Latency) -> Iterator[str]:
+    """By the highest clock of each turn; what was read before it, the device idle, says nothing."""
+    highest = [
+        max(clocks)
+        for turn in latency.turns
+        if (clocks := [at.clock_hz for at in within(latency, turn)[1:] if at.clock_hz])
+    ]
+    if len(highest) < 2:
+        return
+    limit = max(highest) * (1 - CLOCK_FALL_PERCENT / 100)
+    slow = [clock for clock in highest if clock < limit]
+    if len(slow) >= max(1, CLOCK_FALL_SHARE * len(highest)):
+        yield (
+            f"{name} is invalid: the CPU clock fell from {_ghz(max(highest))} to {_ghz(min(slow))}"
+            f" GHz while it was timed, in {len(slow)} of {len(highest)} turns."
+        )
+
+
+def _competing(name: str, latency: Latency, above: float, upto: float | None) -> Iterator[str]:
+    percent = competing_percent(latency)
+    if percent is None or percent <= above or (upto is not None and percent > upto):
+        return
+    yield (
+        f"{name} competed with other work on the device, which took {percent:.0f} % of all its"
+        " CPUs meanwhile."
+    )
+
+
+def competing_percent(latency: Latency) -> float | None:
+    """CPU time of others in the model's turns, in percent of all CPUs; None where it is not told.
+
+    What the hypervisor took for other guests counts as theirs.
+    """
+    whole = others = 0
+    for turn in latency.turns:
+        readings = within(latency, turn)
+        first, last = (readings[0].cpu, readings[-1].cpu) if readings else (None, None)
+        if first is None or last is None:
+            return None
+        whole += last.all_ms - first.all_ms
+        others += others_ms(first, last)
+    return 100 * others / whole if whole > 0 else None
+
+
+def others_ms(first: CpuTime, last: CpuTime) -> int:
+    """CPU time of all that is not ours, between two readings."""
+    busy = (last.all_ms - last.idle_ms) - (first.all_ms - first.idle_ms)
+    return max(0, busy - (last.own_ms - first.own_ms))
+
+
+def _changing(name: str, latency: Latency, *, grave: bool) -> Iterator[str]:
+    medians = [median(turn) for turn in turns(latency) if turn]
+    trend = find_trend(medians)
+    percent = 100 * abs(trend.change) if trend is not None and trend.is_sure else 0.0
+    spread = 100 * (max(medians) / min(medians) - 1)
+    is_grave = percent > TREND_INVALID_PERCENT or spread > UNEVEN_INVALID_PERCENT
+    if is_grave is not grave:
+        return
+    if trend is not None and percent > TREND_DOUBT_PERCENT:
+        way = "rose" if trend.change > 0 else "fell"
+        yield (
+            f"{name} {way} by {percent:.0f} % from its first turns to its last (of"
+            f" {len(medians)}; Mann-Kendall test, p = {trend.p:.2g}): it is no one steady latency."
+        )
+    elif spread > UNEVEN_DOUBT_PERCENT:
+        symbol, (first, last) = written("ns", min(medians), max(medians))
+        yield (
+            f"{name} drifted: the medians of its {len(medians)} turns lie between {first} and"
+            f" {last} {symbol}. The intervals allow for that, but it is no one steady latency."
+        )
+
+
+def _governor(device: MeasuredDevice) -> Iterator[str]:
+    governor = device.environment.governor
+    if governor not in (None, "performance"):
+        yield (
+            f'The CPU clock was left to the "{governor}" governor, which may slow runs at random.'
+        )
+
+
+def wall_clock_jumps(conditions: Sequence[Conditions]) -> Iterator[str]:
+    """Says so once where the wall clock jumped."""
+    for before, after in itertools.pairwise(conditions):
+        if before.wall_ns is None or after.wall_ns is None:
+            continue
+        jump_s = ((after.wall_ns - before.wall_ns) - (after.at_ns - before.at_ns)) / _NS
+        if abs(jump_s) > JUMP_S:
+            yield (
+                f"The device's wall clock jumped by {jump_s:+.1f} s during the measurement; the"
+                " latencies are by its monotonic clock, which does not, and hold."
+            )
+            return
+
+
+def _sensors(latency: Latency) -> Iterator[str]:
+    odd: dict[str, str] = {}
+    for reading in itertools.chain.from_iterable(at.odd for at in latency.conditions):
+        odd.setdefault(reading.partition(":")[0], reading)
+    if odd:
+        quoted = "; ".join(odd.values())
+        yield f"Some sensors said what cannot be true, and were not used: {quoted}."
+    heat = [at for at in latency.conditions if at.temperature_celsius is not None]
+    if len(heat) >= STILL_READINGS and heat[-1].at_ns - heat[0].at_ns >= STILL_S * _NS:
+        values = {at.temperature_celsius for at in heat}
+        if len(values) == 1:
+            yield (
+                f"The temperature sensor may have stopped: {heat[0].temperature_celsius:.1f} °C in"
+                f" each of {len(heat)} readings."
+            )
+
+
+def _nothing_known(latency: Latency) -> Iterator[str]:
+    told = any(
+        at.clock_hz is not None or at.temperature_celsius is not None or at.throttled is not None
+        for at in latency.conditions
+    )
+    if not told:
+        yield (
+            "The device tells neither clock nor temperature nor throttling, so nobody knows whether"
+            " heat held it back."
+        )
+
+
+def _ghz(clock_hz: float) -> str:
+    return f"{clock_hz / 1e9:.2f}"

@@ -1,0 +1,1 @@
+"""Which wheels make a runtime on a board, and getting them here; nothing talks to a device."""

@@ -1,0 +1,29 @@
+"""What goes with `bench --sustained`, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgesdk.cli.main import run
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGESDK_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--sustained", "5s", "--max-p95", "10 ms"], "judges nothing"),
+        (["--sustained", "5s", "--model", "float.onnx"], "runs one model"),
+        (["--sustained", "half an hour"], "expected a duration"),
+        (["--html", "page.html"], "--html without --sustained"),
+    ],
+)
+def test_usage(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "--device", "nobody", *flags]) == 2
+    assert said in capsys.readouterr().err
