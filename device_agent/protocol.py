@@ -18,6 +18,7 @@ from typing import Dict, Optional, Tuple
 from device_agent.lease_messages import LEASE_MESSAGES
 from device_agent.manifest import Port
 from device_agent.measuring_messages import Conditions, Sustain, Sustained, Turn, Window
+from device_agent.output_messages import OUTPUT_MESSAGES
 from device_agent.preprocessing import Stages
 from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
 from device_agent.records import record
@@ -716,6 +717,7 @@ MESSAGES = {
         Goodbye,
         *STAGE_MESSAGES,
         *LEASE_MESSAGES,
+        *OUTPUT_MESSAGES,
         *RUNTIME_MESSAGES,
     )
 }

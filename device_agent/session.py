@@ -24,6 +24,14 @@ from device_agent.installing import Installer
 from device_agent.leases import Leaseholder
 from device_agent.manifest import Port
 from device_agent.measuring_messages import Sustain, Sustained
+from device_agent.output_messages import (
+    OUTPUTS_MAX_BYTES,
+    Collect,
+    Collected,
+    Infer,
+    Inferred,
+    ModelOutputs,
+)
 from device_agent.preprocessing import Stages
 from device_agent.private_runtimes import folders_for
 from device_agent.profile_messages import (
@@ -149,6 +157,7 @@ class Session:
             Bench: self._bench,
             Sustain: self._sustain,
             Predict: self._predict,
+            Infer: self._infer,
             CheckParity: self._check_parity,
             BenchStages: self._bench_stages,
             PredictPictures: self._predict_pictures,
@@ -189,7 +198,11 @@ class Session:
         try:
             if type(request) not in self._answers:
                 raise AgentFailure(ErrorCode.BAD_REQUEST, f"found {type(request).__name__}")
-            self._channel.send(self._answers[type(request)](request, payload))
+            reply = self._answers[type(request)](request, payload)
+            if isinstance(reply, _WithPayload):
+                self._channel.send(reply.message, reply.payload)
+            else:
+                self._channel.send(reply)
         except AgentFailure as failure:
             self._channel.send(failure.to_wire())
         except CorruptPackage as error:
@@ -362,6 +375,22 @@ class Session:
             )
         )
 
+    def _infer(self, request: Infer, payload: Payload) -> _WithPayload:
+        samples = self._batch(request.payload_bytes, payload)
+        collect = Collect(request.count, request.dtypes, len(samples))
+        outputs, tensors, size = [], [], 0
+        for key in request.keys:
+            found, packed = self._ask(key, collect, Collected, samples)
+            outputs.append(ModelOutputs(key, found.dtypes, found.shapes, len(packed)))
+            tensors.append(packed)
+            size += len(packed)
+            if size > OUTPUTS_MAX_BYTES:
+                raise AgentFailure(
+                    ErrorCode.BAD_REQUEST,
+                    f"found outputs of {size} bytes, expected at most {OUTPUTS_MAX_BYTES}",
+                )
+        return _WithPayload(Inferred(tuple(outputs), size), b"".join(tensors))
+
     def _check_parity(self, request: CheckParity, _: Payload) -> Parity:
         self._require_opened_from(request.key, request.package_id)
         return self._ask(request.key, Compare(), Parity)[0]
@@ -513,6 +542,14 @@ class Session:
         self._lease.close()
         if self._opened_store is not None:
             self._opened_store.close()
+
+
+class _WithPayload:
+    """A reply that bytes follow."""
+
+    def __init__(self, message: Any, payload: bytes) -> None:
+        self.message = message
+        self.payload = payload
 
 
 class _Meter:

@@ -22,6 +22,7 @@ from device_agent.environment import (
 )
 from device_agent.failures import AgentFailure
 from device_agent.manifest import Port, is_at_least
+from device_agent.output_messages import Collect
 from device_agent.protocol import ErrorCode, Progress, RuntimeVersion
 from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, NotProfiled, RuntimeFailed
 from device_agent.stage_messages import (
@@ -188,6 +189,7 @@ class Job:
             WarmUpStages: self._warm_up_stages,
             TimeStages: self._time_stages,
             ClassifyPictures: self._classify_pictures,
+            Collect: self._collect,
             Locate: self._locate,
         }
 
@@ -231,6 +233,15 @@ class Job:
     def _run(self, _: Run, payload: Payload) -> None:
         ran, outputs = self._under_test.run(payload.read_all())
         self._channel.send(ran, outputs)
+
+    def _collect(self, request: Collect, payload: Payload) -> None:
+        from device_agent.runtimes.collecting import collect
+
+        samples = payload.read_all()
+        collected, outputs = collect(
+            self._model, samples, request.dtypes, request.count, self._advance
+        )
+        self._channel.send(collected, outputs)
 
     def _compare(self, _: Compare, __: Payload) -> None:
         self._channel.send(self._under_test.compare(self._advance))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Optional, Tuple
 
 from device_agent.manifest import Port
+from device_agent.output_messages import OUTPUT_REPLIES, OUTPUT_REQUESTS
 from device_agent.profile_messages import ModelPlacement, Profiled
 from device_agent.protocol import Failure, Parity, Progress, RuntimeVersion
 from device_agent.records import record
@@ -203,6 +204,7 @@ REQUESTS = {
         *(Probe, Load, WarmUp, TimeBlock, TimeWindow, Classify, Run, Compare),
         *(Locate, TimeOperators),
         *STAGE_REQUESTS,
+        *OUTPUT_REQUESTS,
     )
 }
 REPLIES = {
@@ -211,5 +213,6 @@ REPLIES = {
         *(Probed, Loaded, Warm, Timed, Windowed, Classified, Ran, Parity),
         *(ModelPlacement, Profiled, Progress, Failure),
         *STAGE_REPLIES,
+        *OUTPUT_REPLIES,
     )
 }

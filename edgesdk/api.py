@@ -68,6 +68,13 @@ if TYPE_CHECKING:
     from edgesdk.flows.places import device_of_place as device_of_place
     from edgesdk.flows.push import push as push
     from edgesdk.flows.report import report as report
+    from edgesdk.flows.runs import accept_run as accept_run
+    from edgesdk.flows.runs import compare as compare
+    from edgesdk.flows.runs import export_runs as export_runs
+    from edgesdk.flows.runs import find_run as find_run
+    from edgesdk.flows.runs import list_runs as list_runs
+    from edgesdk.flows.runs import remove_runs as remove_runs
+    from edgesdk.flows.runs import show_run as show_run
     from edgesdk.flows.session import find_device as find_device
     from edgesdk.flows.signing import default_signer as default_signer
     from edgesdk.flows.signing import ensure_signer as ensure_signer
@@ -152,6 +159,13 @@ _HOMES = {
     "push": "edgesdk.flows.push",
     "find_device": "edgesdk.flows.session",
     "report": "edgesdk.flows.report",
+    "accept_run": "edgesdk.flows.runs",
+    "compare": "edgesdk.flows.runs",
+    "export_runs": "edgesdk.flows.runs",
+    "find_run": "edgesdk.flows.runs",
+    "list_runs": "edgesdk.flows.runs",
+    "remove_runs": "edgesdk.flows.runs",
+    "show_run": "edgesdk.flows.runs",
     "default_signer": "edgesdk.flows.signing",
     "ensure_signer": "edgesdk.flows.signing",
     "require_trusted": "edgesdk.flows.signing",

@@ -181,6 +181,10 @@ class BudgetExceeded(PackageError):
         }
 
 
+class HistoryError(EdgeSDKError):
+    """A run that is not there, or a history that cannot be read or written."""
+
+
 class DeviceError(EdgeSDKError):
     """Root of everything that went wrong between here and the device, or on it."""
 

@@ -42,9 +42,10 @@ PermitRootLogin prohibit-password
 
 @pytest.fixture(scope="session", autouse=True)
 def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is kept between runs is kept for these tests only."""
+    """What is kept between runs is kept for these tests only, and so is what they measure."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("EDGESDK_HOME", str(tmp_path_factory.mktemp("edgesdk-home")))
         yield
 
 

@@ -17,6 +17,7 @@ from edgesdk.cli import (
     export,
     keys,
     output,
+    runs,
     sweep,
     targets,
 )
@@ -42,10 +43,12 @@ app.command()(commands.rollback)
 app.command("export")(export.export)
 app.command()(commands.bench)
 app.command("eval")(commands.evaluate)
+app.command("compare")(runs.compare)
 app.command()(commands.report)
 app.command()(commands.init)
 app.add_typer(targets.app, name="target")
 app.add_typer(devices.app, name="device")
+app.add_typer(runs.app, name="runs")
 app.add_typer(agent.app, name="agent")
 app.add_typer(keys.app, name="key")
 

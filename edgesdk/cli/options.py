@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -163,6 +164,37 @@ MaxPeakRam = Annotated[str | None, typer.Option(help='Gate: peak memory, e.g. "2
 MaxParityMismatch = Annotated[
     float | None, typer.Option(help="Gate: percent of golden values off by over one step.")
 ]
+MaxLatencyRegression = Annotated[
+    float | None,
+    typer.Option(min=0, help="Gate: percent by which it may be slower than the baseline."),
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option(help="The run to hold it against; else the one that edgesdk runs accept made it."),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        help="Beyond top-1: topK, f1, f1-micro, roc-auc, pr-auc, rmse, mae, map, wer or "
+        "module:function. May be repeated.",
+    ),
+]
+MetricDrops = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--max-metric-drop",
+        metavar="[NAME=]BOUND",
+        help="Gate: how much worse a metric may get; points of shares. May be repeated.",
+    ),
+]
+Truth = Annotated[
+    str | None, typer.Option(help="What metrics judge by: FILE.npz or FILE.npz#SPLIT.")
+]
+Decode = Annotated[
+    str | None,
+    typer.Option(help="module:function from one sample's outputs to boxes (map) or text (wer)."),
+]
 Threads = Annotated[
     int, typer.Option(min=0, max=256, help="Threads of the runtime; 0: one per CPU, at most 4.")
 ]
@@ -195,6 +227,27 @@ def required(value: str | None, name: str, key: str) -> str:
     if value is None:
         raise UsageError(f"{name} is missing", hint=f"give it, or set {key} in edgesdk.toml")
     return value
+
+
+def parse_drops(texts: list[str] | None, metrics: list[str] | None) -> dict[str, float] | None:
+    """Read `f1=1.5` texts; a bound without a name is for every metric.
+
+    Raises:
+        UsageError: no number of 0 or more.
+    """
+    if not texts:
+        return None
+    drops: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            bound = float(number)
+        except ValueError:
+            bound = math.nan
+        if not 0 <= bound < math.inf:
+            raise UsageError(f"found --max-metric-drop {text}, expected 1.5 or f1=1.5")
+        drops.update({name: bound} if name else dict.fromkeys(metrics or (), bound))
+    return drops
 
 
 def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:

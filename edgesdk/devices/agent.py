@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import math
 import secrets
 import time
@@ -36,6 +37,7 @@ from device_agent.lease_messages import (
     TakeLease,
 )
 from device_agent.measuring_messages import Sustain, Sustained, Window
+from device_agent.output_messages import OUTPUTS_MAX_BYTES, Infer, Inferred
 from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
 from device_agent.protocol import (
     MESSAGES,
@@ -78,6 +80,7 @@ from device_agent.protocol import (
 )
 from device_agent.stage_messages import BenchStages, PredictPictures, StagesBenched
 from edgesdk.devices.bootstrap import build_agent
+from edgesdk.devices.outputs import unpack_outputs
 from edgesdk.devices.pictures import picture_batches
 from edgesdk.devices.transport import CommandEnded, Deadline, Process, Transport
 from edgesdk.errors import (
@@ -107,6 +110,7 @@ _NOISE_LINE_BYTES = 1 * MIB
 _PIECE_BYTES = 256 * KIB
 _BATCH_BYTES = 1 * MIB
 _BATCH_SAMPLES = 256
+_ANSWER_BYTES = 8 * MIB
 _SHELL_FOUND_NO_COMMAND = 127
 
 _UNDERSTOOD = {**MESSAGES, Inspection.__name__: Inspection}
@@ -416,6 +420,34 @@ class AgentSession:
                 advance(len(batch.sizes))
         return {key: tuple(top1) for key, top1 in found.items()}
 
+    def infer(
+        self,
+        keys: Sequence[str],
+        samples: Iterable[Mapping[str, npt.NDArray[Any]]],
+        count: int,
+        progress: ProgressDisplay,
+    ) -> Iterator[Mapping[str, tuple[npt.NDArray[Any], ...]]]:
+        """Every model's outputs for every sample, in order; quantized ones as real numbers.
+
+        The first sample travels alone and tells how many at once keep the answers small.
+
+        Args:
+            keys: the opened models.
+            samples: as of `predict`.
+            count: likewise.
+        """
+        with progress.task("collecting the outputs", count) as advance:
+            remaining, most, left = iter(samples), 1, True
+            while left:
+                left = False
+                for batch in _batches(itertools.islice(remaining, most)):
+                    inferred, payload = self._infer(tuple(keys), batch)
+                    yield from unpack_outputs(inferred, payload, keys, batch.count)
+                    advance(batch.count)
+                    each = max(1, len(payload) // batch.count)
+                    most = max(1, min(_BATCH_SAMPLES, _ANSWER_BYTES // each))
+                    left = True
+
     def check_parity(self, request: CheckParity) -> Parity:
         """Run a model's golden vectors."""
         return self._ask(request, Parity)
@@ -482,6 +514,18 @@ class AgentSession:
             request = Install(offered.package_id, size, commit)
             exchange.tell(request, on_progress, _pieces(stream))
 
+    def _infer(self, keys: tuple[str, ...], batch: _Batch) -> tuple[Inferred, bytes]:
+        request = Infer(keys, batch.count, batch.dtypes, len(batch.payload))
+        exchange = self._exchange(self._patience_s)
+        inferred = exchange.ask(request, Inferred, pieces=[batch.payload])
+        if not 0 <= inferred.payload_bytes <= OUTPUTS_MAX_BYTES:
+            raise AgentError(
+                f"the agent announced outputs of {inferred.payload_bytes} bytes, expected at most "
+                f"{OUTPUTS_MAX_BYTES}",
+                code=ErrorCode.PROTOCOL,
+            )
+        return inferred, exchange.hear_payload(inferred.payload_bytes)
+
     def _predict(self, keys: tuple[str, ...], batch: _Batch, output: int) -> dict[str, Any]:
         request = Predict(keys, batch.count, batch.dtypes, output, len(batch.payload))
         reply = self._ask(request, Predicted, pieces=[batch.payload])
@@ -539,6 +583,17 @@ class _Exchange:
             self._hear_last_words()
             raise _agent_died(self._process, error) from error
         return _expect(expected, reply)
+
+    def hear_payload(self, size: int) -> bytes:
+        """What follows a reply; every piece of it may take the whole patience."""
+        pieces, left = [], size
+        try:
+            while left:
+                pieces.append(self._process.read_exactly(min(left, _PIECE_BYTES), self._silence_s))
+                left -= len(pieces[-1])
+        except CommandEnded as error:
+            raise _agent_died(self._process, error) from error
+        return b"".join(pieces)
 
     def _send(self, line: bytes, pieces: Iterable[bytes], on_progress: OnProgress) -> None:
         self._process.write(line, self._silence_s)

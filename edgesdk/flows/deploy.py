@@ -13,11 +13,13 @@ from edgesdk.data.preprocessing import Postprocessing, Preprocessing, steps_of
 from edgesdk.data.samples import Samples, Source, check_labels, open_samples
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import ArtifactError, ExitCode, IncompatibleTarget, Unhealthy
+from edgesdk.flows.baseline import against_baseline, regression_bound, tell_samples_needed
 from edgesdk.flows.convert import warn_of
 from edgesdk.flows.installing import Permissions, Say, install
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.package import Signing, dated, offered, stages_of, travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
+from edgesdk.flows.runs import keep
 from edgesdk.flows.session import agent_on, find_device, require_ready
 from edgesdk.models.opening import open_model
 from edgesdk.package.budget import resolve_budget
@@ -54,6 +56,7 @@ def deploy(
     budget: tuple[BudgetText, ...] = (),
     gates: tuple[GateBounds, ...] = (),
     timing: Timing | None = None,
+    baseline: str | None = None,
     signing: Signing | None = None,
     base: Path | str | None = None,
     permissions: Permissions | None = None,
@@ -82,6 +85,7 @@ def deploy(
         target: the one the device is enrolled as unless given.
         budget: on top of the target's, the last one winning.
         gates: likewise.
+        baseline: as for `bench`.
         base: an earlier package that the device has, to send a delta against.
         wait_s: how long to wait for a device that is someone else's, before and after converting.
         say: told what is not as usual, such as that a first key was made.
@@ -104,6 +108,7 @@ def deploy(
         gates=gates,
         signing=signing or Signing(),
         base=base,
+        baseline=baseline,
     )
     return carry_out(
         order,
@@ -134,6 +139,7 @@ class Order:
     gates: tuple[GateBounds, ...] = ()
     signing: Signing = Signing()
     base: Path | str | None = None
+    baseline: str | None = None
 
 
 def carry_out(
@@ -175,7 +181,12 @@ def purpose(model: Path | str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What was made for one target, and what it is judged by on every device."""
+    """What was made for one target, and what it is judged by on every device.
+
+    Args:
+        regression_percent: by which it may be slower than the baseline; None without that gate.
+        baseline: the run that is it; the accepted one of each device unless given.
+    """
 
     conversion: Conversion
     package: Package
@@ -184,6 +195,8 @@ class Made:
     evaluation: Samples | None
     budget: Budget
     gates: Gates
+    regression_percent: float | None = None
+    baseline: str | None = None
 
 
 Meet = Callable[[ConversionPlan, str], int]
@@ -220,6 +233,8 @@ def make(
     warn_of(samples)
     limits = resolve_budget(target.budget, *order.budget)
     bounds = resolve_gates(target.gates, *order.gates, budget=limits, contract=target.contract)
+    if evaluation is not None:
+        tell_samples_needed(evaluation, bounds.max_accuracy_drop_points, say)
     plan = plan_conversion(
         opened, target, samples, order.recipe, preprocessing=steps_of(order.preprocessing)
     )
@@ -245,7 +260,11 @@ def make(
         offered=offered(target, conversion.artifact),
         stages=stages,
     )
-    return Made(conversion, package, target, samples, evaluation, limits, bounds)
+    return Made(
+        *(conversion, package, target, samples, evaluation, limits, bounds),
+        regression_percent=regression_bound((target.gates, *order.gates)),
+        baseline=order.baseline,
+    )
 
 
 def meet(device: Device, plan: ConversionPlan, name: str, claim: Claim) -> int:
@@ -283,8 +302,11 @@ def visit(visited: Visit, made: Made, folder: Path, timing: Timing) -> Report:
         created=datetime.now(UTC),
         unhealthy="" if unhealthy is None else unhealthy.message,
     )
+    report = against_baseline(report, made.regression_percent, made.baseline)
     write_json(folder / REPORT_FILE, report)
     write_html(report, folder / HTML_FILE)
+    say = visited.claim.say
+    keep("deploy", report, target=made.target.id, data=report.evaluation, say=say)
     if unhealthy is not None and report.exit_code == ExitCode.PASSED:
         raise unhealthy
     return report

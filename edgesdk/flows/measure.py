@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +14,20 @@ from edgesdk.data.samples import LABEL, Samples, Source, check_labels, open_samp
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, UsageError
+from edgesdk.flows.baseline import against_baseline, regression_bound, tell_samples_needed
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
+from edgesdk.flows.metrics import Wanted, collect, want, with_metrics, with_predictions
 from edgesdk.flows.rebooted import reboot_named
+from edgesdk.flows.runs import keep
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
 from edgesdk.package.reading import read_package
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
-from edgesdk.targets.types import GateBounds
-from edgesdk.validate.build import find
+from edgesdk.targets.types import Contract, GateBounds
+from edgesdk.validate.build import find, summarize_data
 from edgesdk.validate.gates import Gates, resolve_gates
 from edgesdk.validate.visit import Reference, validate
 from edgesdk.values.forecast import Placement
@@ -39,6 +43,7 @@ def bench(
     model: Path | str | None = None,
     gates: tuple[GateBounds, ...] = (),
     timing: Timing | None = None,
+    baseline: str | None = None,
     permissions: Permissions | None = None,
     wait_s: float = 0.0,
     progress: Progress | None = None,
@@ -52,6 +57,8 @@ def bench(
         model: the float model to time beside it, or an artifact directory that holds it.
         gates: on top of the target's, the last one winning. Those of p95, peak memory and parity
             are judged; accuracy is `evaluate`'s.
+        baseline: the run that a gate of regression holds this one against, as `runs show` takes
+            it; the accepted one of the package on the device unless given.
         wait_s: how long to wait for a device that is someone else's.
 
     Raises:
@@ -60,13 +67,17 @@ def bench(
     float_model = None if model is None else _float_model(Path(model))
     reference = None if float_model is None else Reference(float_model.path, None)
     enrolled = find_device(device)
-    bounds = _bounds(enrolled, gates)
+    layers, contract = _layers(enrolled, gates)
+    bounds = resolve_gates(*layers, contract=contract)
     bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
     expected = () if float_model is None else float_model.expected
     claim = Claim("a measurement of latency", wait_s, say)
     chosen = _Chosen(package, permissions or Permissions(), claim, expected)
     how_long = dataclasses.replace(timing or Timing(), cold_load=True)
-    return _measure(enrolled, chosen, reference, bounds, how_long, progress or Silent())
+    findings = _measure(enrolled, chosen, reference, bounds, how_long, progress or Silent())
+    findings = against_baseline(findings, regression_bound(layers), baseline)
+    keep("bench", findings, target=enrolled.target, data=None, say=say)
+    return findings
 
 
 def evaluate(
@@ -76,6 +87,9 @@ def evaluate(
     *,
     preprocessing: Preprocessing | None = None,
     on_device_preprocessing: bool = False,
+    metrics: Sequence[str] = (),
+    truth: str | None = None,
+    decode: str | None = None,
     package: Path | str | None = None,
     gates: tuple[GateBounds, ...] = (),
     permissions: Permissions | None = None,
@@ -91,6 +105,11 @@ def evaluate(
         preprocessing: what makes inputs of pictures.
         on_device_preprocessing: send the pictures as they are, decoded, and let the device make the
             inputs as the package declares; the same bytes come of it, and more of them travel.
+        metrics: beyond top-1, see `edgesdk.metrics.table.find_metric`; with these the data need
+            no labels.
+        truth: `FILE.npz` or `FILE.npz#SPLIT` with what metrics judge by, one row a sample; the
+            dataset's own arrays unless given.
+        decode: "module:function" that makes of one sample's outputs what "map" or "wer" judges.
         model: the float model, or an artifact directory that holds it; it runs on the device,
             too, on the same samples.
         package: as for `bench`.
@@ -102,15 +121,27 @@ def evaluate(
         EdgeSDKError: the device cannot be reached.
     """
     float_model = _float_model(Path(model))
-    samples = _labelled(dataset, float_model, preprocessing)
+    samples = _samples(dataset, float_model, preprocessing, needs_labels=not metrics)
     if on_device_preprocessing and samples.pictures is None:
         raise UsageError(
             f"found {samples.origin}, which are no pictures, expected a folder of them",
             hint="leave --on-device-preprocessing out, or give --dataset FOLDER",
         )
-    reference = Reference(float_model.path, samples, on_device_preprocessing)
+    if on_device_preprocessing and metrics:
+        raise UsageError("found --metric with --on-device-preprocessing, expected one of them")
     enrolled = find_device(device)
-    bounds = _bounds(enrolled, gates)
+    layers, contract = _layers(enrolled, gates)
+    wanted = None
+    if metrics:
+        wanted = want(
+            *(metrics, samples, float_model.inputs), truth=truth, decode=decode, gates=layers
+        )
+    reference = Reference(
+        float_model.path, samples if wanted is None else None, on_device_preprocessing
+    )
+    bounds = resolve_gates(*layers, contract=contract)
+    if samples.labels is None:
+        bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
     bounds = dataclasses.replace(
         bounds,
         max_p95_ns=None,
@@ -120,9 +151,12 @@ def evaluate(
         max_postprocess_p95_ns=None,
         max_end_to_end_p95_ns=None,
     )
+    tell_samples_needed(samples, bounds.max_accuracy_drop_points, say)
     claim = Claim("a measurement of accuracy", wait_s, say)
     chosen = _Chosen(package, permissions or Permissions(), claim, float_model.expected)
-    return _measure(enrolled, chosen, reference, bounds, None, progress or Silent())
+    findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent(), wanted)
+    keep("eval", findings, target=enrolled.target, data=summarize_data(samples), say=say)
+    return findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +167,16 @@ class _FloatModel:
     expected: tuple[Placement, ...] = ()
 
 
-def _labelled(dataset: Source, model: _FloatModel, preprocessing: Preprocessing | None) -> Samples:
+def _samples(
+    dataset: Source,
+    model: _FloatModel,
+    preprocessing: Preprocessing | None,
+    *,
+    needs_labels: bool,
+) -> Samples:
     samples = open_samples(dataset, model.inputs, preprocessing=preprocessing)
+    if samples.labels is None and not needs_labels:
+        return samples
     if samples.labels is None:
         raise DataError(
             f"found no labels in {samples.origin}, and accuracy cannot be measured without them",
@@ -144,9 +186,12 @@ def _labelled(dataset: Source, model: _FloatModel, preprocessing: Preprocessing 
     return samples
 
 
-def _bounds(device: Device, gates: tuple[GateBounds, ...]) -> Gates:
+def _layers(
+    device: Device, gates: tuple[GateBounds, ...]
+) -> tuple[tuple[GateBounds, ...], Contract]:
+    """The bounds on top of the device's target's, and the target's contract."""
     target = load_target(device.target)
-    return resolve_gates(target.gates, *gates, contract=target.contract)
+    return (target.gates, *gates), target.contract
 
 
 def _float_model(path: Path) -> _FloatModel:
@@ -189,6 +234,7 @@ def _measure(
     gates: Gates,
     timing: Timing | None,
     progress: Progress,
+    wanted: Wanted | None = None,
 ) -> Findings:
     with agent_on(device, claim=chosen.claim) as agent:
         installed = _installed(agent, device, chosen, progress)
@@ -203,7 +249,14 @@ def _measure(
                 timing=timing,
                 progress=progress,
             )
-    return find(results, load_target(device.target), gates, expected=chosen.expected)
+            outputs = None if wanted is None else collect(agent, wanted.samples, progress)
+    if wanted is not None and outputs is not None:
+        results = with_predictions(results, wanted.samples, outputs)
+    target = load_target(device.target)
+    findings = find(results, target, gates, expected=chosen.expected)
+    if wanted is None or outputs is None:
+        return findings
+    return with_metrics(findings, wanted, outputs)
 
 
 def _require_same(installed: Installed, samples: Samples | None) -> None:

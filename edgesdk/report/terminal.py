@@ -95,7 +95,7 @@ def _layout(
 ) -> RenderableType:
     parts: list[RenderableType] = [heading, numbers]
     if findings.verdicts:
-        parts.append(_gates(findings.verdicts))
+        parts.append(gates_table(findings.verdicts))
     if findings.placement is not None:
         parts.append(_on_device(findings))
     parts += (_profile(findings, each) for each in findings.profiles)
@@ -135,6 +135,7 @@ def _rows(findings: Findings, *, latency: bool, accuracy: bool) -> Table:
         _add_latency(table, findings, "int8")
     if accuracy:
         _add_accuracy(table, findings)
+    _add_metrics(table, findings)
     _add_speedup(table, findings)
     _add_stages(table, findings)
     return table
@@ -200,6 +201,14 @@ def _add_accuracy(table: Table, findings: Findings) -> None:
         _add(table, "  same class as float", findings.agreement_percent, "percent", "sample")
 
 
+def _add_metrics(table: Table, findings: Findings) -> None:
+    for metric in findings.metrics:
+        _add(table, f"{metric.title} lost", metric.drop, metric.drop_unit, "sample")
+        _add(table, "  float", metric.float_value, metric.unit, "sample")
+        name = converted_name(findings.precision)
+        _add(table, f"  {name}", metric.int8_value, metric.unit, "sample")
+
+
 def _add_speedup(table: Table, findings: Findings) -> None:
     if findings.speedup is not None:
         _add(table, f"Speed-up{_tag(findings)}", findings.speedup, "times", "turn")
@@ -227,7 +236,8 @@ def _tag(findings: Findings) -> str:
     return " (virtual)" if findings.results.device.virtual else ""
 
 
-def _gates(verdicts: tuple[Verdict, ...]) -> Table:
+def gates_table(verdicts: tuple[Verdict, ...]) -> Table:
+    """One row a gate, with the reason below it where it has one."""
     table = _table("Gate", "", "measured", "at most")
     for verdict in verdicts:
         table.add_row(

@@ -70,7 +70,7 @@ def value_text(estimate: Estimate | None, unit: Unit) -> str:
     if estimate is None:
         return NOT_MEASURED
     symbol, (value, *_) = _written(estimate, unit)
-    return f"{value} {symbol}"
+    return f"{value} {symbol}".rstrip()
 
 
 def interval_text(estimate: Estimate | None, unit: Unit) -> str:
@@ -78,7 +78,7 @@ def interval_text(estimate: Estimate | None, unit: Unit) -> str:
     if estimate is None or estimate.interval is None:
         return ""
     symbol, (_, low, high) = _written(estimate, unit)
-    return f"{low} to {high} {symbol}"
+    return f"{low} to {high} {symbol}".rstrip()
 
 
 def _written(estimate: Estimate, unit: Unit) -> tuple[str, tuple[str, ...]]:

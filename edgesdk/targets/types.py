@@ -254,6 +254,10 @@ class GateBounds:
         max_inference_p95: of inference within a whole run; `max_p95` is of inference alone.
         max_postprocess_p95: from the outputs to the answer.
         max_end_to_end_p95: from a decoded picture to the answer.
+        max_latency_regression_percent: by which the converted model may be slower than in the
+            baseline, the run that was accepted for its package and device.
+        max_metric_drop: by metric, how much worse the converted model may be than the float one;
+            in points where the metric is a share, else in its own unit.
         min_accelerated_fraction: share of the operators that really run off the CPU, 0 to 1.
     """
 
@@ -265,6 +269,8 @@ class GateBounds:
     max_inference_p95: str | None = None
     max_postprocess_p95: str | None = None
     max_end_to_end_p95: str | None = None
+    max_latency_regression_percent: float | None = None
+    max_metric_drop: Mapping[str, float] | None = None
     min_accelerated_fraction: float | None = None
 
 

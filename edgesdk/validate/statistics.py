@@ -204,6 +204,25 @@ def mcnemar_p(first_only: int, second_only: int) -> float:
     return min(1.0, 2 * tail)
 
 
+def pairs_needed(
+    difference: float, discordance: float, *, power: float = 0.8, confidence: float = CONFIDENCE
+) -> int:
+    """Samples both models must run on for McNemar's test to see a difference in accuracy.
+
+    R. J. Connor, Biometrics 43 (1987) 207-211, equation for the unconditional test, two-sided.
+
+    Args:
+        difference: of the two shares of samples right, in (0, 1].
+        discordance: share of samples that only one of them gets right; one below `difference`
+            cannot be, and counts as `difference`.
+        power: chance that a difference of that size is found.
+    """
+    share = max(discordance, difference)
+    for_error = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(share)
+    for_power = NormalDist().inv_cdf(power) * math.sqrt(max(0.0, share - difference**2))
+    return math.ceil((for_error + for_power) ** 2 / difference**2)
+
+
 def median_ratio(
     numerator: Sequence[Sequence[int]], denominator: Sequence[Sequence[int]], *, seed: int = 0
 ) -> Estimate | None:
@@ -252,7 +271,7 @@ def block_bootstrap(
         return Estimate(value, len(blocks), None)
     draws = np.random.default_rng(seed).integers(len(blocks), size=(RESAMPLES, len(blocks)))
     found = np.array([statistic([blocks[i] for i in draw]) for draw in draws])
-    tail = _expanded_tail(len(blocks))
+    tail = expanded_tail(len(blocks))
     low, high = (float(end) for end in np.quantile(found, [tail, 1 - tail]))
     interval = Interval(min(low, value), max(high, value), CONFIDENCE, "block bootstrap")
     return Estimate(value, len(blocks), interval)
@@ -263,7 +282,7 @@ def _ratio(turns: Sequence[tuple[Samples, Samples]]) -> float:
     return float(np.median(np.concatenate(tops)) / np.median(np.concatenate(bottoms)))
 
 
-def _expanded_tail(n: int) -> float:
+def expanded_tail(n: int) -> float:
     """Tail probability that makes a percentile interval as wide as Student's t would.
 
     Student's quantile by Abramowitz and Stegun 26.7.5, good to 1 % from 4 degrees of freedom.

@@ -54,7 +54,7 @@ def agreement_percent(predictions: Predictions) -> Estimate:
     """Share of samples that both models put in the same class, in percent."""
     pairs = zip(predictions.float_top1, predictions.int8_top1, strict=True)
     same = sum(a == b for a, b in pairs)
-    return _times(proportion(same, len(predictions.float_top1)), 100)
+    return times(proportion(same, len(predictions.float_top1)), 100)
 
 
 def summarize_accuracy(predictions: Predictions) -> AccuracySummary | None:
@@ -66,9 +66,9 @@ def summarize_accuracy(predictions: Predictions) -> AccuracySummary | None:
     lost, gained = _discordant(float_right, int8_right)
     n = len(predictions.labels)
     return AccuracySummary(
-        float_percent=_times(proportion(sum(float_right), n), 100),
-        int8_percent=_times(proportion(sum(int8_right), n), 100),
-        drop=_times(paired_difference(lost, gained, n), 100),
+        float_percent=times(proportion(sum(float_right), n), 100),
+        int8_percent=times(proportion(sum(int8_right), n), 100),
+        drop=times(paired_difference(lost, gained, n), 100),
         float_only=lost,
         int8_only=gained,
         mcnemar_p=mcnemar_p(lost, gained),
@@ -95,10 +95,11 @@ def _classes(
         first = [float_right[i] for i in members[label]]
         second = [int8_right[i] for i in members[label]]
         difference = paired_difference(*_discordant(first, second), len(first))
-        yield ClassAccuracy(label, len(first), sum(first), sum(second), _times(difference, 100))
+        yield ClassAccuracy(label, len(first), sum(first), sum(second), times(difference, 100))
 
 
-def _times(estimate: Estimate, factor: float) -> Estimate:
+def times(estimate: Estimate, factor: float) -> Estimate:
+    """The estimate in another unit, `factor` of which make one of its own."""
     interval = estimate.interval and Interval(
         estimate.interval.low * factor,
         estimate.interval.high * factor,

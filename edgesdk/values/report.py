@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from edgesdk.choices import Method, Precision, Quantizer
@@ -14,6 +14,7 @@ from edgesdk.models.types import TensorSpec
 from edgesdk.values.artifact import Lowering, OperatorPrecision, TensorError
 from edgesdk.values.energy import Energy
 from edgesdk.values.forecast import CacheUse, Moved, Placement
+from edgesdk.values.metric import MetricSummary
 from edgesdk.values.placement import PlacementSummary, ProfileSummary
 from edgesdk.values.results import Results, Role
 from edgesdk.values.stages import StagesSummary
@@ -247,6 +248,7 @@ class Findings:
         caveats: what a reader must know before believing the figures.
         placement: what computed the converted model's operators; None where nobody asked.
         profiles: where the time of each profiled model goes.
+        metrics: beyond top-1, those that were asked for.
     """
 
     results: Results
@@ -263,6 +265,7 @@ class Findings:
     caveats: tuple[str, ...]
     placement: PlacementSummary | None
     profiles: tuple[ProfileSummary, ...]
+    metrics: tuple[MetricSummary, ...] = field(default=(), kw_only=True)
 
     def latency(self, role: Role) -> LatencySummary | None:
         """The latency of that role, or None."""

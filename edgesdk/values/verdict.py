@@ -9,7 +9,7 @@ from typing import Literal
 from edgesdk.units import GIB, KIB, MIB
 
 Status = Literal["pass", "fail", "not measured", "invalid"]
-Unit = Literal["ns", "bytes", "points", "percent", "times"]
+Unit = Literal["ns", "bytes", "points", "percent", "times", "own"]
 
 _SCALES: dict[Unit, tuple[tuple[int, str, int], ...]] = {
     "ns": ((10**9, "s", 9), (10**6, "ms", 6), (10**3, "us", 3), (1, "ns", 0)),
@@ -17,6 +17,7 @@ _SCALES: dict[Unit, tuple[tuple[int, str, int], ...]] = {
     "points": ((1, "points", 3),),
     "percent": ((1, "%", 3),),
     "times": ((1, "times", 3),),
+    "own": ((1, "", 6),),
 }
 """Unit to (size, symbol, most decimals), largest first; nothing is finer than 1 ns or 1 B."""
 
@@ -92,7 +93,7 @@ def with_symbol(unit: Unit, value: float) -> str:
     """One value with its symbol, as short as it is exact to three digits: "10 ms", "1 point"."""
     symbol, (text,) = written(unit, value)
     text = text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{text} {'point' if symbol == 'points' and text == '1' else symbol}"
+    return f"{text} {'point' if symbol == 'points' and text == '1' else symbol}".rstrip()
 
 
 def _three_digits(value: float) -> int:

@@ -18,6 +18,8 @@ HEAVY = {
     "ai_edge_quantizer",
     "aimet_onnx",
     "aimet_torch",
+    "jiwer",
+    "mlflow",
     "distributed",
     "labgrid",
     "nncf",
@@ -25,8 +27,10 @@ HEAVY = {
     "onnxruntime",
     "openvino",
     "oras",
+    "pycocotools",
     "requests",
     "securesystemslib",
+    "sklearn",
     "tensorflow",
     "tensorrt",
     "tensorrt_rtx",
@@ -37,9 +41,13 @@ HEAVY = {
 LEAVES = (
     *("edgesdk.models.formats", "edgesdk.convert.backends", "edgesdk.package.exporters"),
     "edgesdk.flows.clusters",
+    *("edgesdk.history.mlflow_store", "edgesdk.metrics.libraries"),
 )
 
-STAGES = {"convert", "devices", "doctor", "keys", "package", "report", "validate", "wheels"}
+STAGES = {
+    *("convert", "devices", "doctor", "history", "keys", "metrics"),
+    *("package", "report", "validate", "wheels"),
+}
 LOWER = {
     *("calibration", "data", "errors", "files", "models", "progress", "serial", "targets", "text"),
     *("choices", "distributions", "home", "processes", "units", "values"),
@@ -86,7 +94,7 @@ MAY_IMPORT = {
 
 AGENT_CONTRACT = {
     *("archive", "clock", "codec", "documents", "ed25519"),
-    *("inspection_messages", "lease_messages", "manifest", "measuring_messages"),
+    *("inspection_messages", "lease_messages", "manifest", "measuring_messages", "output_messages"),
     *("preprocessing", "profile_messages", "protocol", "runtime_messages"),
     *("sshsig", "stage_messages", "trust"),
 }

@@ -1,0 +1,112 @@
+"""Two runs held against each other, for people: what else differs, what moved, the gates."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from edgesdk.cli.output import table
+from edgesdk.report.terminal import gates_table
+from edgesdk.report.wording import interval_text, p_text, value_text
+from edgesdk.text import plain
+from edgesdk.values.comparison import AccuracyComparison, Comparison, LatencyComparison
+from edgesdk.values.results import Role
+from edgesdk.values.run import RunHead
+from edgesdk.values.verdict import Estimate, Interval, Unit
+
+_TITLES: dict[Role, str] = {
+    "int8": "Latency of the converted model",
+    "float": "Latency of the float model",
+}
+
+
+def comparison(console: Console, compared: Comparison) -> None:
+    """All of it."""
+    _line(console, f"from {_run(compared.before)}")
+    _line(console, f"to   {_run(compared.after)}")
+    if compared.differences:
+        _line(console, "What else is not the same:")
+        listed = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 2))
+        for each in compared.differences:
+            listed.add_row(*map(_safe, (each.what, each.before, "->", each.after)))
+        console.print(listed)
+    for latency in compared.latencies:
+        _latency(console, latency)
+    if compared.accuracy is not None:
+        _accuracy(console, compared.accuracy)
+    if compared.verdicts:
+        console.print(Padding(gates_table(compared.verdicts), (1, 0, 0, 0)))
+    for caution in compared.cautions:
+        _line(console, f"* {caution}")
+
+
+def _run(head: RunHead) -> str:
+    where = f"{head.device}{' (virtual)' if head.virtual else ''}"
+    mark = ", the baseline" if head.baseline else ""
+    made = head.created[:16].replace("T", " ")
+    return f"run {head.id} of {made} UTC: {head.package} {head.version} on {where}{mark}"
+
+
+def _latency(console: Console, latency: LatencyComparison) -> None:
+    _heading(console, _TITLES[latency.role], latency.word, latency.reason)
+    if not latency.changes:
+        return
+    shown = table("", "", "before", "after", "after / before", "95 % interval", "p", "")
+    for change in latency.changes:
+        name = "median" if change.probability == 0.5 else f"p{100 * change.probability:.0f}"
+        shown.add_row(
+            name,
+            value_text(change.before, "ns"),
+            value_text(change.after, "ns"),
+            _ratio(change.ratio),
+            _ends(change.ratio.interval),
+            p_text(change.p),
+            change.word,
+        )
+    console.print(shown)
+    if latency.slower_chance is not None:
+        chance = 100 * latency.slower_chance
+        _line(console, f"A run of the later is slower than one of the earlier in {chance:.0f} %.")
+
+
+def _accuracy(console: Console, accuracy: AccuracyComparison) -> None:
+    _heading(console, "Accuracy of the converted model", accuracy.word, accuracy.reason)
+    if accuracy.drop is None or accuracy.mcnemar_p is None:
+        return
+    rows: tuple[tuple[str, Estimate | None, Unit], ...] = (
+        ("before", accuracy.before_percent, "percent"),
+        ("after", accuracy.after_percent, "percent"),
+        ("lost", accuracy.drop, "points"),
+    )
+    shown = table("", "", "", "95 % interval")
+    for name, estimate, unit in rows:
+        shown.add_row(name, value_text(estimate, unit), interval_text(estimate, unit))
+    console.print(shown)
+    _line(
+        console,
+        f"Of {accuracy.drop.n} samples {accuracy.before_only} were right before only,"
+        f" {accuracy.after_only} after only; McNemar's p {p_text(accuracy.mcnemar_p)}.",
+    )
+
+
+def _heading(console: Console, title: str, word: str, reason: str) -> None:
+    console.print()
+    told = f": {reason}" if reason else ""
+    console.print(f"[bold]{title}: {word}[/]{_safe(told)}", soft_wrap=True)
+
+
+def _ratio(ratio: Estimate) -> str:
+    return f"{ratio.value:.3f} ({100 * (ratio.value - 1):+.1f} %)"
+
+
+def _ends(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(plain(text), markup=False, soft_wrap=True)
+
+
+def _safe(text: str) -> str:
+    return plain(text).replace("[", "\\[")

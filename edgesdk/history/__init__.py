@@ -1,0 +1,1 @@
+"""Measurements that are kept, on this workstation; nothing here measures or judges."""

@@ -1,0 +1,80 @@
+"""Runs as other programs take them: JSON Lines, CSV, and MLflow's tracking store.
+
+JSON Lines hold everything, raw samples included; CSV what a spreadsheet can show, one row a run.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any, Literal
+
+from edgesdk.serial import to_dict
+from edgesdk.values.run import RunHead, StoredRun
+
+Form = Literal["jsonl", "csv", "mlflow"]
+
+
+def json_lines(runs: Iterable[StoredRun]) -> Iterator[str]:
+    """One line a run: what a list shows under "run", the whole report under "report"."""
+    for run in runs:
+        told = {"run": {"id": run.head.id, **to_dict(run.head)}, "report": run.document}
+        yield json.dumps(told, allow_nan=False) + "\n"
+
+
+def comma_separated(runs: Iterable[StoredRun]) -> Iterator[str]:
+    """A header, and one row a run; what was not measured is empty."""
+    names = [field.name for field in fields(RunHead)]
+    columns = ["id", *names, *_FIGURES]
+    yield _row(columns)
+    for run in runs:
+        told = {"id": run.head.id, **to_dict(run.head), **figures(run.document)}
+        yield _row(_plain(told.get(name)) for name in columns)
+
+
+def figures(document: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a report, by names that stay; those that were not measured are left out."""
+    found: dict[str, float] = {}
+    for latency in document.get("latencies", ()):
+        for name in ("minimum", "p50", "p95", "p99"):
+            _keep(found, f"{latency['role']}_{name}_ns", latency.get(name))
+    for name in ("speedup", "agreement_percent"):
+        _keep(found, name, document.get(name))
+    accuracy = document.get("accuracy") or {}
+    for name in ("float_percent", "int8_percent", "drop"):
+        _keep(found, f"accuracy_{name}", accuracy.get(name))
+    return found
+
+
+_FIGURES = (
+    *(
+        f"{role}_{name}_ns"
+        for role in ("float", "int8")
+        for name in ("minimum", "p50", "p95", "p99")
+    ),
+    *("speedup", "agreement_percent"),
+    *("accuracy_float_percent", "accuracy_int8_percent", "accuracy_drop"),
+)
+
+
+def _keep(found: dict[str, float], name: str, estimate: Mapping[str, Any] | None) -> None:
+    if estimate is not None:
+        found[name] = float(estimate["value"])
+
+
+def _row(values: Iterable[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()
+
+
+def _plain(value: object) -> object:
+    """As spreadsheets have it; text that one would run as a formula is quoted."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value

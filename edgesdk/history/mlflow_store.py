@@ -1,0 +1,78 @@
+"""Runs into an MLflow tracking store, by MLflow's own library (mlflow or mlflow-skinny).
+
+An experiment a package, an MLflow run a run of ours: what was measured where as parameters, the
+figures as metrics, the whole report as the artifact `report.json`. A run that is there already, by
+its digest, is not sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import mlflow
+from mlflow.entities import Metric, Param, RunTag
+
+from edgesdk.history.exporting import figures
+from edgesdk.values.run import RunHead, StoredRun
+
+DIGEST_TAG = "edgesdk.sha256"
+_EXPERIMENT = "edgesdk/{package}"
+
+
+def send(runs: Iterable[StoredRun], uri: str) -> tuple[int, int]:
+    """Send runs to the tracking store.
+
+    Args:
+        uri: as MLflow has it: "sqlite:///mlflow.db", or a server's address.
+
+    Returns:
+        How many were sent, and how many were there already.
+    """
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    sent, there = 0, 0
+    for run in runs:
+        experiment = _experiment(client, run.head.package)
+        if _is_there(client, experiment, run.head):
+            there += 1
+        else:
+            _send(client, experiment, run)
+            sent += 1
+    return sent, there
+
+
+def _experiment(client: Any, package: str) -> str:
+    name = _EXPERIMENT.format(package=package)
+    found = client.get_experiment_by_name(name)
+    return str(client.create_experiment(name) if found is None else found.experiment_id)
+
+
+def _is_there(client: Any, experiment: str, head: RunHead) -> bool:
+    condition = f"tags.`{DIGEST_TAG}` = '{head.sha256}' and attributes.status = 'FINISHED'"
+    return bool(client.search_runs([experiment], condition, max_results=1))
+
+
+def _send(client: Any, experiment: str, run: StoredRun) -> None:
+    """The status is set last, so that a run that was sent in part is sent again."""
+    head = run.head
+    made_ms = int(datetime.fromisoformat(head.created).timestamp() * 1000)
+    created = client.create_run(
+        experiment, start_time=made_ms, run_name=head.id, tags={DIGEST_TAG: head.sha256}
+    )
+    key = created.info.run_id
+    client.log_batch(
+        key,
+        metrics=[Metric(name, value, made_ms, 0) for name, value in figures(run.document).items()],
+        params=[
+            Param(name, str(getattr(head, name)))
+            for name in ("command", "device", "virtual", "target", "package", "version")
+        ],
+        tags=[
+            RunTag("edgesdk.outcome", head.outcome),
+            RunTag("edgesdk.package_id", head.package_id),
+            RunTag("edgesdk.data_sha256", head.data_sha256),
+        ],
+    )
+    client.log_dict(key, dict(run.document), "report.json")
+    client.set_terminated(key, "FINISHED", made_ms)

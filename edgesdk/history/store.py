@@ -1,0 +1,368 @@
+"""The file that keeps every measurement: SQLite below the user's home of edgesdk.
+
+One row a run: what a list shows in columns, and the whole report as compressed JSON. Writers in
+several processes wait for one another; one that is killed leaves no half of a run. The file is
+meant for a local disk: its write-ahead log does not work across machines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgesdk.errors import HistoryError
+from edgesdk.files import one_writer
+from edgesdk.home import home
+from edgesdk.serial import canonical_json, to_dict
+from edgesdk.values.report import Findings
+from edgesdk.values.run import DIGEST_SHOWN, Measured, RunHead, StoredRun
+
+SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x45644765  # "EdGe"
+_BUSY_S = 30.0
+_LAST = re.compile(r"last(?:~([0-9]{1,6}))?")
+_ID = re.compile(r"([0-9]{1,18})-([0-9a-f]+)")
+_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+_TABLES = (
+    """CREATE TABLE runs (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        sha256 TEXT NOT NULL,
+        created TEXT NOT NULL,
+        command TEXT NOT NULL,
+        device TEXT NOT NULL,
+        virtual INTEGER NOT NULL,
+        target TEXT NOT NULL,
+        package TEXT NOT NULL,
+        version TEXT NOT NULL,
+        package_id TEXT NOT NULL,
+        data_sha256 TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        p50_ns REAL,
+        drop_points REAL,
+        document BLOB NOT NULL
+    )""",
+    """CREATE TABLE baselines (
+        device TEXT NOT NULL,
+        package TEXT NOT NULL,
+        number INTEGER NOT NULL REFERENCES runs (number) ON DELETE CASCADE,
+        PRIMARY KEY (device, package)
+    )""",
+)
+_HEAD = """runs.number, sha256, created, command, runs.device, virtual, target, runs.package,
+    version, package_id, data_sha256, outcome, p50_ns, drop_points,
+    baselines.number IS NOT NULL"""
+_FROM = "FROM runs LEFT JOIN baselines ON baselines.number = runs.number"
+
+
+def default_path() -> Path:
+    """Where this user's runs are kept."""
+    return home() / "runs.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which runs; None where it does not matter.
+
+    Args:
+        since: UTC, ISO 8601; those made then or later.
+        limit: the latest so many.
+    """
+
+    device: str | None = None
+    target: str | None = None
+    package: str | None = None
+    since: str | None = None
+    limit: int | None = None
+
+
+class History:
+    """The runs in one file, which need not exist yet.
+
+    Every method raises `HistoryError` where the file cannot be used: it is damaged, made by a newer
+    edgesdk, no file of ours, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, measured: Measured) -> RunHead:
+        """Keep a measurement, durably; returns what it is called from now on."""
+        document = canonical_json(to_dict(measured.findings))
+        digest = hashlib.sha256(measured.created.encode() + b"\0" + document).hexdigest()
+        row = (digest, *_columns(measured), zlib.compress(document))
+        marks = ", ".join("?" * len(row))
+        with self._changing() as db:
+            number = db.execute(
+                "INSERT INTO runs (sha256, created, command, device, virtual, target, package,"
+                " version, package_id, data_sha256, outcome, p50_ns, drop_points, document)"
+                f" VALUES ({marks})",
+                row,
+            ).lastrowid
+            return _head(db.execute(f"SELECT {_HEAD} {_FROM} WHERE runs.number = ?", (number,)))
+
+    def heads(self, wanted: Wanted = Wanted()) -> tuple[RunHead, ...]:
+        """The runs that are wanted, oldest first."""
+        conditions = [
+            (f"{column} {comparison} ?", value)
+            for column, comparison, value in (
+                ("runs.device", "=", wanted.device),
+                ("target", "=", wanted.target),
+                ("runs.package", "=", wanted.package),
+                ("created", ">=", wanted.since),
+            )
+            if value is not None
+        ]
+        where = f"WHERE {' AND '.join(text for text, _ in conditions)}" if conditions else ""
+        values = [value for _, value in conditions]
+        with self._reading() as db:
+            if db is None:
+                return ()
+            rows = db.execute(
+                f"SELECT {_HEAD} {_FROM} {where} ORDER BY runs.number DESC LIMIT ?",
+                (*values, -1 if wanted.limit is None else wanted.limit),
+            ).fetchall()
+        return tuple(_as_head(row) for row in reversed(rows))
+
+    def find(self, name: str) -> RunHead:
+        """The run of that name: 12, 12-3fa9c2d1, 3fa9, last, last~1.
+
+        Raises:
+            HistoryError: there is none, or more than one.
+        """
+        condition, values = _condition(name)
+        with self._reading() as db:
+            rows = (
+                []
+                if db is None
+                else db.execute(f"SELECT {_HEAD} {_FROM} {condition}", values).fetchall()
+            )
+        if not rows:
+            raise HistoryError(f"found no run {name}", hint="edgesdk runs ls lists them")
+        if len(rows) > 1:
+            ids = ", ".join(_as_head(row).id for row in rows)
+            raise HistoryError(f"{name} may be any of {ids}", hint="give more of its id")
+        return _as_head(rows[0])
+
+    def load(self, head: RunHead) -> StoredRun:
+        """A run with its document.
+
+        Raises:
+            HistoryError: it is no longer there, or not what was written.
+        """
+        with self._reading() as db:
+            row = (
+                None
+                if db is None
+                else db.execute(
+                    "SELECT document FROM runs WHERE number = ?", (head.number,)
+                ).fetchone()
+            )
+        if row is None:
+            raise HistoryError(f"found no run {head.id}", hint="edgesdk runs ls lists them")
+        return StoredRun(head, self._document(head, row[0]))
+
+    def baseline(self, device: str, package: str) -> RunHead | None:
+        """The accepted run of a package on a device; None without one."""
+        with self._reading() as db:
+            row = (
+                None
+                if db is None
+                else db.execute(
+                    f"SELECT {_HEAD} {_FROM} WHERE baselines.device = ? AND baselines.package = ?",
+                    (device, package),
+                ).fetchone()
+            )
+        return None if row is None else _as_head(row)
+
+    def accept(self, head: RunHead) -> RunHead:
+        """Make a run the baseline of its package on its device, in place of any other."""
+        with self._changing() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO baselines (device, package, number) VALUES (?, ?, ?)",
+                (head.device, head.package, head.number),
+            )
+            return _head(
+                db.execute(f"SELECT {_HEAD} {_FROM} WHERE runs.number = ?", (head.number,))
+            )
+
+    def remove(self, heads: Sequence[RunHead]) -> None:
+        """Forget runs; all or none. A baseline among them is one no longer."""
+        with self._changing() as db:
+            db.executemany("DELETE FROM runs WHERE number = ?", [(h.number,) for h in heads])
+
+    def _document(self, head: RunHead, packed: bytes) -> Any:
+        try:
+            text = zlib.decompress(packed)
+            if hashlib.sha256(head.created.encode() + b"\0" + text).hexdigest() != head.sha256:
+                raise ValueError("its digest is another")
+            return json.loads(text)
+        except (zlib.error, ValueError, RecursionError) as error:
+            raise HistoryError(
+                f"run {head.id} in {self._path} is damaged: {error}",
+                hint=f"edgesdk runs rm {head.id} forgets it",
+            ) from error
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, in a file that is made if need be."""
+        with self._told():
+            with one_writer(self._path):  # Two that make the file, or its log, would collide.
+                self._create()
+            with contextlib.closing(self._connect("rw")) as db:
+                db.execute("BEGIN IMMEDIATE")
+                with db:
+                    yield db
+
+    def _create(self) -> None:
+        if not self._path.exists():
+            self._path.touch(mode=0o600)
+        with contextlib.closing(self._connect("rw")) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("BEGIN IMMEDIATE")
+            with db:
+                if _is_empty(db):
+                    for table in _TABLES:
+                        db.execute(table)
+                    db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                self._check(db)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """The file as it is; None where there is none yet."""
+        with self._told():
+            if not self._path.exists():
+                yield None
+                return
+            with contextlib.closing(self._connect_to_read()) as db:
+                if _is_empty(db):
+                    yield None
+                    return
+                self._check(db)
+                yield db
+
+    def _connect_to_read(self) -> sqlite3.Connection:
+        """A log that holds nothing, on a disk that cannot be written, is done without."""
+        db = self._connect("ro")
+        try:
+            db.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.OperationalError:
+            db.close()
+            log = self._path.with_name(self._path.name + "-wal")
+            if log.exists() and log.stat().st_size:
+                raise
+            return self._connect("ro&immutable=1")
+        return db
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_S,
+            isolation_level=None,
+        )
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+    def _check(self, db: sqlite3.Connection) -> None:
+        found = db.execute("PRAGMA user_version").fetchone()[0]
+        if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+            raise HistoryError(
+                f"{self._path} is another program's database", hint="move it to another place"
+            )
+        if found > SCHEMA_VERSION:
+            raise HistoryError(
+                f"{self._path} is of a newer edgesdk: found format {found}, expected "
+                f"{SCHEMA_VERSION}",
+                hint="update edgesdk, or set EDGESDK_HOME to another folder",
+            )
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What went wrong with the file, in one sentence."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise HistoryError(f"{self._path} cannot be used: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise HistoryError(
+                f"{self._path} is damaged: {error}",
+                hint="move it to another place; the next measurement begins a new one",
+            ) from error
+        except OSError as error:
+            raise HistoryError(
+                f"{error.filename or self._path} cannot be used: {error.strerror}"
+            ) from error
+
+
+def _columns(measured: Measured) -> tuple[Any, ...]:
+    findings = measured.findings
+    device, installed = findings.results.device, findings.results.installed
+    return (
+        measured.created,
+        measured.command,
+        device.name,
+        int(device.virtual),
+        measured.target,
+        installed.name,
+        installed.version,
+        installed.package_id,
+        "" if measured.data is None else measured.data.sha256,
+        findings.outcome,
+        _median_ns(findings),
+        None if findings.accuracy is None else findings.accuracy.drop.value,
+    )
+
+
+def _median_ns(findings: Findings) -> float | None:
+    latency = findings.latency("int8")
+    return None if latency is None or latency.p50 is None else latency.p50.value
+
+
+def _condition(name: str) -> tuple[str, tuple[Any, ...]]:
+    """The end of a query for the run of that name; it may find several.
+
+    Raises:
+        HistoryError: no run can be called so.
+    """
+    if match := _LAST.fullmatch(name):
+        return "ORDER BY runs.number DESC LIMIT 1 OFFSET ?", (int(match[1] or 0),)
+    if match := _ID.fullmatch(name):
+        return "WHERE runs.number = ? AND sha256 GLOB ?", (int(match[1]), f"{match[2]}*")
+    if name.isdecimal() and name.isascii() and len(name) < DIGEST_SHOWN:
+        return "WHERE runs.number = ?", (int(name),)
+    if _PREFIX.fullmatch(name):
+        return "WHERE sha256 GLOB ?", (f"{name}*",)
+    raise HistoryError(
+        f"found run {name!r}, expected its number, its id such as 12-3fa9c2d1, the beginning of "
+        "its digest (4 hex digits or more), last, or last~1"
+    )
+
+
+def _is_empty(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("SELECT count(*) = 0 FROM sqlite_master").fetchone()[0])
+
+
+def _head(cursor: sqlite3.Cursor) -> RunHead:
+    row = cursor.fetchone()
+    if row is None:
+        raise HistoryError("the run is no longer there", hint="edgesdk runs ls lists them")
+    return _as_head(row)
+
+
+def _as_head(row: Sequence[Any]) -> RunHead:
+    number, sha256, created, command, device, virtual, *rest = row
+    target, package, version, package_id, data_sha256, outcome, p50_ns, drop, baseline = rest
+    return RunHead(
+        *(number, sha256, created, command, device, bool(virtual), target, package, version),
+        *(package_id, data_sha256, outcome, p50_ns, drop, bool(baseline)),
+    )

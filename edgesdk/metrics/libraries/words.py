@@ -1,0 +1,42 @@
+"""Word error rate, by jiwer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jiwer
+import numpy as np
+import numpy.typing as npt
+
+from edgesdk.errors import DataError
+from edgesdk.metrics.shapes import required
+from edgesdk.values.metric import Outputs, Score, Truth
+
+Decode = Callable[[tuple[npt.NDArray[Any], ...]], object]
+
+
+def word_error_rate(decode: Decode) -> Callable[[Outputs, Truth], Score]:
+    """Words that were substituted, deleted or inserted, over the words of the truth.
+
+    Args:
+        decode: one sample's outputs to text.
+    """
+
+    def prepare(outputs: Outputs, truth: Truth) -> Score:
+        text = [str(line) for line in required(truth, "text", "what is said, one text a sample")]
+        if not all(line.split() for line in text):
+            raise DataError("found a text without words, expected one or more in every sample")
+        wrong, words = [], []
+        for sample, line in zip(outputs, text, strict=True):
+            told = decode(sample)
+            if not isinstance(told, str):
+                raise DataError(f"decoding gave {type(told).__name__}, expected text")
+            measured = jiwer.process_words(line, told)
+            errors = measured.substitutions + measured.deletions + measured.insertions
+            wrong.append(errors)
+            words.append(measured.hits + measured.substitutions + measured.deletions)
+        of_samples, in_all = np.array(wrong, np.float64), np.array(words, np.float64)
+        return lambda chosen: float(of_samples[chosen].sum() / in_all[chosen].sum())
+
+    return prepare

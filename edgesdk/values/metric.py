@@ -1,0 +1,79 @@
+"""Metrics beyond top-1: what they are measured with, and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesdk.values.verdict import Estimate, Unit
+
+Better = Literal["higher", "lower"]
+Outputs = Sequence[tuple[npt.NDArray[Any], ...]]
+"""Of one model: the outputs of each sample, in the model's order, batch axes and all."""
+Truth = Mapping[str, npt.NDArray[Any]]
+"""Array by name, the first axis counting samples: "label", "target", "boxes", "classes", "text"."""
+Score = Callable[[npt.NDArray[np.intp]], float]
+"""The metric over chosen samples, which may repeat; NaN where it is not defined for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric that can be measured.
+
+    Args:
+        name: as asked for, e.g. "top5".
+        title: for a reader.
+        unit: "percent" of a share; "own" of anything else.
+        resamples: of the bootstrap; fewer where each costs much.
+        prepare: reads one model's outputs once, so that each resample is cheap.
+    """
+
+    name: str
+    title: str
+    better: Better
+    unit: Literal["percent", "own"]
+    resamples: int
+    prepare: Callable[[Outputs, Truth], Score]
+
+    @property
+    def drop_unit(self) -> Unit:
+        """Of a difference."""
+        return drop_unit(self.unit)
+
+
+def drop_unit(unit: Literal["percent", "own"]) -> Unit:
+    """Of a difference of two values."""
+    return "points" if unit == "percent" else "own"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """A metric of both models on the same samples, run on the device.
+
+    Args:
+        unit: of `float_value` and `int8_value`; shares are in percent, and their drop in points.
+        drop: how much worse the converted model is; positive is worse, whatever is better.
+        resamples: draws of samples behind each interval, paired: both models on the same draw.
+        undefined: draws left out because the metric is not defined for them.
+        seed: of the draws.
+    """
+
+    name: str
+    title: str
+    better: Better
+    unit: Literal["percent", "own"]
+    float_value: Estimate
+    int8_value: Estimate
+    drop: Estimate
+    resamples: int
+    undefined: int
+    seed: int
+
+    @property
+    def drop_unit(self) -> Unit:
+        """Of `drop`."""
+        return drop_unit(self.unit)

@@ -1,0 +1,243 @@
+# ruff: noqa: UP006, UP035, UP045
+# The codec, which the device runs too, reads annotations as Python 3.7 has them.
+"""Runs: measurements that are kept, what a list of them shows, and what comparing reads of them.
+
+A run's document is the report as it was printed. Reports grow new fields from version to version;
+what is compared is therefore read by its own records here, which ignore what they do not know, and
+old runs stay comparable.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Optional, Tuple
+
+from device_agent.codec import Malformed, from_dict
+from edgesdk.errors import MalformedFile
+from edgesdk.values.report import DataSummary, Findings
+from edgesdk.values.verdict import Status
+
+Command = Literal["bench", "eval", "deploy"]
+DIGEST_SHOWN = 8
+"""Hex digits of a run's digest that its id has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A measurement to keep.
+
+    Args:
+        created: UTC, ISO 8601.
+        target: id of the one the device is enrolled as, or that was deployed for.
+        data: what both models were run on; None without such data.
+        findings: all of it; a `Report` where the model was converted first.
+    """
+
+    command: Command
+    created: str
+    target: str
+    data: DataSummary | None
+    findings: Findings
+
+
+@dataclass(frozen=True, slots=True)
+class RunHead:
+    """What a list of runs shows of one.
+
+    Args:
+        number: counts up from 1; never given twice.
+        sha256: of the document, with `created`.
+        created: UTC, ISO 8601.
+        virtual: the device is software on a workstation.
+        package_id: SHA-256 of its manifest.
+        data_sha256: of the evaluation data; "" without such.
+        p50_ns: median latency of the converted model; None where it was not measured.
+        drop_points: accuracy lost to conversion; likewise.
+        baseline: the run that later ones of this package on this device are held against.
+    """
+
+    number: int
+    sha256: str
+    created: str
+    command: Command
+    device: str
+    virtual: bool
+    target: str
+    package: str
+    version: str
+    package_id: str
+    data_sha256: str
+    outcome: Status
+    p50_ns: float | None
+    drop_points: float | None
+    baseline: bool
+
+    @property
+    def id(self) -> str:
+        """How it is called: its number, and the beginning of its digest."""
+        return run_id(self.number, self.sha256)
+
+
+def run_id(number: int, sha256: str) -> str:
+    """The id of a run, e.g. "12-3fa9c2d1"."""
+    return f"{number}-{sha256[:DIGEST_SHOWN]}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run as it was kept.
+
+    Args:
+        document: the JSON form of a `Findings`, or of a `Report` where `head.command` is "deploy".
+    """
+
+    head: RunHead
+    document: Mapping[str, Any]
+
+
+# What comparing reads. Field names are those of the report; annotations are the codec's.
+
+
+@dataclass(frozen=True)
+class SeenRuntime:
+    """As `device_agent.protocol.RuntimeVersion`."""
+
+    package: str
+    version: str
+
+
+@dataclass(frozen=True)
+class SeenOpened:
+    """As `device_agent.protocol.Opened`."""
+
+    runtime: SeenRuntime
+    kernel_path: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class SeenLatency:
+    """As `device_agent.protocol.Latency`."""
+
+    samples_ns: Tuple[int, ...]
+    block_sizes: Tuple[int, ...]
+    steady: bool
+
+    def turns(self) -> tuple[tuple[int, ...], ...]:
+        """The samples of each turn, in order."""
+        ends = list(itertools.accumulate(self.block_sizes))
+        starts = [0, *ends[:-1]]
+        return tuple(self.samples_ns[a:b] for a, b in zip(starts, ends, strict=True))
+
+
+@dataclass(frozen=True)
+class SeenModel:
+    """As `edgesdk.values.results.ModelRun`."""
+
+    role: str
+    opened: SeenOpened
+    latency: SeenLatency
+
+
+@dataclass(frozen=True)
+class SeenEnvironment:
+    """As `device_agent.protocol.Environment`."""
+
+    machine: str
+    kernel: str
+    cpu_model: str
+    cpu_count: int
+    governor: Optional[str] = None
+    board: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class SeenDevice:
+    """As `edgesdk.values.results.MeasuredDevice`."""
+
+    name: str
+    virtual: bool
+    environment: SeenEnvironment
+
+
+@dataclass(frozen=True)
+class SeenInstalled:
+    """As `device_agent.protocol.Installed`."""
+
+    package_id: str
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class SeenPredictions:
+    """As `edgesdk.values.results.Predictions`."""
+
+    int8_top1: Tuple[int, ...]
+    float_top1: Optional[Tuple[int, ...]] = None
+    labels: Optional[Tuple[int, ...]] = None
+
+
+@dataclass(frozen=True)
+class SeenValidity:
+    """As `edgesdk.values.validity.Validity`: why a latency is no measurement, or is doubtful."""
+
+    role: str
+    reasons: Tuple[str, ...]
+    remarks: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SeenResults:
+    """As `edgesdk.values.results.Results`, with the report's word on what of it is valid."""
+
+    device: SeenDevice
+    installed: SeenInstalled
+    runs: Tuple[SeenModel, ...]
+    predictions: Optional[SeenPredictions] = None
+    validities: Tuple[SeenValidity, ...] = ()
+
+    def why_invalid(self, role: str) -> str:
+        """Why the latency of that role is not a measurement; "" where it is one."""
+        return " ".join(reason for v in self.validities if v.role == role for reason in v.reasons)
+
+    def remarks(self, role: str) -> tuple[str, ...]:
+        """What must be known of the latency of that role."""
+        return tuple(remark for v in self.validities if v.role == role for remark in v.remarks)
+
+    def run(self, role: str) -> SeenModel | None:
+        """The model of that role, or None."""
+        return next((run for run in self.runs if run.role == role), None)
+
+
+@dataclass(frozen=True)
+class _SeenReport:
+    results: SeenResults
+    validities: Tuple[SeenValidity, ...] = ()
+
+
+def seen(document: Mapping[str, Any], called: str) -> SeenResults:
+    """What comparing needs of a run, whatever version of edgesdk kept it.
+
+    Args:
+        document: of a `StoredRun`.
+        called: what to call it in a message, e.g. "run 12-3fa9c2d1".
+
+    Raises:
+        MalformedFile: the document lacks some of it.
+    """
+    try:
+        report = from_dict(_SeenReport, document)
+    except Malformed as error:
+        raise MalformedFile(f"{called} does not hold", details=(str(error),)) from error
+    results = replace(report.results, validities=report.validities)
+    for each in results.runs:
+        samples, sizes = each.latency.samples_ns, each.latency.block_sizes
+        if sum(sizes) != len(samples) or min(sizes, default=0) < 0:
+            raise MalformedFile(
+                f"{called} does not hold: found {len(samples)} {each.role} samples in "
+                f"turns of {sum(sizes)}"
+            )
+    return results

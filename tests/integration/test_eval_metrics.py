@@ -1,0 +1,71 @@
+"""Metrics beyond top-1 over real SSH: outputs of both models from the device, scored here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgesdk.devices.virtual import VirtualDevice
+from tests.cli import CALIBRATION, DIGITS, TEST, Cli, Done, this_machine
+
+
+@pytest.fixture
+def cli(tmp_path: Path, virtual_device: VirtualDevice) -> Cli:
+    """With a device that has the example."""
+    made = Cli(tmp_path)
+    made.enrol(virtual_device.as_device("bench", this_machine()))
+    done = made(
+        *("deploy", DIGITS / "digits.onnx", "--device", "bench", "--calibration", CALIBRATION),
+        *("--dataset", TEST, "-o", "out", "--seconds", "0.2"),
+    )
+    assert done.code == 0, done.err
+    return made
+
+
+def evaluate(cli: Cli, *more: str | Path, dataset: str = TEST) -> Done:
+    model = cli.folder / "out" / "artifact"
+    return cli("eval", "--device", "bench", "--dataset", dataset, "--model", model, *more)
+
+
+def test_metrics_agree_with_what_the_device_says_itself(cli: Cli) -> None:
+    plain = evaluate(cli, "--json").json
+    done = evaluate(
+        *(cli, "--metric", "top1", "--metric", "f1", "--metric", "roc-auc", "--json"),
+        *("--max-metric-drop", "f1=3", "--max-metric-drop", "top1=0"),
+    )
+    found = {metric["name"]: metric for metric in done.json["metrics"]}
+    assert found["top1"]["int8_value"]["value"] == pytest.approx(
+        plain["accuracy"]["int8_percent"]["value"]
+    )
+    assert done.json["results"]["predictions"] == plain["results"]["predictions"]
+    assert found["roc-auc"]["float_value"]["value"] > 99
+    gates = {verdict["gate"]: verdict for verdict in done.json["verdicts"]}
+    assert gates["metric f1"]["status"] == "pass" and gates["metric f1"]["unit"] == "points"
+    dropped = found["top1"]["drop"]["value"]
+    assert gates["metric top1"]["status"] == ("fail" if dropped > 0 else "pass")
+    assert done.code == (1 if dropped > 0 else 0)
+    assert cli("runs", "show", "last", "--json").json == done.json
+
+
+def test_a_function_and_numbers_need_no_labels(cli: Cli) -> None:
+    with np.load(DIGITS / "digits.npz") as stored:
+        name = next(key for key in stored.files if key.startswith("test/") and "label" not in key)
+        images, labels = stored[name][:40], stored["test/label"][:40]
+    np.savez(cli.folder / "few.npz", **{name.partition("/")[2]: images})
+    np.savez(cli.folder / "truth.npz", target=np.eye(10)[labels])
+    (cli.folder / "mine.py").write_text(
+        "def count(outputs, truth):\n"
+        "    return sum(len(o) for o in outputs) + truth['target'].sum()\n"
+    )
+    done = evaluate(
+        *(cli, "--metric", "rmse", "--metric", "mine:count", "--truth", "truth.npz"),
+        dataset="few.npz",
+    )
+    assert done.code == 0, done.err
+    assert "Root mean square error lost" in done.out and "mine:count lost" in done.out
+    without = evaluate(cli, "--metric", "f1", dataset="few.npz")
+    assert without.code == 3 and "the truth has no 'label'" in without.err
+    unasked = evaluate(cli, "--metric", "top1", "--max-metric-drop", "f1=1")
+    assert unasked.code == 2 and "found a bound for f1" in unasked.err

@@ -1,0 +1,79 @@
+"""Facts about what other programs get of the history."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from edgesdk.errors import HistoryError, ToolchainMissing
+from edgesdk.flows import runs
+from edgesdk.flows.runs import export_runs, history
+from edgesdk.serial import to_dict
+from tests.unit.history.measurements import a_measurement
+
+
+@pytest.fixture(autouse=True)
+def a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGESDK_HOME", str(tmp_path / "home"))
+    history().add(a_measurement())
+    history().add(a_measurement("2026-04-01T00:00:00+00:00", device="=HYPERLINK(1)"))
+
+
+def test_json_lines_hold_every_run_whole(tmp_path: Path) -> None:
+    assert export_runs("jsonl", str(tmp_path / "out")).runs == 2
+    lines = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert [line["run"]["number"] for line in lines] == [1, 2]
+    assert lines[0]["report"] == json.loads(json.dumps(to_dict(a_measurement().findings)))
+
+
+def test_csv_has_a_row_a_run_and_no_formulas(tmp_path: Path) -> None:
+    export_runs("csv", str(tmp_path / "out.csv"))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
+    assert rows[0]["device"] == "bench-pi" and rows[0]["virtual"] == "false"
+    assert float(rows[0]["int8_p50_ns"]) == pytest.approx(3_127_000, rel=0.01)
+    assert rows[1]["device"] == "'=HYPERLINK(1)"
+
+
+def test_runs_are_picked_by_name_or_by_what_they_are(tmp_path: Path) -> None:
+    assert export_runs("csv", str(tmp_path / "a"), runs=["last"]).runs == 1
+    assert export_runs("csv", str(tmp_path / "b"), device="bench-pi").runs == 1
+    with pytest.raises(HistoryError):
+        export_runs("csv", str(tmp_path / "c"), runs=["9"])
+    assert not (tmp_path / "c").exists()
+
+
+def test_without_mlflow_the_hint_is_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError("no", name="mlflow")
+
+    monkeypatch.setattr(runs.importlib, "import_module", missing)
+    with pytest.raises(ToolchainMissing, match="needs mlflow") as raised:
+        export_runs("mlflow", f"sqlite:///{tmp_path}/m.db")
+    assert 'pip install "edgesdk[mlflow]"' in raised.value.hint
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own libraries.
+def test_mlflow_reads_back_what_was_sent_and_takes_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sqlalchemy", reason="MLflow's SQLite store needs it")
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    first = export_runs("mlflow", uri, runs=["1"])
+    assert dataclasses.astuple(first) == (uri, 1, 0)
+    assert dataclasses.astuple(export_runs("mlflow", uri, runs=["1"])) == (uri, 0, 1)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("edgesdk/keywords")
+    (run,) = client.search_runs([experiment.experiment_id])
+    head = history().find("1")
+    assert run.info.run_name == head.id and run.info.status == "FINISHED"
+    assert run.data.metrics["int8_p50_ns"] == head.p50_ns
+    assert run.data.params["device"] == "bench-pi"
