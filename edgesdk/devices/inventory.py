@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgesdk.choices import DeviceKind
 from edgesdk.errors import HostKeyMismatch, UnknownDevice, UsageError
 from edgesdk.files import one_writer
 from edgesdk.home import home
@@ -106,7 +107,7 @@ class Device:
         host_key: the one key it may answer with, "ssh-ed25519 AAAA...".
         identity_file: private key to log in with; None asks ssh-agent, then ~/.ssh.
         python: the interpreter on the device, a name on its PATH or a path.
-        virtual: it is an emulation; its latencies say nothing about a board.
+        kind: "board", or what stands in for one; see `virtual`.
         lab: it may be told to take unsigned packages; settled when it is first enrolled, and signed
             later on (`edgesdk.flows.lab`).
 
@@ -122,7 +123,7 @@ class Device:
     host_key: str
     identity_file: str | None = None
     python: str = "python3"
-    virtual: bool = False
+    kind: DeviceKind = "board"
     lab: bool = False
 
     def __post_init__(self) -> None:
@@ -138,6 +139,11 @@ class Device:
     def address(self) -> Address:
         """Where it answers."""
         return Address(self.user, self.host, self.port)
+
+    @property
+    def virtual(self) -> bool:
+        """It is software on a workstation: its latencies say nothing about a board."""
+        return self.kind != "board"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +247,7 @@ def _described(device: Device) -> Mapping[str, str]:
         "python": device.python,
         "identity": device.identity_file or "(none)",
         "host key": host_key_fingerprint(device.host_key),
-        "kind": "virtual" if device.virtual else "ssh",
+        "kind": device.kind,
     }
 
 

@@ -39,7 +39,7 @@ def virtual_results() -> Results:
     device = example_results().device
     environment = dataclasses.replace(device.environment, machine="x86_64", board=None)
     return example_results(
-        device=dataclasses.replace(device, name="demo", virtual=True, environment=environment)
+        device=dataclasses.replace(device, name="demo", kind="python", environment=environment)
     )
 
 
