@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,6 +68,8 @@ def image(progress: Progress) -> Path:
 
 
 def _build(path: Path, progress: Progress) -> None:
+    for left in path.parent.glob(f".{path.name}.*"):  # By one that was killed: the lock is ours.
+        shutil.rmtree(left)
     with (
         scratch_beside(path) as scratch,
         tempfile.TemporaryDirectory(prefix="edgesdk-arm64-") as work,
@@ -99,5 +102,6 @@ def _build(path: Path, progress: Progress) -> None:
 def _reason(ended: Ended) -> str:
     if ended.code is None:
         return f"it took more than {_DEADLINE_S // 60} minutes"
-    errors = [line for line in ended.tail(40) if line.startswith(("E: ", "W: "))]
-    return (errors or list(ended.tail(1)) or [f"mmdebstrap ended with {ended.code}"])[-1]
+    errors = [line for line in ended.said.splitlines() if line.startswith("E: ")]
+    said = errors or list(ended.tail(1)) or [f"mmdebstrap ended with exit code {ended.code}"]
+    return said[0].removeprefix("E: ")

@@ -26,7 +26,7 @@ class Machine:
     Args:
         machine: as `uname -m` has it.
         is_root: this process is root's.
-        programs: those of `_PROGRAMS` that are there.
+        programs: those of `PROGRAMS` that are there.
         keyring: Debian's keys are there.
         binfmt: what the kernel says of running aarch64 programs; "" where it runs none.
     """
@@ -38,7 +38,7 @@ class Machine:
     binfmt: str
 
 
-_PROGRAMS = {
+PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "zstd": "zstd",
     "unshare": "util-linux",
@@ -66,7 +66,7 @@ def this_machine() -> Machine:
     return Machine(
         machine=platform.machine(),
         is_root=os.geteuid() == 0,
-        programs=frozenset(name for name in _PROGRAMS if shutil.which(name)),
+        programs=frozenset(name for name in PROGRAMS if shutil.which(name)),
         keyring=_KEYRING.exists(),
         binfmt=_BINFMT.read_text() if _BINFMT.exists() else "",
     )
@@ -98,7 +98,7 @@ def _missing(found: Machine) -> Iterator[tuple[str, str]]:
     """What is missing, and the package it is in, "" where none brings it."""
     if not found.is_root:
         yield "root, for mounts of its own", ""
-    for program, package in _PROGRAMS.items():
+    for program, package in PROGRAMS.items():
         if program not in found.programs:
             yield program, package
     if not found.keyring:

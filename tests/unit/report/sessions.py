@@ -43,6 +43,11 @@ def virtual_results() -> Results:
     )
 
 
+def emulated_results() -> Results:
+    device = example_results().device
+    return example_results(device=dataclasses.replace(device, kind="arm64"))
+
+
 def unsigned_results() -> Results:
     installed = dataclasses.replace(example_results().installed, signed_by="")
     return example_results(installed=installed)
@@ -154,6 +159,7 @@ REPORTS = {
     "another input": example_report(results=staged_results(input_sha256=OTHER_SHA)),
     "everything passed": example_report(),
     "virtual device": example_report(results=virtual_results()),
+    "emulated device": example_report(results=emulated_results()),
     "a gate failed": example_report(gates=Gates(max_p95_ns=1)),
     "no gates": example_report(gates=Gates()),
     "no labels": example_report(results=unlabelled_results()),
