@@ -80,6 +80,9 @@ def _make(archive: Path, work: Path) -> None:
     (work / "root").mkdir()
     unpack = ["tar", "--extract", "--zstd", "--file", archive, "--exclude=./dev/*"]
     _run([*unpack, "--directory", work / "root"], work)
+    for path in (work / "root").rglob("*"):
+        if path.is_symlink() and not path.exists():
+            path.unlink()  # To what begins at the root, which is another one here.
     wanted = [f"{name}=={version(name)}" for name in _WHEELS]
     platforms = [f"--platform={name}" for name in _PLATFORMS]
     argv = [sys.executable, "-m", "pip", "install", "--no-deps", "--only-binary=:all:", *platforms]
