@@ -15,3 +15,7 @@ PortDType = Literal["int8", "uint8", "float32"]
 """Type of a converted model's inputs and outputs."""
 Quantizer = Literal["aimet-onnx", "onnxruntime"]
 """Whose quantizer makes an ONNX model's Q/DQ form."""
+EmulatedKind = Literal["python", "sshd", "arm64"]
+"""What stands in for a board: an SSH server in Python, OpenSSH's, or an emulated aarch64 Debian."""
+DeviceKind = Literal["board", "python", "sshd", "arm64"]
+"""A board, or what stands in for one."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from edgesdk import api, cli
+from edgesdk.choices import EmulatedKind
 from edgesdk.cli import leasing, many, options, output
 from edgesdk.errors import ExitCode, UsageError
 
@@ -189,9 +190,28 @@ def emulate(
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="Enrol it as this target.")
     ] = None,
+    kind: Annotated[
+        EmulatedKind,
+        typer.Option(
+            help="python: needs nothing else. sshd: this machine's OpenSSH. "
+            "arm64: an emulated aarch64 Debian, for root."
+        ),
+    ] = "python",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 0,
+    disk: Annotated[
+        str | None, typer.Option(help="Size of its disk, for arm64; else 2 GiB.")
+    ] = None,
 ) -> None:
-    """Start a virtual device: a real SSH server on this machine, with a home of its own."""
+    """Start a device without hardware: a real SSH server on this machine, with its own home."""
     raise typer.Exit(
-        api.emulate(command or [], name=name, target=target, port=port, say=output.say)
+        api.emulate(
+            command or [],
+            name=name,
+            kind=kind,
+            target=target,
+            port=port,
+            disk=disk,
+            progress=output.ProgressBars(),
+            say=output.say,
+        )
     )

@@ -72,7 +72,7 @@ def listed(console: Console, devices: Sequence[tuple[Device, Seen | None]]) -> N
         return
     shown = table("", "device", "address", "target", "kind", "tags", "last seen")
     for each, seen in devices:
-        kind = "virtual" if each.virtual else "ssh"
+        kind = f"virtual ({each.kind})" if each.virtual else each.kind
         when = "never" if seen is None else f"{seen.at[:10]} {seen.at[11:16]}, {seen.verdict}"
         tags = ", ".join(each.tags)
         shown.add_row(_plain(each.name), str(each.address), each.target, kind, tags, _plain(when))

@@ -12,6 +12,7 @@ from pathlib import Path
 from device_agent.inspection_messages import Inspection
 from device_agent.lease_messages import Lease
 from device_agent.protocol import Environment
+from edgesdk.choices import DeviceKind
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Address, Device
@@ -85,7 +86,7 @@ def enrol(
     admit: Callable[[Device, AgentSession], None],
     identity_file: str | None = None,
     python: str = "python3",
-    virtual: bool = False,
+    kind: DeviceKind = "board",
     lab: bool = False,
     replace: bool = False,
     tags: tuple[str, ...] = (),
@@ -98,7 +99,7 @@ def enrol(
     Args:
         confirm: shown the host key; true when it is the device's own.
         admit: shown the device before it is stored; raises to refuse it.
-        lab: as `Device.lab`.
+        kind, lab: as those of `Device`.
         replace: let a stored device of that name go, whatever differs.
         tags: as `Device.tags`.
         deadline_s: for the key exchange, and again for the login.
@@ -120,7 +121,7 @@ def enrol(
         host_key=key.line,
         identity_file=identity_file,
         python=python,
-        virtual=virtual,
+        kind=kind,
         lab=lab,
         tags=tags,
     )

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgesdk.choices import DeviceKind
 from edgesdk.errors import HostKeyMismatch, UnknownDevice, UsageError
 from edgesdk.files import one_writer
 from edgesdk.home import home
@@ -107,7 +108,7 @@ class Device:
         host_key: the one key it may answer with, "ssh-ed25519 AAAA...".
         identity_file: private key to log in with; None asks ssh-agent, then ~/.ssh.
         python: the interpreter on the device, a name on its PATH or a path.
-        virtual: it is an emulation; its latencies say nothing about a board.
+        kind: "board", or what stands in for one; see `virtual`.
         lab: it may be told to take unsigned packages; settled when it is first enrolled, and signed
             later on (`edgesdk.flows.lab`).
         tags: what it is chosen by, beside its name (`edgesdk.devices.selection`).
@@ -124,7 +125,7 @@ class Device:
     host_key: str
     identity_file: str | None = None
     python: str = "python3"
-    virtual: bool = False
+    kind: DeviceKind = "board"
     lab: bool = False
     tags: tuple[str, ...] = ()
 
@@ -141,6 +142,11 @@ class Device:
     def address(self) -> Address:
         """Where it answers."""
         return Address(self.user, self.host, self.port)
+
+    @property
+    def virtual(self) -> bool:
+        """It is software on a workstation: its latencies say nothing about a board."""
+        return self.kind != "board"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +252,7 @@ def _described(device: Device) -> Mapping[str, str]:
         "python": device.python,
         "identity": device.identity_file or "(none)",
         "host key": host_key_fingerprint(device.host_key),
-        "kind": "virtual" if device.virtual else "ssh",
+        "kind": device.kind,
     }
 
 

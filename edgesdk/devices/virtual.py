@@ -104,7 +104,7 @@ class VirtualDevice:
             target=target,
             host_key=self.host_key,
             identity_file=str(self.identity_file),
-            virtual=True,
+            kind="python",
             lab=True,
         )
 

@@ -368,7 +368,7 @@ def _measure(
         )
         results = validate(
             agent,
-            MeasuredDevice(device.name, device.virtual, agent.environment),
+            MeasuredDevice(device.name, device.kind, agent.environment),
             installed,
             reference=Reference(
                 conversion.directory / conversion.artifact.file("float").path, evaluation

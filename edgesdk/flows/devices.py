@@ -1,4 +1,4 @@
-"""Enrolled devices: add, list, visit, forget; and the virtual one."""
+"""Enrolled devices: add, list, visit, forget; and those without hardware."""
 
 from __future__ import annotations
 
@@ -30,10 +30,19 @@ from edgesdk.flows.session import (
     lack_of_runtime,
     require_architecture,
 )
+from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
+from edgesdk.units import parse_bytes
 
 if TYPE_CHECKING:
-    from edgesdk.devices.virtual import VirtualDevice
+    from edgesdk.choices import EmulatedKind
+    from edgesdk.devices.emulation.kinds import DeviceServer
+
+_CALLED = {
+    "python": "virtual device",
+    "sshd": "virtual device, served by OpenSSH,",
+    "arm64": "emulated aarch64 device",
+}
 
 
 def add_device(
@@ -223,39 +232,66 @@ def emulate(
     command: Sequence[str],
     *,
     name: str,
+    kind: EmulatedKind = "python",
     target: str | None,
     port: int,
+    disk: str | None = None,
+    progress: Progress | None = None,
     say: Callable[[str], None],
 ) -> int:
-    """Run a virtual device, enrolled under `name`, until interrupted or `command` ends.
+    """Run a device without hardware, enrolled under `name`, until interrupted or `command` ends.
 
     Args:
         command: run while the device is up; empty serves until interrupted.
-        target: what to enrol it as; this machine's generic target unless given.
+        kind: an SSH server in this process, this machine's OpenSSH, or an emulated arm64 Debian.
+        target: what to enrol it as; the generic target of its processor unless given.
+        disk: size of its disk, such as "2 GiB"; for "arm64" only.
+        progress: shown while the arm64 Debian is made, the first time.
 
     Returns:
         The command's exit code, or 0.
 
     Raises:
         TargetError: there is no generic target for this machine.
-        UsageError: `name` is enrolled and is not virtual.
-        ToolchainMissing: the virtual extra is not installed.
+        UsageError: `name` is enrolled and is a real device, or `disk` goes with another kind.
+        ToolchainMissing: what serves that kind is not installed.
+        DeviceError: it does not start, or what it computes could not be believed.
     """
-    from edgesdk.devices.virtual import VirtualDevice  # needs an extra that others do not
-
-    kind = _kept(target) if target else _generic_target()
-    load_target(kind)
+    enrolled_as = _kept(target) if target else _generic_target(kind)
+    load_target(enrolled_as)
     path = inventory.default_path()
     if any(known.name == name and not known.virtual for known in inventory.load(path)):
         raise UsageError(f"{name} is enrolled as a real device", hint="choose another --name")
-    with VirtualDevice(port=port) as virtual:
-        device = virtual.as_device(name, kind)
+    with _server(kind, port, disk, progress or Silent()) as server:
+        device = server.as_device(name, enrolled_as)
         inventory.add(path, device, replace=True)
-        say(f"virtual device {name} ({kind}) answers at {device.address}; it is not a board")
+        say(
+            f"{_CALLED[kind]} {name} ({enrolled_as}) answers at {device.address}; it is not a board"
+        )
         try:
-            return _run(command) if command else _serve(virtual, say)
+            return _run(command) if command else _serve(server, say)
         finally:
             inventory.remove(path, name)
+
+
+def _server(kind: EmulatedKind, port: int, disk: str | None, progress: Progress) -> DeviceServer:
+    # Each needs something that the others do not.
+    if disk is not None and kind != "arm64":
+        raise UsageError(
+            f"--disk is for --kind arm64: a device of kind {kind} uses this machine's disk"
+        )
+    if kind == "arm64":
+        from edgesdk.devices.emulation.arm64 import DISK_BYTES, Arm64Device
+
+        size = DISK_BYTES if disk is None else parse_bytes(disk)
+        return Arm64Device(progress, port=port, disk_bytes=size)
+    if kind == "sshd":
+        from edgesdk.devices.emulation.sshd import SshdDevice
+
+        return SshdDevice(port=port)
+    from edgesdk.devices.virtual import VirtualDevice
+
+    return VirtualDevice(port=port)
 
 
 def _run(command: Sequence[str]) -> int:
@@ -274,18 +310,18 @@ def _run(command: Sequence[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _serve(virtual: VirtualDevice, say: Callable[[str], None]) -> int:
+def _serve(server: DeviceServer, say: Callable[[str], None]) -> int:
     """Until Ctrl-C or a polite kill, which both end a server as they should."""
     with suppress(KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         say("Ctrl-C stops it")
-        virtual.serve_forever()
+        server.serve_forever()
     return 0
 
 
-def _generic_target() -> str:
-    machine = platform.machine()
+def _generic_target(kind: EmulatedKind) -> str:
+    machine = "aarch64" if kind == "arm64" else platform.machine()
     fitting = generic_target(machine)
     if fitting is None:
         raise TargetError(

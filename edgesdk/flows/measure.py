@@ -243,7 +243,7 @@ def _measure(
         with reboot_named(device, agent.environment, chosen.claim.say):
             results = validate(
                 agent,
-                MeasuredDevice(device.name, device.virtual, agent.environment),
+                MeasuredDevice(device.name, device.kind, agent.environment),
                 installed,
                 reference=reference,
                 timing=timing,

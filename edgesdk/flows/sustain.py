@@ -64,7 +64,7 @@ def sustain(
                 agent, enrolled, sealed, progress or Silent(), permissions=allowed, say=say
             )
             installed = committed.installed
-        found = MeasuredDevice(enrolled.name, enrolled.virtual, agent.environment)
+        found = MeasuredDevice(enrolled.name, enrolled.kind, agent.environment)
         with reboot_named(enrolled, agent.environment, say):
             endured = _run(agent, found, installed, seconds, threads, progress or Silent())
     endurance = find_endurance(endured)

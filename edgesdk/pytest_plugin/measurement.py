@@ -136,7 +136,7 @@ def package_properties(device: Device, installed: Installed) -> list[Property]:
     return [
         ("edge_device", device.name),
         ("edge_target", device.target),
-        ("edge_virtual", str(device.virtual).lower()),
+        ("edge_kind", device.kind),
         ("edge_package", f"{installed.name} {installed.version}"),
         ("edge_package_id", installed.package_id),
     ]

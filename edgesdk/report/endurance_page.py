@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from edgesdk.report.curves import endurance_chart
 from edgesdk.report.endurance_words import KEPT, endurance_facts, endurance_title
+from edgesdk.report.wording import notice, stand_in
 from edgesdk.text import plain
 from edgesdk.values.endurance import Endurance
 
@@ -21,6 +22,8 @@ def render_endurance(found: Endurance) -> str:
         facts=tuple(endurance_facts(found)),
         chart=endurance_chart(found),
         kept=KEPT,
+        notice=notice,
+        stand_in=stand_in,
     )
 
 

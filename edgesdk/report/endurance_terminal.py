@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgesdk.report.endurance_words import endurance_facts, endurance_title
-from edgesdk.report.wording import VIRTUAL_NOTICE
+from edgesdk.report.wording import notice
 from edgesdk.text import plain
 from edgesdk.units import format_ns
 from edgesdk.values.endurance import Endurance
@@ -33,8 +33,8 @@ def render_endurance_text(found: Endurance) -> RenderableType:
         Text.assemble(sparkline(medians), ("  p50 from zero, ", "dim"), f"{low} to {high}"),
         table,
     ]
-    if found.endured.device.virtual:
-        parts.append(Text(VIRTUAL_NOTICE, "yellow"))
+    if said := notice(found.endured.device):
+        parts.append(Text(said, "yellow"))
     parts += [Text(f"* {plain(remark)}") for remark in found.remarks]
     return Group(*parts)
 

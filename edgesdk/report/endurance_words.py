@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgesdk.report.wording import count_text, energy_text, interval_text, value_text
+from edgesdk.report.wording import count_text, device_kind, energy_text, interval_text, value_text
 from edgesdk.text import plain
 from edgesdk.units import format_ns
 from edgesdk.values.endurance import Endurance
@@ -19,10 +19,9 @@ KEPT = (
 def endurance_title(found: Endurance) -> str:
     """What ran where, and for how long."""
     installed, device = found.endured.installed, found.endured.device
-    virtual = ", a virtual device" if device.virtual else ""
     return plain(
         f"{installed.name} {installed.version} for {duration_text(found.seconds)} on"
-        f" {device.name}{virtual}"
+        f" {device.name}{device_kind(device)}"
     )
 
 

@@ -129,7 +129,7 @@ def _page(report: Report) -> Page:
 def _environment(report: Report) -> Iterator[Fact]:
     device = report.results.device
     found = device.environment
-    yield Fact("Device", f"{device.name}{' (virtual)' if device.virtual else ''}")
+    yield Fact("Device", f"{device.name}{wording.device_tag(device)}")
     yield Fact("Board", _or_unknown(found.board))
     yield Fact(
         "Processor", f"{_or_unknown(found.cpu_model)}, {wording.count_text(found.cpu_count, 'CPU')}"

@@ -20,20 +20,23 @@ from edgesdk.report.placement import conversion_facts, fallen_text, first, moved
 from edgesdk.report.wording import (
     CACHE_KEPT,
     STAGE_NAMES,
-    VIRTUAL_NOTICE,
     count_text,
+    device_kind,
+    device_tag,
     findings_title,
     headline,
     interval_text,
     joules_text,
     latency_problem,
     latency_title,
+    notice,
     p_text,
     reason_text,
     shortened,
     size_change,
     stages_problem,
     stages_text,
+    stand_in,
     subtitle,
     summary,
     title,
@@ -115,12 +118,10 @@ def _heading(findings: Findings, heading: str, *below: str, not_in_use: str = ""
         lines.append(Text.assemble(_badge("not in use"), " ", plain(not_in_use)))
     if not findings.results.installed.signed_by:
         lines.append(_badge("not signed"))
-    if findings.results.device.virtual:
-        lines.append(
-            Text.assemble(
-                (" VIRTUAL DEVICE ", "bold black on yellow"), " ", (VIRTUAL_NOTICE, "yellow")
-            )
-        )
+    device = findings.results.device
+    if word := stand_in(device):
+        badge = (f" {word.upper()} DEVICE ", "bold black on yellow")
+        lines.append(Text.assemble(badge, " ", (notice(device), "yellow")))
     return Group(*lines)
 
 
@@ -143,7 +144,7 @@ def _rows(findings: Findings, *, latency: bool, accuracy: bool) -> Table:
 
 def _numbers(findings: Findings, table: Table) -> RenderableType:
     device = findings.results.device
-    place = Text(f"On {plain(device.name)}{', a virtual device' if device.virtual else ''}", "dim")
+    place = Text(f"On {plain(device.name)}{device_kind(device)}", "dim")
     return Group(place, table)
 
 
@@ -166,7 +167,7 @@ def _add(table: Table, name: str, estimate: Estimate | None, unit: Unit, noun: s
 
 def _add_latency(table: Table, findings: Findings, role: Role) -> None:
     latency = findings.latency(role)
-    name = f"{latency_title(findings, role)}{_tag(findings)}"
+    name = f"{latency_title(findings, role)}{device_tag(findings.results.device)}"
     problem, _ = latency_problem(findings, role)
     if latency is not None and problem == "invalid":
         table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), "why: see below")
@@ -211,14 +212,20 @@ def _add_metrics(table: Table, findings: Findings) -> None:
 
 def _add_speedup(table: Table, findings: Findings) -> None:
     if findings.speedup is not None:
-        _add(table, f"Speed-up{_tag(findings)}", findings.speedup, "times", "turn")
+        _add(
+            table,
+            f"Speed-up{device_tag(findings.results.device)}",
+            findings.speedup,
+            "times",
+            "turn",
+        )
 
 
 def _add_stages(table: Table, findings: Findings) -> None:
     stages = findings.stages
     if stages is None:
         return
-    name = f"Picture to answer{_tag(findings)}"
+    name = f"Picture to answer{device_tag(findings.results.device)}"
     problem = stages_problem(stages)
     if problem:
         table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), problem)
@@ -230,10 +237,6 @@ def _add_stages(table: Table, findings: Findings) -> None:
         if each.stage != "end_to_end":
             _add(table, f"  {STAGE_NAMES[each.stage]}", each.p50, "ns", "run")
             _add(table, "    95 in 100 below", each.p95, "ns", "run")
-
-
-def _tag(findings: Findings) -> str:
-    return " (virtual)" if findings.results.device.virtual else ""
 
 
 def gates_table(verdicts: tuple[Verdict, ...]) -> Table:
@@ -263,7 +266,7 @@ def _on_device(findings: Findings) -> Group:
 
 
 def _profile(findings: Findings, profile: ProfileSummary) -> Group:
-    title = Text(f"{profile_title(findings, profile)}{_tag(findings)}", "bold")
+    title = Text(f"{profile_title(findings, profile)}{device_tag(findings.results.device)}", "bold")
     text = Text(plain(profile_text(profile)), "" if profile.operators else "yellow")
     if not profile.operators:
         return Group(title, text)

@@ -16,20 +16,46 @@ from edgesdk.values.report import (
     converted_name,
     role_name,
 )
-from edgesdk.values.results import Role
+from edgesdk.values.results import MeasuredDevice, Role
 from edgesdk.values.stages import Stage, StagesSummary
 from edgesdk.values.verdict import Estimate, Unit, Verdict, written
 
 NOT_MEASURED = "not measured"
-VIRTUAL_NOTICE = (
+_VIRTUAL_NOTICE = (
     "These latencies and this memory are the workstation's that runs the virtual device. They say"
     " nothing about a board's speed."
+)
+_EMULATED_NOTICE = (
+    "Emulated aarch64 (qemu-user), latency not a device's: emulation is some hundred times slower,"
+    " and takes memory of its own. What was computed is what aarch64 code computes."
 )
 ASSUMPTIONS = (
     "Each interval holds with 95 % confidence on its own, if the timed turns and the samples are"
     " independent draws of what the device will meet. Judging several gates, or many classes, one"
     " in twenty intervals is expected to miss."
 )
+
+
+def stand_in(device: MeasuredDevice) -> str:
+    """What kind of device it is in place of a board: "virtual", "emulated"; "" for a board."""
+    return "emulated" if device.emulated else "virtual" if device.virtual else ""
+
+
+def device_tag(device: MeasuredDevice) -> str:
+    """What follows a figure of it: " (virtual)", " (emulated)"; "" for a board."""
+    word = stand_in(device)
+    return f" ({word})" if word else ""
+
+
+def device_kind(device: MeasuredDevice) -> str:
+    """What follows its name: ", a virtual device", ", an emulated device"; "" for a board."""
+    words = {"virtual": ", a virtual device", "emulated": ", an emulated device", "": ""}
+    return words[stand_in(device)]
+
+
+def notice(device: MeasuredDevice) -> str:
+    """What its latencies and its memory are instead of a board's; "" for a board."""
+    return {"emulated": _EMULATED_NOTICE, "virtual": _VIRTUAL_NOTICE, "": ""}[stand_in(device)]
 
 
 def title(report: Report) -> str:

@@ -267,7 +267,13 @@ def _health_caveats(unhealthy: str) -> Iterator[str]:
 
 def _device_caveats(results: Results, target: Target) -> Iterator[str]:
     environment = results.device.environment
-    if results.device.virtual:
+    if results.device.emulated:
+        yield (
+            "The device is emulated aarch64 (qemu-user): its latencies and memory are no device's,"
+            " and no gate was judged by them. Accuracy and parity were computed for real, by"
+            " aarch64 code."
+        )
+    elif results.device.virtual:
         yield (
             "The device is virtual: its latencies and memory are those of the workstation it runs"
             " on, not of a board. Accuracy and parity were computed for real."

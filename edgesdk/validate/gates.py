@@ -30,7 +30,7 @@ from edgesdk.validate.validity import stamp
 from edgesdk.values.package import Budget
 from edgesdk.values.placement import PlacementSummary
 from edgesdk.values.report import converted_name, role_name
-from edgesdk.values.results import Results
+from edgesdk.values.results import MeasuredDevice, Results
 from edgesdk.values.stages import Stage
 from edgesdk.values.verdict import Estimate, Status, Unit, Verdict, written
 
@@ -200,8 +200,20 @@ def judge(
         verdicts.append(_package(package_bytes, gates.max_package_bytes))
     verdicts += _stages(results, gates)
     return tuple(
-        dataclasses.replace(verdict, asked=verdict.gate in gates.asked) for verdict in verdicts
+        dataclasses.replace(
+            _without_emulation(verdict, results.device), asked=verdict.gate in gates.asked
+        )
+        for verdict in verdicts
     )
+
+
+def _without_emulation(verdict: Verdict, device: MeasuredDevice) -> Verdict:
+    """The same, but time and memory that only an emulated processor took are not measured."""
+    if not device.emulated or not (verdict.unit == "ns" or verdict.gate == "peak_ram"):
+        return verdict
+    what = "latency" if verdict.unit == "ns" else "memory"
+    reason = f"emulated aarch64 (qemu-user), {what} not a device's"
+    return dataclasses.replace(verdict, measured=None, status="not measured", reason=reason)
 
 
 def outcome(verdicts: Sequence[Verdict]) -> Status:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from device_agent.profile_messages import ModelPlacement, Profiled
 from device_agent.protocol import Environment, Installed, Latency, Opened, Parity
+from edgesdk.choices import DeviceKind
 from edgesdk.errors import AgentError
 from edgesdk.values.stages import StageRun
 
@@ -24,13 +25,23 @@ class MeasuredDevice:
 
     Args:
         name: as enrolled.
-        virtual: it is software on a workstation, so its latencies and memory are not a board's.
+        kind: "board", or what stands in for one.
         environment: what the agent read there.
     """
 
     name: str
-    virtual: bool
+    kind: DeviceKind
     environment: Environment
+
+    @property
+    def virtual(self) -> bool:
+        """It is software on a workstation: its latencies and memory are not a board's."""
+        return self.kind != "board"
+
+    @property
+    def emulated(self) -> bool:
+        """Its processor is emulated: its latencies and memory are not even a computer's."""
+        return self.kind == "arm64"
 
 
 @dataclass(frozen=True, slots=True)

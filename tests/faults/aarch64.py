@@ -1,15 +1,14 @@
 """A Python for aarch64 with ONNX Runtime, run by qemu-user: the device's interpreter, emulated.
 
-The program and its libraries are Debian's for arm64, unpacked and not installed; ONNX Runtime is
-the aarch64 wheel of the version that runs here. The emulated processes use this machine's kernel
-and files. They need root: a processor of the right kind has to be shown in /proc/cpuinfo, without
-which the runtime crashes, and that is a mount in a namespace of theirs.
+The program and its libraries are those of the Debian that `edgesdk device emulate --kind arm64`
+makes; ONNX Runtime is the aarch64 wheel of the version that runs here. The emulated processes use
+this machine's kernel and files. They need root: a processor of the right kind has to be shown in
+/proc/cpuinfo, without which the runtime crashes, and that is a mount in a namespace of theirs.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,32 +18,18 @@ from pathlib import Path
 
 import pytest
 
+from edgesdk.devices.emulation import processor, requirements
+from edgesdk.devices.emulation.image import image, image_path
+from edgesdk.errors import ToolchainMissing
 from edgesdk.files import new_directory
+from edgesdk.progress import Silent
 
 VERSION = "3.11"
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+_CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
 """The user's, which the tests hide; read before they do."""
 
-_PACKAGES = (
-    *(f"python{VERSION}", f"python{VERSION}-minimal", f"libpython{VERSION}-minimal"),
-    *(f"libpython{VERSION}-stdlib", "libc6", "libexpat1", "zlib1g", "libssl3", "libffi8"),
-    *("libbz2-1.0", "liblzma5", "libstdc++6", "libgcc-s1", "libuuid1"),
-)
 _WHEELS = ("onnxruntime", "numpy", "flatbuffers", "packaging", "protobuf")
 _PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
-_BINFMT = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
-_CPU = "cortex-a76"
-_CPUINFO = """\
-processor\t: {number}
-BogoMIPS\t: 108.00
-Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp asimdrdm lrcpc asimddp
-CPU implementer\t: 0x41
-CPU architecture: 8
-CPU variant\t: 0x4
-CPU part\t: 0xd0b
-CPU revision\t: 1
-
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,58 +53,42 @@ class Emulated:
 
     def command(self, python: Path) -> str:
         """A shell script that runs an environment of it, emulated."""
-        settings = f"export QEMU_LD_PREFIX={self.root} QEMU_CPU={_CPU}"
+        settings = f"export QEMU_LD_PREFIX={self.root} QEMU_CPU={processor.CPU}"
         shown = f"mount --bind {self.cpuinfo} /proc/cpuinfo"
         inner = f'{shown} && {settings} && exec {python} "$@"'
         return f"#!/bin/sh\nexec unshare -m sh -c '{inner}' sh \"$@\"\n"
 
 
 def emulated() -> Emulated:
-    """The interpreter, fetched where the cache does not have it; skips where it cannot run."""
-    if os.geteuid() != 0:
-        pytest.skip("emulated aarch64 needs root")
-    if not _BINFMT.exists():
-        pytest.skip("binfmt_misc does not run aarch64 here: install qemu-user-static")
-    made = _CACHE / "edgesdk" / "fault-tests" / f"aarch64-{version('onnxruntime')}"
+    """The interpreter, made where the cache does not have it; skips where it cannot run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", _CACHE)
+        try:
+            requirements.require()
+            archive = image(Silent())
+        except ToolchainMissing as error:
+            pytest.skip(str(error))
+    name = f"{image_path().name.partition('.')[0]}-onnxruntime-{version('onnxruntime')}"
+    made = Path(_CACHE) / "edgesdk" / "fault-tests" / name
     if not made.exists():
-        if missing := [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]:
-            pytest.skip(f"not installed: {', '.join(missing)}")
         with new_directory(made) as work:
-            _make(work)
+            _make(archive, work)
     return Emulated(made / "root", made / "site", made / "cpuinfo")
 
 
-def _make(work: Path) -> None:
-    debian = work / "debian"
-    for name in ("lists/partial", "archives/partial"):
-        (debian / name).mkdir(parents=True)
-    (debian / "status").touch()
-    settings = {
-        "APT::Architecture": "arm64",
-        "APT::Architectures": "arm64",
-        "Acquire::Languages": "none",
-        "APT::Sandbox::User": "",
-        "Debug::NoLocking": "1",
-        "Dir::State": debian,
-        "Dir::State::lists": debian / "lists",
-        "Dir::State::status": debian / "status",
-        "Dir::Cache": debian,
-    }
-    options = [f"--option={name}={value}" for name, value in settings.items()]
-    _run(["apt-get", *options, "update"], debian)
-    _run(["apt-get", *options, "download", *_PACKAGES], debian)
-    for package in debian.glob("*.deb"):
-        _run(["dpkg-deb", "--extract", package, work / "root"], debian)
+def _make(archive: Path, work: Path) -> None:
+    (work / "root").mkdir()
+    unpack = ["tar", "--extract", "--zstd", "--file", archive, "--exclude=./dev/*"]
+    _run([*unpack, "--directory", work / "root"], work)
     for path in (work / "root").rglob("*"):
         if path.is_symlink() and not path.exists():
-            path.unlink()  # To what is in another package, or begins at the root.
-    shutil.rmtree(debian)
+            path.unlink()  # To what begins at the root, which is another one here.
     wanted = [f"{name}=={version(name)}" for name in _WHEELS]
     platforms = [f"--platform={name}" for name in _PLATFORMS]
     argv = [sys.executable, "-m", "pip", "install", "--no-deps", "--only-binary=:all:", *platforms]
     argv += [f"--python-version={VERSION}", "--implementation=cp", f"--target={work / 'site'}"]
     _run([*argv, *wanted], work)
-    (work / "cpuinfo").write_text("".join(_CPUINFO.format(number=number) for number in range(2)))
+    (work / "cpuinfo").write_text(processor.cpuinfo(2))
 
 
 def _run(argv: Sequence[str | Path], folder: Path) -> None:

@@ -116,7 +116,7 @@ def openssh_bench(
 ) -> Bench:
     """OpenSSH's server."""
     device = dataclasses.replace(sshd_device_with(""), target=this_machine())
-    return Bench(device, tmp_path / "sshd-home", interpreter, cli)
+    return Bench(device, tmp_path / "home", interpreter, cli)
 
 
 EMULATED = pytest.param("aarch64", marks=[pytest.mark.slow, pytest.mark.aarch64])

@@ -49,7 +49,7 @@ def test_a_model_becomes_a_verdict(cli: Cli, device: VirtualDevice, model: str) 
     assert report == json.loads((cli.folder / "out" / "report.json").read_text())
     assert report["outcome"] == "pass"
     assert {verdict["gate"] for verdict in report["verdicts"]} >= {"accuracy_drop", "parity"}
-    assert report["results"]["device"]["virtual"] is True
+    assert report["results"]["device"]["kind"] == "python"
     assert len(report["results"]["predictions"]["int8_top1"]) == 640
 
 
@@ -190,7 +190,7 @@ def test_over_openssh(cli: Cli, sshd_device: Device) -> None:
     cli.enrol(replace(sshd_device, name="bench", target=TARGET, python=sys.executable))
     done = deploy(cli, "digits.onnx", "--json")
     assert done.code == 0, done.err
-    assert done.json["results"]["device"]["virtual"] is False
+    assert done.json["results"]["device"]["kind"] == "board"
 
 
 def test_enrolling_over_openssh_pins_the_key(cli: Cli, sshd_device: Device) -> None:
@@ -208,7 +208,7 @@ def test_enrolling_over_openssh_pins_the_key(cli: Cli, sshd_device: Device) -> N
     assert {**enrolled.json, "last_seen": None} == cli("device", "ls", "--json").json[0]
     assert "warning" not in enrolled.err
     assert cli("device", "ls", "--json").json[0]["host_key"] == sshd_device.host_key
-    assert cli("device", "ls").out.split().count("ssh") == 1
+    assert cli("device", "ls").out.split().count("board") == 1
     assert cli("device", "show", "pi").code == 0
     assert cli("device", "rm", "pi").code == 0
     assert cli("device", "ls", "--json").json == []
@@ -218,7 +218,7 @@ def test_the_emulated_device_lives_as_long_as_the_command(cli: Cli) -> None:
     inner = cli.argv("device", "show", "demo", "--json")
     done = cli("device", "emulate", "--name", "demo", "--", *inner)
     assert done.code == 0, done.err
-    assert done.json["device"]["virtual"] is True
+    assert done.json["device"]["kind"] == "python"
     assert cli("device", "ls", "--json").json == []
     assert cli("device", "emulate", "--", "false").code == 1
     assert cli("device", "emulate", "--", "sh", "-c", "kill -TERM $$").code == 143

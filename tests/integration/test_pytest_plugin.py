@@ -106,7 +106,7 @@ def test_a_measurement_that_keeps_its_gates_passes_and_its_numbers_are_in_the_xm
     ran = project(*ON_BENCH_1, "--junitxml", "junit.xml")
     assert ran.code == 0 and ran.counts(passed=1), ran.out
     told = properties(project.cli.folder / "junit.xml")
-    assert told["edge_device"] == "bench-1" and told["edge_virtual"] == "true"
+    assert told["edge_device"] == "bench-1" and told["edge_kind"] == "python"
     assert told["edge_package"].startswith("digits ")
     assert float(told["edge_int8_p95_ns_low"]) <= float(told["edge_int8_p95_ns"]) < 10e9
     assert told["edge_gate_p95"].startswith("pass")

@@ -37,7 +37,7 @@ def _enrol(path: Path, device: VirtualDevice, *, lab: bool = True, replace: bool
         confirm=_yes,
         admit=_any,
         identity_file=str(device.identity_file),
-        virtual=True,
+        kind="python",
         lab=lab,
         replace=replace,
     ).device

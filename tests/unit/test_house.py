@@ -103,7 +103,8 @@ AGENT_BEYOND_CONTRACT = {
     "convert": {"runtimes"},
     # Pictures are made into inputs by the very code that the device runs.
     "data": {"runtimes"},
-    "devices": {""},
+    # What a device without hardware has started ends as a session's own programs do.
+    "devices": {"", "children"},
     # A delta is made for the code that applies it, and tried with it.
     "package": {"delta", "delta_streams", "delta_tensors"},
     # Wheels are chosen for the machine that the agent would run them on.

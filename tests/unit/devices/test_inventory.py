@@ -131,7 +131,7 @@ class TestInventory:
         assert inventory.load(path) == ()
 
     def test_keeps_every_field(self, path: Path) -> None:
-        full = replace(PI, identity_file="~/.ssh/board", python="/opt/bin/python3.9", virtual=True)
+        full = replace(PI, identity_file="~/.ssh/board", python="/opt/bin/python3.9", kind="python")
         inventory.add(path, full)
         assert inventory.get(path, PI.name) == full
 
@@ -167,7 +167,7 @@ class TestInventory:
             ({"target": "jetson"}, "target", "enrolled raspberry-pi-5, given jetson"),
             ({"python": "/opt/python"}, "python", "enrolled python3, given /opt/python"),
             ({"identity_file": "/key"}, "identity", "enrolled (none), given /key"),
-            ({"virtual": True}, "kind", "enrolled ssh, given virtual"),
+            ({"kind": "sshd"}, "kind", "enrolled board, given sshd"),
             ({"port": 23, "host_key": OTHER_KEY}, "address, host key", KEY_FINGERPRINT),
         ],
         ids=str,

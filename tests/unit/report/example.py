@@ -91,7 +91,7 @@ def example_report(
 def example_results(**changes: object) -> Results:
     """What a steady, cool board would give; `changes` replace whole fields."""
     results = Results(
-        device=MeasuredDevice("bench-pi", False, example_environment()),
+        device=MeasuredDevice("bench-pi", "board", example_environment()),
         installed=Installed(
             "0123456789abcdef" * 4,
             "keywords",

@@ -39,8 +39,13 @@ def virtual_results() -> Results:
     device = example_results().device
     environment = dataclasses.replace(device.environment, machine="x86_64", board=None)
     return example_results(
-        device=dataclasses.replace(device, name="demo", virtual=True, environment=environment)
+        device=dataclasses.replace(device, name="demo", kind="python", environment=environment)
     )
+
+
+def emulated_results() -> Results:
+    device = example_results().device
+    return example_results(device=dataclasses.replace(device, kind="arm64"))
 
 
 def unsigned_results() -> Results:
@@ -154,6 +159,7 @@ REPORTS = {
     "another input": example_report(results=staged_results(input_sha256=OTHER_SHA)),
     "everything passed": example_report(),
     "virtual device": example_report(results=virtual_results()),
+    "emulated device": example_report(results=emulated_results()),
     "a gate failed": example_report(gates=Gates(max_p95_ns=1)),
     "no gates": example_report(gates=Gates()),
     "no labels": example_report(results=unlabelled_results()),

@@ -170,6 +170,13 @@ def test_a_virtual_device_is_unmistakable() -> None:
     assert "VIRTUAL" not in real and 'class="virtual-tag"' not in real
 
 
+def test_an_emulated_device_is_unmistakable() -> None:
+    page = render_html(REPORTS["emulated device"])
+    assert "<title>[EMULATED] PASS" in page
+    assert "EMULATED DEVICE" in page and "latency not a device" in page
+    assert page.count(">emulated</span>") >= 6 and ">virtual</span>" not in page
+
+
 def test_nothing_measured_is_shown_as_such() -> None:
     text = words("nothing measured")
     for fact in (

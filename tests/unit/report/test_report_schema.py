@@ -80,7 +80,7 @@ def change(path: str, value: object) -> Callable[[Any], None]:
         ("created", 5, "$.created"),
         ("plan_digest", "abc", "$.plan_digest"),
         ("speedup", 2.7, "$.speedup"),
-        ("results.device.virtual", "no", "$.results.device.virtual"),
+        ("results.device.kind", "no", "$.results.device.kind"),
         ("results.runs.0.role", "fp16", "$.results.runs[0].role"),
         ("results.runs.0.latency.samples_ns", [], "$.results.runs[0].latency.samples_ns"),
         ("results.runs.0.latency.samples_ns.0", 0, "$.results.runs[0].latency.samples_ns[0]"),

@@ -62,6 +62,14 @@ def test_a_virtual_device_is_unmistakable() -> None:
     assert "virtual" not in shown(REPORTS["everything passed"]).lower()
 
 
+def test_an_emulated_device_is_unmistakable() -> None:
+    text = " ".join(shown(REPORTS["emulated device"]).split())
+    assert "EMULATED DEVICE Emulated aarch64 (qemu-user), latency not a device's" in text
+    assert "Float latency (emulated)" in text and "INT8 latency (emulated)" in text
+    assert "an emulated device" in text and "virtual" not in text.lower()
+    assert "no gate was judged by them" in text
+
+
 def test_a_latency_that_never_settled_shows_no_number() -> None:
     (row,) = [
         line

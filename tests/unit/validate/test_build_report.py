@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesdk.choices import Precision
+from edgesdk.choices import DeviceKind, Precision
 from edgesdk.data.samples import Samples
 from edgesdk.errors import MalformedFile
 from edgesdk.serial import from_dict, to_dict
@@ -42,12 +42,10 @@ def caveats(results: Results) -> str:
     return "\n".join(find_caveats(results, example_target(), "w8a8"))
 
 
-def with_environment(virtual: bool = False, **changes: object) -> Results:
+def with_environment(kind: DeviceKind = "board", **changes: object) -> Results:
     device = example_results().device
     environment = dataclasses.replace(device.environment, **changes)  # type: ignore[arg-type]
-    return example_results(
-        device=dataclasses.replace(device, virtual=virtual, environment=environment)
-    )
+    return example_results(device=dataclasses.replace(device, kind=kind, environment=environment))
 
 
 def test_a_good_session_passes_without_caveats() -> None:
@@ -219,7 +217,7 @@ def test_a_package_that_is_not_in_use_is_a_caveat_and_no_verdict() -> None:
 
 
 def test_a_virtual_device_is_named_as_such() -> None:
-    assert "The device is virtual" in caveats(with_environment(virtual=True))
+    assert "The device is virtual" in caveats(with_environment(kind="python"))
     assert "virtual" not in caveats(example_results())
 
 

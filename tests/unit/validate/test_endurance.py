@@ -69,7 +69,7 @@ def board(
 def endured(windows: Sequence[Window], name: str = "pi", virtual: bool = False) -> Endured:
     results = example_results()
     return Endured(
-        device=MeasuredDevice(name, virtual, results.device.environment),
+        device=MeasuredDevice(name, "python" if virtual else "board", results.device.environment),
         installed=results.installed,
         opened=results.runs[1].opened,
         sustained=Sustained("int8", 30, True, len(windows), 10**7),

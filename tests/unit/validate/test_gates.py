@@ -272,3 +272,26 @@ def test_an_asked_gate_that_was_not_measured_is_graver_than_a_pass(
 def test_an_asked_gate_that_was_measured_passes() -> None:
     verdicts = [Verdict("p95", "", "ns", 1, None, "pass", asked=True)]
     assert (outcome(verdicts), exit_code(verdicts)) == ("pass", ExitCode.PASSED)
+
+
+def emulated(results: Results) -> Results:
+    return dataclasses.replace(results, device=dataclasses.replace(results.device, kind="arm64"))
+
+
+@pytest.mark.parametrize(
+    ("gate", "what"), [({"max_p95_ns": 1}, "latency"), ({"max_peak_ram_bytes": 1}, "memory")]
+)
+def test_an_emulated_processor_is_not_judged_by_its_time_and_memory(
+    gate: dict[str, float], what: str
+) -> None:
+    assert verdict(example_results(), **gate).status == "fail"
+    found = verdict(emulated(example_results()), **gate)
+    assert (found.status, found.measured) == ("not measured", None)
+    assert found.reason == f"emulated aarch64 (qemu-user), {what} not a device's"
+
+
+def test_it_is_judged_by_what_it_computes_and_by_the_package() -> None:
+    results = emulated(example_results())
+    assert verdict(results, max_parity_mismatch_percent=100).status == "pass"
+    assert verdict(results, max_accuracy_drop_points=100).status == "pass"
+    assert verdict(results, package_bytes=2, max_package_bytes=1).status == "fail"

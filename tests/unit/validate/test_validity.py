@@ -24,7 +24,7 @@ def good() -> ModelRun:
 def stamped(run: ModelRun, *, virtual: bool = False, governor: str = "performance") -> Validity:
     device = example_results().device
     environment = dataclasses.replace(device.environment, governor=governor)
-    return stamp(run, MeasuredDevice("pi", virtual, environment), "w8a8")
+    return stamp(run, MeasuredDevice("pi", "python" if virtual else "board", environment), "w8a8")
 
 
 def with_conditions(*changes: tuple[slice, dict[str, Any]]) -> ModelRun:
