@@ -6,7 +6,7 @@ DEMO := out/demo
 
 # What the demo needs, and what the tests use besides: the vendors' compilers and runtimes.
 LIGHT := .[onnx,litert,virtual,dev]
-VENDORS := .[onnx,litert,qualcomm,jetson,openvino,export,dask,labgrid,virtual,dev]
+VENDORS := .[onnx,litert,qualcomm,jetson,openvino,export,dask,labgrid,metrics,mlflow,virtual,dev]
 # Frameworks that models come from: some GB, in an environment of their own.
 FRAMEWORKS := .[onnx,litert,aimet,keras,torch,torch-litert,virtual,dev]
 
@@ -44,7 +44,7 @@ test: vendors
 
 # Models from TensorFlow and PyTorch, and the toolkits that live in environments of their own.
 test-frameworks: frameworks
-	.venv-frameworks/bin/python -m pytest -p no:anyio -m "network or not network" tests/toolkits
+	.venv-frameworks/bin/python -m pytest -m "network or not network" tests/toolkits
 
 # Power cuts, in an emulated machine made on the first run from Debian packages. It needs
 # qemu-system-arm, nbdkit-plugin-python, e2fsprogs, cpio and apt; ten minutes or more.
@@ -58,7 +58,7 @@ lint: setup
 
 # The newest release of everything, for every Python and platform we support. Not so torch-litert,
 # whose pins rule out newer Pythons than it knows: it is locked with the frameworks, for one Python.
-EXTRAS := onnx litert qualcomm jetson openvino aimet keras torch export dask labgrid virtual dev
+EXTRAS := onnx litert qualcomm jetson openvino aimet keras torch export dask labgrid metrics mlflow virtual dev
 WITH_TORCH_LITERT := onnx litert aimet keras torch torch-litert virtual dev
 LOCK := uv pip compile --quiet --upgrade --no-annotate --no-header --python-version 3.11 pyproject.toml
 lock:
