@@ -163,5 +163,7 @@ def _facts(properties: Mapping[str, object]) -> Iterator[str]:
     drop = properties.get("edge_accuracy_drop_points")
     if isinstance(drop, (int, float)):
         yield f"accuracy lost {drop:.2f} points"
-    if properties.get("edge_virtual") == "true" and "edge_int8_p50_ns" in properties:
-        yield "a virtual device: not a board's latency"
+    if "edge_int8_p50_ns" in properties and properties["edge_kind"] != "board":
+        emulated = properties["edge_kind"] == "arm64"
+        what = "emulated aarch64 (qemu-user)" if emulated else "a virtual device"
+        yield f"{what}: not a board's latency"
