@@ -66,10 +66,15 @@ def this_machine() -> Machine:
     return Machine(
         machine=platform.machine(),
         is_root=os.geteuid() == 0,
-        programs=frozenset(name for name in PROGRAMS if shutil.which(name)),
+        programs=frozenset(name for name in PROGRAMS if shutil.which(name, path=_path())),
         keyring=_KEYRING.exists(),
         binfmt=_BINFMT.read_text() if _BINFMT.exists() else "",
     )
+
+
+def _path() -> str:
+    """Where root finds programs, whoever asks."""
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
 def lack(found: Machine) -> ToolchainMissing | None:
