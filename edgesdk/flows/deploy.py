@@ -12,7 +12,16 @@ from edgesdk.convert.planning import plan_conversion
 from edgesdk.data.preprocessing import Postprocessing, Preprocessing, steps_of
 from edgesdk.data.samples import Samples, Source, check_labels, open_samples
 from edgesdk.devices.inventory import Device
-from edgesdk.errors import ArtifactError, ExitCode, IncompatibleTarget, Unhealthy
+from edgesdk.errors import (
+    AgentError,
+    ArtifactError,
+    ExitCode,
+    IncompatibleTarget,
+    NoWheels,
+    ToolchainMissing,
+    Unhealthy,
+)
+from edgesdk.flows.agents import agent_install
 from edgesdk.flows.baseline import against_baseline, regression_bound, tell_samples_needed
 from edgesdk.flows.convert import warn_of
 from edgesdk.flows.installing import Permissions, Say, install
@@ -20,7 +29,12 @@ from edgesdk.flows.leasing import Claim
 from edgesdk.flows.package import Signing, dated, offered, stages_of, travelling
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
 from edgesdk.flows.runs import keep
-from edgesdk.flows.session import agent_on, find_device, require_ready
+from edgesdk.flows.session import (
+    agent_on,
+    find_device,
+    lack_of_runtime,
+    require_architecture,
+)
 from edgesdk.models.opening import open_model
 from edgesdk.package.budget import resolve_budget
 from edgesdk.package.building import build_package, check_release, package_name
@@ -38,6 +52,7 @@ from edgesdk.values.recipe import Recipe
 from edgesdk.values.report import Report
 from edgesdk.values.results import MeasuredDevice, Results
 from edgesdk.values.timing import Timing
+from edgesdk.wheels.ways import WHOLE
 
 
 def deploy(
@@ -166,7 +181,7 @@ def carry_out(
         order,
         target_for(enrolled, target),
         folder,
-        lambda plan, name: meet(enrolled, plan, name, claim),
+        lambda plan, name: meet(enrolled, plan, name, claim, shown),
         progress=shown,
         say=say,
     )
@@ -267,8 +282,16 @@ def make(
     )
 
 
-def meet(device: Device, plan: ConversionPlan, name: str, claim: Claim) -> int:
+def meet(
+    device: Device,
+    plan: ConversionPlan,
+    name: str,
+    claim: Claim,
+    progress: Progress | None = None,
+) -> int:
     """See that a device can run what is planned, and is nobody else's.
+
+    A runtime that it lacks is brought to it, into the agent's own folder, where wheels can do that.
 
     Returns:
         The highest sequence it has among the packages of that name, or 0.
@@ -277,9 +300,36 @@ def meet(device: Device, plan: ConversionPlan, name: str, claim: Claim) -> int:
         DeviceError: it cannot be reached, is not what it should be, or is someone else's.
     """
     with agent_on(device, claim=claim) as agent:
-        require_ready(device, agent.environment, plan)
+        require_architecture(device, agent.environment, plan.target_id, plan.target_architecture)
+        lack = lack_of_runtime(device, agent.environment, (plan.runtime,))
         had = [each.sequence for each in agent.inventory().packages if each.name == name]
+    if lack is not None:
+        _bring(device, plan.runtime.name, lack, claim, progress or Silent())
     return max(had, default=0)
+
+
+def _bring(
+    device: Device, runtime: str, lack: AgentError, claim: Claim, progress: Progress
+) -> None:
+    if runtime not in WHOLE:
+        raise lack
+    claim.say(f"{lack.message}: bringing one for the agent alone")
+    try:
+        agent_install(
+            device.name,
+            runtimes=(runtime,),
+            progress=progress,
+            wait_s=claim.wait_s,
+            say=claim.say,
+        )
+    except (NoWheels, ToolchainMissing) as error:
+        raise AgentError(
+            lack.message,
+            code=lack.code,
+            hint=lack.hint,
+            details=(f"it could not be brought: {error.message}", *error.details),
+        ) from error
+    claim.say(f"`edgesdk agent uninstall {device.name}` takes it away again")
 
 
 def visit(visited: Visit, made: Made, folder: Path, timing: Timing) -> Report:

@@ -18,7 +18,6 @@ from edgesdk.errors import AgentError
 from edgesdk.flows.leasing import Claim, wait_for
 from edgesdk.targets.types import Runtime, RuntimeName
 from edgesdk.values.package import Package
-from edgesdk.values.plan import ConversionPlan
 from edgesdk.wheels.ways import INSTALLABLE
 
 _VIRTUAL_ENVIRONMENT = (
@@ -74,17 +73,6 @@ def find_device(name: str) -> Device:
         UnknownDevice: there is none.
     """
     return inventory.get(inventory.default_path(), name)
-
-
-def require_ready(device: Device, environment: Environment, plan: ConversionPlan) -> None:
-    """Refuse a device that cannot run what is about to be made for it, before it is made.
-
-    Raises:
-        AgentError: another architecture, no such runtime, or too old a one.
-    """
-    require_architecture(device, environment, plan.target_id, plan.target_architecture)
-    if lack := lack_of_runtime(device, environment, (plan.runtime,)):
-        raise lack
 
 
 def require_architecture(

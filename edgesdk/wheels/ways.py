@@ -57,6 +57,9 @@ EDGE_TPU_LIBRARY = (
 INSTALLABLE = tuple(_WAYS)
 """What `edgesdk agent install` can bring, by name."""
 
+WHOLE = tuple(name for name in _WAYS if name != "edgetpu")
+"""Those of them that need nothing else on the device."""
+
 
 def ways_for(runtime: str) -> tuple[Way, ...]:
     """How to get a runtime, best first.

@@ -17,6 +17,7 @@ from edgesdk.devices import inventory
 from edgesdk.devices.virtual import VirtualDevice
 from edgesdk.errors import AgentError, NoWheels, TransportError, UsageError
 from edgesdk.testing.fault_proxy import FaultProxy
+from edgesdk.values.report import Report
 from tests.cli import CALIBRATION, DIGITS, Cli, this_machine
 from tests.wheel_files import EMPTY_RUNTIME, wheel_bytes, wheel_of_installed
 
@@ -290,6 +291,43 @@ def _package(folder: Path, runtime: str) -> Path:
     api.convert(DIGITS / files[runtime], this_machine(), CALIBRATION, folder / "artifact")
     api.package(folder / "artifact", folder / "digits.edgepkg")
     return folder / "digits.edgepkg"
+
+
+def test_deploy_brings_the_runtime_that_the_board_lacks(
+    board: VirtualDevice, real_wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(real_wheels))
+    said: list[str] = []
+    report = _deploy(tmp_path, said.append)
+    (run,) = [run for run in report.results.runs if run.role == "int8"]
+    assert run.opened.runtime.source == "private"
+    assert any("bringing one for the agent alone" in line for line in said)
+    assert "`edgesdk agent uninstall bare` takes it away again" in said
+
+
+def test_deploy_says_why_a_runtime_could_not_be_brought(
+    board: VirtualDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    before = listing(board)
+    with pytest.raises(AgentError, match="has no onnxruntime") as refused:
+        _deploy(tmp_path, lambda _: None)
+    assert any("it could not be brought: " in line for line in refused.value.details)
+    assert not (tmp_path / "out" / "artifact").exists()
+    assert runtimes_of("bare") == []
+    assert {*listing(board)} == {*before}
+
+
+def _deploy(folder: Path, say: Callable[[str], None]) -> Report:
+    return api.deploy(
+        DIGITS / "digits.onnx",
+        "bare",
+        CALIBRATION,
+        folder / "out",
+        timing=api.Timing(min_seconds=0.1),
+        say=say,
+    )
 
 
 # ---- connections and people --------------------------------------------------------------------
