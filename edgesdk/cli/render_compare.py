@@ -42,10 +42,9 @@ def comparison(console: Console, compared: Comparison) -> None:
 
 
 def _run(head: RunHead) -> str:
-    where = f"{head.device}{' (virtual)' if head.virtual else ''}"
     mark = ", the baseline" if head.baseline else ""
     made = head.created[:16].replace("T", " ")
-    return f"run {head.id} of {made} UTC: {head.package} {head.version} on {where}{mark}"
+    return f"run {head.id} of {made} UTC: {head.package} {head.version} on {head.place}{mark}"
 
 
 def _latency(console: Console, latency: LatencyComparison) -> None:

@@ -31,7 +31,7 @@ def runs(console: Console, heads: Sequence[RunHead]) -> None:
             head.id,
             head.created[:16].replace("T", " "),
             head.command,
-            _safe(head.device) + (" (virtual)" if head.virtual else ""),
+            _safe(head.place),
             f"{_safe(head.package)} {_safe(head.version)}",
             "-" if head.p50_ns is None else with_symbol("ns", head.p50_ns),
             "-" if head.drop_points is None else with_symbol("points", head.drop_points),

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 
-from edgesdk.errors import HistoryError, ToolchainMissing, UsageError
+from edgesdk.errors import HistoryError, MalformedFile, ToolchainMissing, UsageError
 from edgesdk.files import write_durable
 from edgesdk.flows.installing import Say
 from edgesdk.flows.report import write_html
@@ -135,7 +135,15 @@ def read_findings(stored: StoredRun) -> Findings:
         MalformedFile: it is not shaped as this version's are.
     """
     kind = Report if stored.head.command == "deploy" else Findings
-    return from_dict(kind, stored.document, origin=f"run {stored.head.id}")
+    try:
+        return from_dict(kind, stored.document, origin=f"run {stored.head.id}")
+    except MalformedFile as error:
+        raise MalformedFile(
+            f"run {stored.head.id} was kept by another version of edgesdk, whose reports are shaped"
+            " otherwise",
+            details=error.details,
+            hint=f"edgesdk runs show {stored.head.number} --json gives all of it",
+        ) from error
 
 
 def remove_runs(runs: Sequence[str]) -> tuple[RunHead, ...]:
@@ -221,7 +229,7 @@ def side_of(store: History, head: RunHead) -> Side:
     medians = tuple(
         each.p50_ns
         for each in same
-        if each.package_id == head.package_id and each.virtual == head.virtual and each.p50_ns
+        if each.package_id == head.package_id and each.kind == head.kind and each.p50_ns
     )
     results = seen(store.load(head).document, called)
     return Side(called, head.data_sha256, results, medians)

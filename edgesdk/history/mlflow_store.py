@@ -66,7 +66,7 @@ def _send(client: Any, experiment: str, run: StoredRun) -> None:
         metrics=[Metric(name, value, made_ms, 0) for name, value in figures(run.document).items()],
         params=[
             Param(name, str(getattr(head, name)))
-            for name in ("command", "device", "virtual", "target", "package", "version")
+            for name in ("command", "device", "kind", "target", "package", "version")
         ],
         tags=[
             RunTag("edgesdk.outcome", head.outcome),

@@ -38,7 +38,7 @@ _TABLES = (
         created TEXT NOT NULL,
         command TEXT NOT NULL,
         device TEXT NOT NULL,
-        virtual INTEGER NOT NULL,
+        kind TEXT NOT NULL,
         target TEXT NOT NULL,
         package TEXT NOT NULL,
         version TEXT NOT NULL,
@@ -56,7 +56,7 @@ _TABLES = (
         PRIMARY KEY (device, package)
     )""",
 )
-_HEAD = """runs.number, sha256, created, command, runs.device, virtual, target, runs.package,
+_HEAD = """runs.number, sha256, created, command, runs.device, kind, target, runs.package,
     version, package_id, data_sha256, outcome, p50_ns, drop_points,
     baselines.number IS NOT NULL"""
 _FROM = "FROM runs LEFT JOIN baselines ON baselines.number = runs.number"
@@ -101,7 +101,7 @@ class History:
         marks = ", ".join("?" * len(row))
         with self._changing() as db:
             number = db.execute(
-                "INSERT INTO runs (sha256, created, command, device, virtual, target, package,"
+                "INSERT INTO runs (sha256, created, command, device, kind, target, package,"
                 " version, package_id, data_sha256, outcome, p50_ns, drop_points, document)"
                 f" VALUES ({marks})",
                 row,
@@ -269,8 +269,9 @@ class History:
             timeout=_BUSY_S,
             isolation_level=None,
         )
-        db.execute("PRAGMA foreign_keys = ON")
-        db.execute("PRAGMA synchronous = FULL")
+        if mode == "rw":  # Even these would fail where nothing can be written.
+            db.execute("PRAGMA foreign_keys = ON")
+            db.execute("PRAGMA synchronous = FULL")
         return db
 
     def _check(self, db: sqlite3.Connection) -> None:
@@ -311,7 +312,7 @@ def _columns(measured: Measured) -> tuple[Any, ...]:
         measured.created,
         measured.command,
         device.name,
-        int(device.virtual),
+        device.kind,
         measured.target,
         installed.name,
         installed.version,
@@ -360,9 +361,9 @@ def _head(cursor: sqlite3.Cursor) -> RunHead:
 
 
 def _as_head(row: Sequence[Any]) -> RunHead:
-    number, sha256, created, command, device, virtual, *rest = row
+    number, sha256, created, command, device, kind, *rest = row
     target, package, version, package_id, data_sha256, outcome, p50_ns, drop, baseline = rest
     return RunHead(
-        *(number, sha256, created, command, device, bool(virtual), target, package, version),
+        *(number, sha256, created, command, device, kind, target, package, version),
         *(package_id, data_sha256, outcome, p50_ns, drop, bool(baseline)),
     )

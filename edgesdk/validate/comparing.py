@@ -31,7 +31,7 @@ from edgesdk.values.comparison import (
     QuantileChange,
 )
 from edgesdk.values.results import Role
-from edgesdk.values.run import RunHead, SeenModel, SeenResults
+from edgesdk.values.run import RunHead, SeenModel, SeenResults, place
 from edgesdk.values.verdict import Estimate, Interval, Status, Verdict, written
 
 ALPHA = 0.05
@@ -179,9 +179,11 @@ def _why_not(before: Side, after: Side, first: SeenModel | None, second: SeenMod
 
 def _other_device(before: SeenResults, after: SeenResults) -> str:
     one, other = before.device, after.device
-    if one.virtual != other.virtual:
-        real = one.name if other.virtual else other.name
-        return f"one of them was measured on a virtual device, the other on {real}"
+    first, second = place(one.name, one.kind), place(other.name, other.kind)
+    if "arm64" in (one.kind, other.kind):
+        return f"an emulated processor's latency is no device's: found {first}, then {second}"
+    if one.kind != other.kind:
+        return f"different kinds of device are not compared: found {first}, then {second}"
     for what, a, b in (
         ("board", one.environment.board, other.environment.board),
         ("machine", one.environment.machine, other.environment.machine),
@@ -273,7 +275,7 @@ def _facts(before: Side, after: Side) -> Iterator[tuple[str, object, object]]:
 
 
 def _device(results: SeenResults) -> str:
-    return f"{results.device.name}{' (virtual)' if results.device.virtual else ''}"
+    return place(results.device.name, results.device.kind)
 
 
 def _setting(run: SeenModel) -> tuple[str, str, int]:
@@ -292,7 +294,7 @@ def _cautions(before: Side, after: Side, latencies: Sequence[LatencyComparison])
     if not compared:
         return
     one, other = before.results.device, after.results.device
-    if one.virtual:
+    if one.kind != "board":
         yield (
             "Both were measured on virtual devices: the latencies are those of the workstation,"
             " and so is what moved."

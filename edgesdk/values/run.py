@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Optional, Tuple
 
 from device_agent.codec import Malformed, from_dict
+from edgesdk.choices import DeviceKind
 from edgesdk.errors import MalformedFile
 from edgesdk.values.report import DataSummary, Findings
 from edgesdk.values.verdict import Status
@@ -50,7 +51,7 @@ class RunHead:
         number: counts up from 1; never given twice.
         sha256: of the document, with `created`.
         created: UTC, ISO 8601.
-        virtual: the device is software on a workstation.
+        kind: "board", or what stood in for one.
         package_id: SHA-256 of its manifest.
         data_sha256: of the evaluation data; "" without such.
         p50_ns: median latency of the converted model; None where it was not measured.
@@ -63,7 +64,7 @@ class RunHead:
     created: str
     command: Command
     device: str
-    virtual: bool
+    kind: DeviceKind
     target: str
     package: str
     version: str
@@ -75,9 +76,20 @@ class RunHead:
     baseline: bool
 
     @property
+    def place(self) -> str:
+        """The device, and what it is where that is no board: "bench (virtual)"."""
+        return place(self.device, self.kind)
+
+    @property
     def id(self) -> str:
         """How it is called: its number, and the beginning of its digest."""
         return run_id(self.number, self.sha256)
+
+
+def place(device: str, kind: str) -> str:
+    """A device's name, with what it is where that is no board."""
+    word = {"board": "", "arm64": " (emulated)"}.get(kind, " (virtual)")
+    return f"{device}{word}"
 
 
 def run_id(number: int, sha256: str) -> str:
@@ -158,7 +170,7 @@ class SeenDevice:
     """As `edgesdk.values.results.MeasuredDevice`."""
 
     name: str
-    virtual: bool
+    kind: str
     environment: SeenEnvironment
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesdk.errors import HistoryError, ToolchainMissing
+from edgesdk.errors import HistoryError, MalformedFile, ToolchainMissing
 from edgesdk.flows import runs
 from edgesdk.flows.runs import export_runs, history
 from edgesdk.serial import to_dict
@@ -34,7 +34,7 @@ def test_json_lines_hold_every_run_whole(tmp_path: Path) -> None:
 def test_csv_has_a_row_a_run_and_no_formulas(tmp_path: Path) -> None:
     export_runs("csv", str(tmp_path / "out.csv"))
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
-    assert rows[0]["device"] == "bench-pi" and rows[0]["virtual"] == "false"
+    assert rows[0]["device"] == "bench-pi" and rows[0]["kind"] == "board"
     assert float(rows[0]["int8_p50_ns"]) == pytest.approx(3_127_000, rel=0.01)
     assert rows[1]["device"] == "'=HYPERLINK(1)"
 
@@ -63,7 +63,8 @@ def test_without_mlflow_the_hint_is_what_to_install(
 def test_mlflow_reads_back_what_was_sent_and_takes_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("sqlalchemy", reason="MLflow's SQLite store needs it")
+    for needed in ("sqlalchemy", "alembic"):
+        pytest.importorskip(needed, reason="MLflow's SQLite store needs it")
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.chdir(tmp_path)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
@@ -77,3 +78,11 @@ def test_mlflow_reads_back_what_was_sent_and_takes_it_once(
     assert run.info.run_name == head.id and run.info.status == "FINISHED"
     assert run.data.metrics["int8_p50_ns"] == head.p50_ns
     assert run.data.params["device"] == "bench-pi"
+
+
+def test_a_run_of_another_version_says_how_to_read_it(tmp_path: Path) -> None:
+    stored = runs.find_run("1")
+    other = dataclasses.replace(stored, document={**stored.document, "novelty": 1})
+    with pytest.raises(MalformedFile, match=r"run 1-.* was kept by another version") as raised:
+        runs.read_findings(other)
+    assert "runs show 1 --json" in raised.value.hint

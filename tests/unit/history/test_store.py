@@ -47,7 +47,7 @@ def test_a_list_tells_what_was_measured_where(history: History) -> None:
         "bench",
     )
     assert head.p50_ns == pytest.approx(3_127_000, rel=0.01)
-    assert head.drop_points is not None and not head.virtual and not head.baseline
+    assert head.drop_points is not None and head.kind == "board" and not head.baseline
     assert history.heads() == (head,)
 
 

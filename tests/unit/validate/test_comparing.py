@@ -29,7 +29,7 @@ def side(
 
 def compared_with(before: Side, after: Side, gates: ComparisonGates = NO_GATES) -> Comparison:
     head = RunHead(
-        *(1, "0" * 64, "2026-03-14T15:09:26+00:00", "bench", "bench-pi", False, "raspberry-pi-5"),
+        *(1, "0" * 64, "2026-03-14T15:09:26+00:00", "bench", "bench-pi", "board", "raspberry-pi-5"),
         *("keywords", "1.2.0", "0" * 64, "", "pass", None, None, False),
     )
     return compare_runs((head, head), before, after, gates)
@@ -42,13 +42,13 @@ def timed(int8_ns: int, float_ns: int = 8_412_000, **latency: Any) -> Results:
 
 
 def placed(
-    results: Results | None = None, *, name: str = "", virtual: bool = False, **environment: Any
+    results: Results | None = None, *, name: str = "", kind: str = "board", **environment: Any
 ) -> Results:
     results = results or example_results()
     device = dataclasses.replace(
         results.device,
         name=name or results.device.name,
-        virtual=virtual,
+        kind=kind,
         environment=dataclasses.replace(results.device.environment, **environment),
     )
     return dataclasses.replace(results, device=device)
@@ -104,8 +104,8 @@ def test_latencies_of_different_devices_are_not_compared(changes: dict[str, Any]
 
 
 def test_a_board_is_not_compared_with_a_virtual_device() -> None:
-    compared = compared_with(side(1), side(2, placed(virtual=True)))
-    assert "virtual device, the other on bench-pi" in latency(compared).reason
+    compared = compared_with(side(1), side(2, placed(kind="python")))
+    assert "found bench-pi, then bench-pi (virtual)" in latency(compared).reason
 
 
 def test_two_boards_of_one_kind_are_compared_with_a_caution() -> None:
@@ -115,8 +115,13 @@ def test_two_boards_of_one_kind_are_compared_with_a_caution() -> None:
     assert compared.differences[0].what == "device"
 
 
+def test_emulated_latency_is_never_compared() -> None:
+    compared = compared_with(side(1, placed(kind="arm64")), side(2, placed(kind="arm64")))
+    assert "an emulated processor's latency is no device's" in latency(compared).reason
+
+
 def test_two_virtual_measurements_say_that_they_are() -> None:
-    compared = compared_with(side(1, placed(virtual=True)), side(2, placed(virtual=True)))
+    compared = compared_with(side(1, placed(kind="python")), side(2, placed(kind="python")))
     assert any("virtual devices" in caution for caution in compared.cautions)
 
 
@@ -197,12 +202,12 @@ def test_the_latency_gate(after_ns: int, bound: float, code: int, status: str) -
 
 def test_a_gate_on_what_cannot_be_compared_is_invalid() -> None:
     gates = ComparisonGates(max_latency_regression_percent=5)
-    compared = compared_with(side(1), side(2, placed(virtual=True)), gates)
+    compared = compared_with(side(1), side(2, placed(kind="python")), gates)
     assert (compared.exit_code, compared.verdicts[0].status) == (6, "invalid")
 
 
 def test_nothing_comparable_is_exit_code_6_without_any_gate() -> None:
-    other = placed(example_results(predictions=None), virtual=True)
+    other = placed(example_results(predictions=None), kind="python")
     compared = compared_with(side(1, example_results(predictions=None)), side(2, other))
     assert (compared.exit_code, compared.outcome) == (6, "invalid")
 
