@@ -10,7 +10,7 @@ VENDORS := .[onnx,litert,qualcomm,jetson,openvino,export,dask,labgrid,metrics,ml
 # Frameworks that models come from: some GB, in an environment of their own.
 FRAMEWORKS := .[onnx,litert,aimet,keras,torch,torch-litert,virtual,dev]
 
-.PHONY: setup vendors frameworks demo test test-frameworks test-slow lint lock clean
+.PHONY: setup vendors frameworks demo test test-frameworks test-aarch64 test-slow lint lock clean
 
 setup: .venv/ready
 
@@ -45,6 +45,11 @@ test: vendors
 # Models from TensorFlow and PyTorch, and the toolkits that live in environments of their own.
 test-frameworks: frameworks
 	.venv-frameworks/bin/python -m pytest -m "network or not network" tests/toolkits
+
+# Real aarch64 code, in an arm64 Debian made on the first run. It needs root, qemu-user-static,
+# binfmt-support, mmdebstrap, zstd and the network; ten minutes or more.
+test-aarch64: vendors
+	$(BIN)/python -m pytest -m "aarch64 and not slow" tests/integration
 
 # Power cuts, in an emulated machine made on the first run from Debian packages. It needs
 # qemu-system-arm, nbdkit-plugin-python, e2fsprogs, cpio and apt; ten minutes or more.
