@@ -15,9 +15,8 @@ import tempfile
 import threading
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from edgesdk.devices.emulation.kinds import DeviceServer
 from edgesdk.devices.inventory import Address, Device
 from edgesdk.errors import DeviceError, ToolchainMissing
 from edgesdk.units import KIB
@@ -36,7 +35,7 @@ _PIECE_BYTES = 64 * KIB
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-class VirtualDevice:
+class VirtualDevice(DeviceServer["_Running"]):
     """An SSH server on 127.0.0.1 that lets in one user with one generated key.
 
     As on a real board, a command whose client vanishes is not killed: it sees the end of its stdin.
@@ -62,12 +61,11 @@ class VirtualDevice:
         path: str | None = None,
         greeting: bytes = b"",
     ) -> None:
+        super().__init__()
         self._directory = directory
         self._requested_port = port
         self._path = path or f"{Path(sys.executable).parent}:{_SYSTEM_PATH}"
         self._greeting = greeting
-        self._resources = contextlib.ExitStack()
-        self._running: _Running | None = None
 
     @property
     def home(self) -> Path:
@@ -108,49 +106,20 @@ class VirtualDevice:
             lab=True,
         )
 
-    def start(self) -> None:
-        """Listen; returns when it does.
-
-        Raises:
-            DeviceError: the port is taken.
-        """
-        with contextlib.ExitStack() as resources:
-            directory = self._directory or Path(
-                resources.enter_context(tempfile.TemporaryDirectory(prefix="edgesdk-virtual-"))
-            )
-            files = _Files(directory)
-            server = _Server(files, _environment(files.home, self._path), self._greeting)
-            self._running = _Running(files, server, self._requested_port)
-            resources.callback(self._running.stop)
-            self._running.start()
-            self._resources = resources.pop_all()
-
-    def stop(self) -> None:
-        """Hang up, kill what runs, remove a temporary directory. Twice is fine."""
-        self._resources.close()
-        self._running = None
+    def _boot(self, resources: contextlib.ExitStack) -> _Running:
+        directory = self._directory or Path(
+            resources.enter_context(tempfile.TemporaryDirectory(prefix="edgesdk-virtual-"))
+        )
+        files = _Files(directory)
+        server = _Server(files, _environment(files.home, self._path), self._greeting)
+        running = _Running(files, server, self._requested_port)
+        resources.callback(running.stop)
+        running.start()
+        return running
 
     def serve_forever(self) -> None:
         """Serve a started device until interrupted (KeyboardInterrupt passes on)."""
         self._started.thread.join()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    @property
-    def _started(self) -> _Running:
-        if self._running is None:
-            raise RuntimeError("the virtual device is not started")
-        return self._running
 
 
 class _Files:

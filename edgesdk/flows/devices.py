@@ -274,7 +274,9 @@ def emulate(
             inventory.remove(path, name)
 
 
-def _server(kind: EmulatedKind, port: int, disk: str | None, progress: Progress) -> DeviceServer:
+def _server(
+    kind: EmulatedKind, port: int, disk: str | None, progress: Progress
+) -> DeviceServer[object]:
     # Each needs something that the others do not.
     if disk is not None and kind != "arm64":
         raise UsageError(
@@ -310,7 +312,7 @@ def _run(command: Sequence[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _serve(server: DeviceServer, say: Callable[[str], None]) -> int:
+def _serve(server: DeviceServer[object], say: Callable[[str], None]) -> int:
     """Until Ctrl-C or a polite kill, which both end a server as they should."""
     with suppress(KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.default_int_handler)

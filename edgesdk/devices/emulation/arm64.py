@@ -14,12 +14,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from edgesdk.devices.emulation import openssh, processor, requirements
 from edgesdk.devices.emulation.first_process import AUTHORIZED, HOST_KEY
 from edgesdk.devices.emulation.image import image
+from edgesdk.devices.emulation.kinds import DeviceServer
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.ssh import connect
 from edgesdk.errors import DeviceError
@@ -38,7 +37,7 @@ _LOGIN_S = 60.0
 _PROBE_S = 60.0
 
 
-class Arm64Device:
+class Arm64Device(DeviceServer["_Running"]):
     """An emulated arm64 Debian on 127.0.0.1, which lets in one user with one generated key.
 
     Nothing is kept: every start is a fresh one, and nothing is left when it stops, however this
@@ -51,59 +50,27 @@ class Arm64Device:
     """
 
     def __init__(self, progress: Progress, *, port: int = 0, disk_bytes: int = DISK_BYTES) -> None:
+        super().__init__()
         self._progress = progress
         self._requested_port = port
         self._disk_bytes = disk_bytes
-        self._resources = contextlib.ExitStack()
-        self._running: _Running | None = None
 
     def as_device(self, name: str, target: str) -> Device:
         """What its enrolment holds."""
         return self._started.as_device(name, target)
 
-    def start(self) -> None:
-        """Boot, and look whether results computed there can be believed.
-
-        Raises:
-            ToolchainMissing: this machine lacks what it takes, or the Debian could not be made.
-            DeviceError: the port is taken, the device does not start, or its processor, /proc and
-                /sys do not agree.
-        """
+    def _boot(self, resources: contextlib.ExitStack) -> _Running:
+        """Start the Debian, and look whether results computed there can be believed."""
         requirements.require()
         archive = image(self._progress)
         port = openssh.free_port(self._requested_port)
-        with contextlib.ExitStack() as resources:
-            running = resources.enter_context(_booted(archive, port, self._disk_bytes))
-            _require_sound(running.as_device("emulated", "generic-arm64"))
-            self._running = running
-            self._resources = resources.pop_all()
-
-    def stop(self) -> None:
-        """Kill all that runs there and let its disk go. Twice is fine."""
-        self._resources.close()
-        self._running = None
+        running = resources.enter_context(_booted(archive, port, self._disk_bytes))
+        _require_sound(running.as_device("emulated", "generic-arm64"))
+        return running
 
     def serve_forever(self) -> None:
         """Serve a started device until interrupted (KeyboardInterrupt passes on)."""
         self._started.server.wait()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    @property
-    def _started(self) -> _Running:
-        if self._running is None:
-            raise RuntimeError("the device is not started")
-        return self._running
 
 
 class _Running:

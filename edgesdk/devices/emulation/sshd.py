@@ -12,10 +12,9 @@ import pwd
 import sys
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from edgesdk.devices.emulation import openssh
+from edgesdk.devices.emulation.kinds import DeviceServer
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import ToolchainMissing
 
@@ -26,7 +25,7 @@ _NO_LOGIN = {"nologin", "false"}
 _START_S = 10.0
 
 
-class SshdDevice:
+class SshdDevice(DeviceServer["_Running"]):
     """OpenSSH's server on 127.0.0.1, which lets in this user with one generated key.
 
     Commands see a home of the device's own in HOME, and start where OpenSSH starts them: in this
@@ -39,11 +38,10 @@ class SshdDevice:
     """
 
     def __init__(self, directory: Path | None = None, *, port: int = 0, settings: str = "") -> None:
+        super().__init__()
         self._directory = directory
         self._requested_port = port
         self._settings = settings
-        self._resources = contextlib.ExitStack()
-        self._running: _Running | None = None
 
     @property
     def home(self) -> Path:
@@ -66,50 +64,19 @@ class SshdDevice:
             lab=True,
         )
 
-    def start(self) -> None:
-        """Listen; returns when it does.
-
-        Raises:
-            ToolchainMissing: OpenSSH's server is not installed, or cannot let this user in.
-            DeviceError: the port is taken, or the server does not start.
-        """
+    def _boot(self, resources: contextlib.ExitStack) -> _Running:
         user = _login_name()
-        with contextlib.ExitStack() as resources:
-            directory = self._directory or Path(
-                resources.enter_context(tempfile.TemporaryDirectory(prefix="edgesdk-sshd-"))
-            )
-            running = _Running(directory, user, openssh.free_port(self._requested_port))
-            running.prepare(self._settings)
-            running.server = resources.enter_context(running.serve())
-            self._running = running
-            self._resources = resources.pop_all()
-
-    def stop(self) -> None:
-        """Hang up, kill what runs, remove a temporary directory. Twice is fine."""
-        self._resources.close()
-        self._running = None
+        directory = self._directory or Path(
+            resources.enter_context(tempfile.TemporaryDirectory(prefix="edgesdk-sshd-"))
+        )
+        running = _Running(directory, user, openssh.free_port(self._requested_port))
+        running.prepare(self._settings)
+        running.server = resources.enter_context(running.serve())
+        return running
 
     def serve_forever(self) -> None:
         """Serve a started device until interrupted (KeyboardInterrupt passes on)."""
         self._started.server.wait()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    @property
-    def _started(self) -> _Running:
-        if self._running is None:
-            raise RuntimeError("the device is not started")
-        return self._running
 
 
 class _Running:
