@@ -4,9 +4,10 @@ Annotations here and beside are evaluated once, not left as text: typer would ev
 every start.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -17,6 +18,9 @@ from edgesdk.cli.options import required
 from edgesdk.cli.places import at_place
 from edgesdk.errors import UsageError
 from edgesdk.units import parse_duration_ns
+
+if TYPE_CHECKING:
+    from edgesdk.values.report import Findings
 
 Model = Annotated[
     str | None,
@@ -281,6 +285,11 @@ def bench(
         permissions=api.Permissions(allow_unsigned),
         wait_s=options.seconds(wait),
     )
+    _measure(chosen, wanted, jobs, as_json)
+
+
+def _measure(chosen: str, wanted: "Callable[..., Findings]", jobs: int, as_json: bool) -> NoReturn:
+    """Carry out a measurement on one device or many, show it, and end with its exit code."""
     if api.is_selection(chosen):
         many.on_each(
             chosen,
@@ -363,18 +372,7 @@ def evaluate(
         permissions=api.Permissions(allow_unsigned),
         wait_s=options.seconds(wait),
     )
-    if api.is_selection(chosen):
-        many.on_each(
-            chosen,
-            lambda name, progress, say: wanted(name, progress=progress, say=say),
-            cli.render_lab.findings,
-            jobs=jobs,
-            as_json=as_json,
-            verdict=lambda found: found.exit_code,
-        )
-    findings = wanted(chosen, progress=output.ProgressBars(), say=output.say)
-    output.emit(findings, as_json, cli.render.findings)
-    raise typer.Exit(findings.exit_code)
+    _measure(chosen, wanted, jobs, as_json)
 
 
 @at_place
