@@ -468,7 +468,7 @@ def differs_only_untravelled(content: bytes, sound: bytes, resume_at: int) -> bo
 def local(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Local]:
     """The code of a device that believes the maker, on a disk in memory where there is one."""
     found = runtimes.discover()  # Once, and not for each of some thousand packages.
-    monkeypatch.setattr(runtimes, "discover", lambda: found)
+    monkeypatch.setattr(runtimes, "discover", lambda *_: found)
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
         local = Local(Path(folder))

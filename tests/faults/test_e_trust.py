@@ -284,8 +284,8 @@ def test_another_device(old_virtual: Bench, releases: Releases) -> None:
     for code, words, changes in (
         ("incompatible", "found the board", {"boards": ("Raspberry Pi 5 Model B",)}),
         ("incompatible", "expected riscv64", {"architectures": ("riscv64",)}),
-        ("no_runtime", "expected tensorrt", {"runtime": "tensorrt"}),
-        ("no_runtime", "expected onnxruntime 99.0 or newer", {"runtime_min_version": "99.0"}),
+        ("no_runtime", "has no tensorrt", {"runtime": "tensorrt"}),
+        ("no_runtime", "has no onnxruntime>=99.0", {"runtime_min_version": "99.0"}),
     ):
         compatibility = replace(wanted, **changes)  # type: ignore[arg-type]
         package = releases.changed(new, compatibility=compatibility)
