@@ -14,7 +14,7 @@ _BYTE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": KIB, "MIB":
 _MINUTE_NS = 60 * 10**9
 _TIME_UNITS_NS = {
     **{"NS": 1, "US": 10**3, "MS": 10**6, "S": 10**9},
-    **{"M": _MINUTE_NS, "MIN": _MINUTE_NS, "H": 60 * _MINUTE_NS},
+    **{"M": _MINUTE_NS, "MIN": _MINUTE_NS, "H": 60 * _MINUTE_NS, "D": 24 * 60 * _MINUTE_NS},
 }
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 
@@ -32,7 +32,7 @@ def parse_duration_ns(text: str) -> int:
     """Read a duration such as "10 ms" as nanoseconds.
 
     Raises:
-        UsageError: not a number followed by ns, us, ms, s, min or m (minutes), or h (hours).
+        UsageError: not a number followed by ns, us, ms, s, min or m (minutes), h or d.
     """
     return _parse(text, _TIME_UNITS_NS, "a duration such as '10 ms' or '2 s'")
 

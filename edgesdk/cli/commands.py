@@ -250,7 +250,10 @@ def bench(
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
     if sustained is not None:
-        _refuse_beside_sustained(model, max_p95, max_peak_ram, max_parity_mismatch)
+        _refuse_beside_sustained(
+            *(model, max_p95, max_peak_ram, max_parity_mismatch, *stages),
+            *(min_accelerated_fraction, max_latency_regression, baseline, per_operator or None),
+        )
         endurance = api.sustain(
             _one(chosen, "--sustained"),
             parse_duration_ns(sustained) / 1e9,
@@ -258,6 +261,7 @@ def bench(
             html=html,
             threads=threads,
             permissions=api.Permissions(allow_unsigned),
+            wait_s=options.seconds(wait),
             progress=output.ProgressBars(),
             say=output.say,
         )
@@ -317,8 +321,8 @@ def _one(device: str, option: str) -> str:
 def _refuse_beside_sustained(*flags: object) -> None:
     if any(flag is not None for flag in flags):
         raise UsageError(
-            "found a float model or a gate beside --sustained, which runs one model and judges"
-            " nothing",
+            "found a float model, a gate, a baseline or --per-operator beside --sustained, which"
+            " runs one model and judges nothing",
             hint="run edgesdk bench without --sustained for these",
         )
 

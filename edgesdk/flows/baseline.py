@@ -77,6 +77,8 @@ def tell_samples_needed(samples: Samples, bound_points: float | None, say: Say) 
     if bound_points is None or not 0 < bound_points <= 100 or samples.labels is None:
         return
     discordance, source = _discordance(samples)
+    if 100 * discordance < bound_points:  # So large a drop takes at least that many.
+        discordance, source = bound_points / 100, f"{source} less, but a drop takes as many"
     needed = pairs_needed(bound_points / 100, discordance)
     enough = "" if samples.count >= needed else ": a verdict may be within uncertainty"
     say(

@@ -86,9 +86,10 @@ def wait_for(
             left_s = end_s - clock()
             if error.code != ErrorCode.BUSY or left_s <= 0:
                 raise
-            if told != error.message:
-                told = error.message
-                claim.say(f"{told}; waiting for it")
+            holder = error.message.partition(" since ")[0]  # What follows counts the time.
+            if told != holder:
+                told = holder
+                claim.say(f"{error.message}; waiting for it")
         sleep(min(left_s, _POLL_S * random.uniform(0.5, 1.5)))
 
 

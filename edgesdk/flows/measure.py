@@ -132,7 +132,7 @@ def evaluate(
     enrolled = find_device(device)
     layers, contract = _layers(enrolled, gates)
     wanted = None
-    if metrics:
+    if metrics or any(layer.max_metric_drop for layer in gates):
         wanted = want(
             *(metrics, samples, float_model.inputs), truth=truth, decode=decode, gates=layers
         )

@@ -10,6 +10,7 @@ from edgesdk.devices.agent import AgentSession
 from edgesdk.errors import UsageError
 from edgesdk.files import write_durable
 from edgesdk.flows.installing import Permissions, Say, put
+from edgesdk.flows.leasing import Claim
 from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.package.reading import read_package
@@ -36,6 +37,7 @@ def sustain(
     html: Path | str | None = None,
     threads: int = 0,
     permissions: Permissions | None = None,
+    wait_s: float = 0.0,
     progress: Progress | None = None,
     say: Say = lambda _: None,
 ) -> Endurance:
@@ -46,15 +48,19 @@ def sustain(
         package: install this one first; the device's current one unless given.
         html: write the page with the curve to this file.
         threads: 0 means one per CPU of the device, at most 4.
+        wait_s: how long to wait for a device that is someone else's.
 
     Raises:
-        UsageError: not a positive time.
+        UsageError: not a positive time, or no folder for the page.
         EdgeSDKError: the device cannot be reached, or has nothing to run.
     """
     if seconds <= 0:
         raise UsageError(f"found {seconds:g} s to run for, expected more than 0")
+    if html is not None and not Path(html).parent.is_dir():  # Not only after half an hour.
+        raise UsageError(f"found no folder {Path(html).parent} to write the page to")
     enrolled = find_device(device)
-    with agent_on(enrolled) as agent:
+    claim = Claim("a sustained measurement", wait_s, say)
+    with agent_on(enrolled, claim=claim) as agent:
         if package is None:
             installed = agent.current()
         else:

@@ -13,14 +13,14 @@ and nothing done, before a device is named. What happens on devices is `lab`'s b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from edgesdk.errors import EdgeSDKError
 from edgesdk.pytest_plugin.lab import Lab
-from edgesdk.pytest_plugin.marks import Asked, asked_by
+from edgesdk.pytest_plugin.marks import Asked, asked_by, require_measured
 from edgesdk.pytest_plugin.measurement import Measurement, package_properties, summary_lines
 
 if TYPE_CHECKING:
@@ -92,8 +92,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test a device, named after it; skipped where the device is not what the test asks for."""
     if "edge_device" not in metafunc.fixturenames:
         return
-    asked = _asked(metafunc.definition)
     devices = metafunc.config.stash[_LAB].devices
+    asked = Asked()
+    with suppress(EdgeSDKError):  # Said when the test is set up: it is its own, not the session's.
+        found = _asked(metafunc.definition)
+        if devices:
+            found.require_known()
+        asked = found
     has_xdist = metafunc.config.pluginmanager.hasplugin("xdist")
     parameters = [
         pytest.param(each, id=each.name, marks=_marks(each, asked, has_xdist)) for each in devices
@@ -111,12 +116,18 @@ def _marks(device: Device, asked: Asked, has_xdist: bool) -> list[pytest.MarkDec
     return marks
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse a marker that does not hold, or that asks for what its test does not measure."""
+    fixtures = getattr(item, "fixturenames", ())
+    if "edge_device" in fixtures:
+        with _clear_sentences():
+            _asked(item).require_known()
+            own = [each.kwargs for each in item.own_markers if each.name == "edge"]
+            require_measured(own, fixtures)
+
+
 def _asked(node: pytest.Item) -> Asked:
-    markers = tuple(node.iter_markers("edge"))
-    try:
-        return asked_by([(each.args, each.kwargs) for each in markers])
-    except EdgeSDKError as error:
-        raise pytest.UsageError(f"{node.nodeid}: {error}") from error
+    return asked_by([(each.args, each.kwargs) for each in node.iter_markers("edge")])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -177,7 +188,10 @@ def edge_accuracy(
 @contextmanager
 def _clear_sentences() -> Iterator[None]:
     """An error of the user's or the device's is its own sentence: our call stack says nothing."""
+    sentence = ""
     try:
         yield
     except EdgeSDKError as error:
-        pytest.fail(str(error), pytrace=False)
+        sentence = str(error)
+    if sentence:  # Outside, or pytest shows our error as well, as what caused it.
+        pytest.fail(sentence, pytrace=False)

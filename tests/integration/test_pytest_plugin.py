@@ -154,13 +154,13 @@ def test_accuracy_is_measured_on_the_markers_data(project: Project) -> None:
 
 def test_a_test_for_another_target_is_skipped_by_name(project: Project) -> None:
     project.test("""
-        @pytest.mark.edge(target="jetson-orin-nano")
+        @pytest.mark.edge(target="raspberry-pi-5")
         def test_orin(edge_device):
             assert False
     """)
     ran = project(*ON_BENCH_1, "-rs")
     assert ran.code == 0 and ran.counts(skipped=1)
-    assert f"bench-1 is a {this_machine()}, the test is for jetson-orin-nano" in ran.out
+    assert f"bench-1 is a {this_machine()}, the test is for raspberry-pi-5" in ran.out
 
 
 def test_a_device_is_chosen_by_k_and_a_test_runs_once_for_each(project: Project, home: Cli) -> None:
@@ -184,10 +184,34 @@ def test_a_keyword_that_is_none_names_those_there_are(project: Project) -> None:
     project.test("""
         @pytest.mark.edge(max_p59="1 ms")
         def test_typo(edge_device): pass
+        def test_plain(): pass
+    """)
+    assert project().counts(passed=1, skipped=1)
+    ran = project(*ON_BENCH_1)
+    assert ran.counts(passed=1, error=1) and "Traceback" not in ran.out
+    assert "found max_p59 in pytest.mark.edge(...), expected any of target, package" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("keywords", "why"),
+    [
+        ("seconds='x'", "found seconds='x'"),
+        ("target=3", "found target=3"),
+        ("target='raspberry-pi-55'", "raspberry-pi-55"),
+        ("max_p95=5", "found max_p95=5"),
+        ("max_accuracy_drop_points=1", "which the fixture edge_accuracy judges"),
+    ],
+)
+def test_a_marker_that_does_not_hold_is_its_tests_error(
+    project: Project, keywords: str, why: str
+) -> None:
+    project.test(f"""
+        @pytest.mark.edge(package="digits.edgepkg", {keywords})
+        def test_wrong(edge_measurement): edge_measurement.assert_gates()
     """)
     ran = project(*ON_BENCH_1)
-    assert ran.code == pytest.ExitCode.INTERRUPTED or ran.code == pytest.ExitCode.USAGE_ERROR
-    assert "found max_p59 in pytest.mark.edge(...), expected any of target, package" in ran.out
+    assert why in ran.out and "Traceback" not in ran.out
+    assert ran.counts(error=1), ran.out
 
 
 def test_a_device_out_of_reach_is_one_sentence_and_is_tried_once(
