@@ -6,15 +6,18 @@ shown for no other: the host key is part of it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgesdk.devices.inventory import Device
+from edgesdk.errors import MalformedFile
 from edgesdk.files import one_writer
 from edgesdk.serial import read_json, write_json
 
 _FILE = "last-seen.json"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +55,27 @@ class _LastSeen:
 
 
 def load(folder: Path) -> Mapping[str, Seen]:
-    """By name of the device.
+    """By name of the device; a file that does not hold is one of before, and begun anew.
 
     Args:
         folder: that the inventory lies in.
-
-    Raises:
-        MalformedFile: the file does not hold.
     """
     path = folder / _FILE
-    return read_json(_LastSeen, path).devices if path.exists() else {}
+    try:
+        return read_json(_LastSeen, path).devices if path.exists() else {}
+    except MalformedFile as error:
+        _log.warning("%s: what was seen of devices before is forgotten", error.message)
+        return {}
 
 
 def keep(folder: Path, device: Device, seen: Seen) -> None:
-    """Remember a visit, in the place of the one before.
-
-    Raises:
-        MalformedFile: the file does not hold.
-    """
+    """Remember a visit, in the place of the one before; what cannot be kept costs a warning."""
     path = folder / _FILE
-    with one_writer(path):
-        write_json(path, _LastSeen({**load(folder), device.name: seen}))
+    try:
+        with one_writer(path):
+            write_json(path, _LastSeen({**load(folder), device.name: seen}))
+    except OSError as error:
+        _log.warning("this visit to %s is not remembered: %s", device.name, error)
 
 
 def of(device: Device, kept: Mapping[str, Seen]) -> Seen | None:

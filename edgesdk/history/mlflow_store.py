@@ -10,14 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
+from edgesdk.errors import HistoryError
 from edgesdk.history.exporting import figures
 from edgesdk.values.run import RunHead, StoredRun
 
 DIGEST_TAG = "edgesdk.sha256"
+_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+_URIS = "give sqlite:///FILE.db or the http address of a tracking server"
 _EXPERIMENT = "edgesdk/{package}"
 
 
@@ -29,8 +34,20 @@ def send(runs: Iterable[StoredRun], uri: str) -> tuple[int, int]:
 
     Returns:
         How many were sent, and how many were there already.
+
+    Raises:
+        HistoryError: MLflow knows no such store, or does not take them.
     """
-    client = mlflow.MlflowClient(tracking_uri=uri)
+    if urlsplit(uri).scheme.partition("+")[0] not in _SCHEMES:
+        raise HistoryError(f"found tracking URI {uri!r}", hint=_URIS)
+    try:
+        return _send_all(mlflow.MlflowClient(tracking_uri=uri), runs)
+    except MlflowException as error:
+        said = error.message.splitlines()
+        raise HistoryError(f"MLflow does not take the runs: {said[0]}", hint=_URIS) from error
+
+
+def _send_all(client: Any, runs: Iterable[StoredRun]) -> tuple[int, int]:
     sent, there = 0, 0
     for run in runs:
         experiment = _experiment(client, run.head.package)

@@ -60,6 +60,16 @@ def test_without_mlflow_the_hint_is_what_to_install(
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own libraries.
+@pytest.mark.parametrize("uri", ["banana://x", "/nope/mlruns"])
+def test_a_store_that_mlflow_cannot_use_is_one_sentence(uri: str) -> None:
+    for needed in ("mlflow", "sqlalchemy", "alembic"):
+        pytest.importorskip(needed, reason="MLflow's SQLite store needs it")
+    with pytest.raises(HistoryError) as refused:
+        export_runs("mlflow", uri)
+    assert refused.value.hint.startswith("give sqlite:///FILE.db")
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own libraries.
 def test_mlflow_reads_back_what_was_sent_and_takes_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
