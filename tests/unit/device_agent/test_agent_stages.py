@@ -107,7 +107,7 @@ class Worker:
         if isinstance(request, PrepareStages):
             return StagesPrepared("ab" * 32), b""
         if isinstance(request, WarmUpStages):
-            return Warm(9, True), b""
+            return Warm(9, True, 1000), b""
         readings = array("q", [0, 3, 13, 14, 14, 18, 28, 29])
         return StagesTimed(64), readings.tobytes()
 
