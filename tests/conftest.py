@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Tests import onnxruntime themselves, too; its telemetry must be off before that.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -19,6 +20,10 @@ from edgesdk.devices.emulation.sshd import SshdDevice
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
 from edgesdk.errors import ToolchainMissing
+
+# A busy machine is no failure: examples are not timed.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 pytest.register_assert_rewrite("edgesdk.testing.transport_conformance")
 
