@@ -69,3 +69,5 @@ def test_a_function_and_numbers_need_no_labels(cli: Cli) -> None:
     assert without.code == 3 and "the truth has no 'label'" in without.err
     unasked = evaluate(cli, "--metric", "top1", "--max-metric-drop", "f1=1")
     assert unasked.code == 2 and "found a bound for f1" in unasked.err
+    alone = evaluate(cli, "--max-metric-drop", "f1=1")
+    assert alone.code == 2 and "found a bound for f1" in alone.err

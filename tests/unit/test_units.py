@@ -36,7 +36,9 @@ def test_sizes_are_read_exactly(text: str, count: int) -> None:
         ("10 ms", 10**7),
         ("2 s", 2 * 10**9),
         ("1 m", 60 * 10**9),
+        ("10 min", 600 * 10**9),
         ("2 h", 7200 * 10**9),
+        ("7d", 7 * 86400 * 10**9),
     ],
 )
 def test_durations_are_read_exactly(text: str, duration_ns: int) -> None:
@@ -52,7 +54,7 @@ def test_what_is_no_size_is_a_usage_error(text: str) -> None:
     assert caught.value.exit_code == ExitCode.USAGE
 
 
-@pytest.mark.parametrize("text", ["10", "10 MB", "ten ms", "1 d"])
+@pytest.mark.parametrize("text", ["10", "10 MB", "ten ms", "1 week"])
 def test_what_is_no_duration_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="expected a duration such as '10 ms'"):
         parse_duration_ns(text)
