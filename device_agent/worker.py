@@ -54,8 +54,6 @@ from device_agent.worker_messages import (
 )
 
 if typing.TYPE_CHECKING:
-    import numpy as np
-
     from device_agent.runtimes.stages_under_test import StagesUnderTest
     from device_agent.runtimes.under_test import ModelUnderTest
 
@@ -146,7 +144,7 @@ class Worker:
         from device_agent.runtimes.profiling import ProfileOrder, not_profiled
         from device_agent.runtimes.under_test import Golden
 
-        def inputs(ports: Sequence[Port]) -> Sequence[np.ndarray]:
+        def inputs(ports: Sequence[Port]) -> Sequence[Any]:
             if load.golden is None:
                 raise BadTensor("the model has no golden vectors to profile it with")
             return Golden(load.golden, load.golden_inputs).read().inputs(ports, 0)

@@ -92,11 +92,13 @@ if TYPE_CHECKING:
     from edgesdk.targets.types import BudgetText as BudgetText
     from edgesdk.targets.types import Contract as Contract
     from edgesdk.targets.types import GateBounds as GateBounds
+    from edgesdk.values.outcome import gravest as gravest
     from edgesdk.values.package import Release as Release
     from edgesdk.values.recipe import Recipe as Recipe
     from edgesdk.values.timing import Timing as Timing
 
 _HOMES = {
+    "gravest": "edgesdk.values.outcome",
     "Release": "edgesdk.values.package",
     "Recipe": "edgesdk.values.recipe",
     "Timing": "edgesdk.values.timing",

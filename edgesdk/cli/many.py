@@ -15,12 +15,12 @@ from edgesdk.cli import output
 from edgesdk.errors import Interrupted
 from edgesdk.progress import Advance, Progress
 from edgesdk.text import plain
-from edgesdk.values.outcome import Outcome, gravest
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from edgesdk.flows.many import Standing
+    from edgesdk.values.outcome import Outcome
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ def show(outcomes: tuple[Outcome[T], ...], tell: Callable[[T], str], as_json: bo
         as_json,
         lambda console, ended: cli.render_lab.outcomes(console, ended, tell),
     )
-    raise typer.Exit(gravest([each.exit_code for each in outcomes]))
+    raise typer.Exit(api.gravest([each.exit_code for each in outcomes]))
 
 
 class Board:
