@@ -21,6 +21,7 @@ from edgesdk.cli import (
     sweep,
     targets,
 )
+from edgesdk.cli.late import late
 from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
 
 app = typer.Typer(
@@ -46,11 +47,11 @@ app.command("eval")(commands.evaluate)
 app.command("compare")(runs.compare)
 app.command()(commands.report)
 app.command()(commands.init)
-app.add_typer(targets.app, name="target")
-app.add_typer(devices.app, name="device")
-app.add_typer(runs.app, name="runs")
-app.add_typer(agent.app, name="agent")
-app.add_typer(keys.app, name="key")
+app.add_typer(late(targets.app), name="target")
+app.add_typer(late(devices.app), name="device")
+app.add_typer(late(runs.app), name="runs")
+app.add_typer(late(agent.app), name="agent")
+app.add_typer(late(keys.app), name="key")
 
 
 def _show_version(wanted: bool) -> None:
