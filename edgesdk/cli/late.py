@@ -1,18 +1,20 @@
-"""Groups of commands that are built when one of them is asked for.
+"""Commands and groups of them that are built when they are asked for.
 
 typer builds every option of every command at each start; `edgesdk --help` shows none of them.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 
-def late(app: typer.Typer) -> typer.Typer:
+def group(app: typer.Typer) -> typer.Typer:
     """The same group, its commands built at first use."""
     built = cache(lambda: typer.main.get_group(app))
 
@@ -24,3 +26,19 @@ def late(app: typer.Typer) -> typer.Typer:
             return built().get_command(ctx, cmd_name)
 
     return typer.Typer(cls=Late, help=app.info.help, no_args_is_help=app.info.no_args_is_help)
+
+
+def add(app: typer.Typer, name: str, function: Callable[..., None]) -> None:
+    """Add a command whose options are built when it is called."""
+
+    @cache
+    def built() -> Any:
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(name)(function)
+        return typer.main.get_command(alone)
+
+    class Late(TyperCommand):
+        def make_context(self, *arguments: Any, **named: Any) -> Any:
+            return built().make_context(*arguments, **named)
+
+    app.command(name, cls=Late, help=inspect.getdoc(function))(lambda: None)

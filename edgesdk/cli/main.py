@@ -16,12 +16,12 @@ from edgesdk.cli import (
     diff,
     export,
     keys,
+    late,
     output,
     runs,
     sweep,
     targets,
 )
-from edgesdk.cli.late import late
 from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
 
 app = typer.Typer(
@@ -31,27 +31,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(commands.deploy)
-app.command("check")(check.check)
-app.command()(commands.convert)
-app.command("sweep")(sweep.sweep)
-app.command()(commands.package)
-app.command()(commands.inspect)
-app.command()(commands.verify)
-app.command("diff")(diff.diff)
-app.command()(commands.push)
-app.command()(commands.rollback)
-app.command("export")(export.export)
-app.command()(commands.bench)
-app.command("eval")(commands.evaluate)
-app.command("compare")(runs.compare)
-app.command()(commands.report)
-app.command()(commands.init)
-app.add_typer(late(targets.app), name="target")
-app.add_typer(late(devices.app), name="device")
-app.add_typer(late(runs.app), name="runs")
-app.add_typer(late(agent.app), name="agent")
-app.add_typer(late(keys.app), name="key")
+late.add(app, "deploy", commands.deploy)
+late.add(app, "check", check.check)
+late.add(app, "convert", commands.convert)
+late.add(app, "sweep", sweep.sweep)
+late.add(app, "package", commands.package)
+late.add(app, "inspect", commands.inspect)
+late.add(app, "verify", commands.verify)
+late.add(app, "diff", diff.diff)
+late.add(app, "push", commands.push)
+late.add(app, "rollback", commands.rollback)
+late.add(app, "export", export.export)
+late.add(app, "bench", commands.bench)
+late.add(app, "eval", commands.evaluate)
+late.add(app, "compare", runs.compare)
+late.add(app, "report", commands.report)
+late.add(app, "init", commands.init)
+app.add_typer(late.group(targets.app), name="target")
+app.add_typer(late.group(devices.app), name="device")
+app.add_typer(late.group(runs.app), name="runs")
+app.add_typer(late.group(agent.app), name="agent")
+app.add_typer(late.group(keys.app), name="key")
 
 
 def _show_version(wanted: bool) -> None:

@@ -296,6 +296,7 @@ def test_a_device_without_a_runtime(cli: Cli, tmp_path_factory: pytest.TempPathF
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", plain], check=True)
     with VirtualDevice(tmp_path_factory.mktemp("bare"), path=str(plain / "bin")) as bare:
         cli.enrol(bare.as_device("bench", this_machine()))
+        cli.environment["PIP_NO_INDEX"] = "1"  # Else deploy brings one.
         refused(deploy(cli), 4, "onnxruntime", "pip install")
 
 
