@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import threading
 import time
@@ -35,6 +36,14 @@ def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("EDGESDK_HOME", str(tmp_path_factory.mktemp("edgesdk-home")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left_silent() -> Iterator[None]:
+    """Toolkits whose talk is kept back give our own warnings back."""
+    yield
+    assert logging.root.manager.disable == logging.NOTSET
+    assert not logging.getLogger("edgesdk.devices.last_seen").disabled
 
 
 @pytest.fixture

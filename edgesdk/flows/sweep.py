@@ -15,7 +15,7 @@ import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -194,7 +194,7 @@ def _of_target(devices: Sequence[Device], target: str) -> str:
 def _run(
     cells: Sequence[Cell], executor: Executor, watch: Callable[[Swept], None]
 ) -> tuple[Swept, ...]:
-    futures = {executor.submit(carry_out, cell): index for index, cell in enumerate(cells)}
+    futures = {_begun(executor, cell): index for index, cell in enumerate(cells)}
     ended: dict[int, Swept] = {}
     try:
         for future in as_completed(futures):
@@ -205,6 +205,16 @@ def _run(
         for future in futures:
             future.cancel()
     return tuple(ended[index] for index in range(len(cells)))
+
+
+def _begun(executor: Executor, cell: Cell) -> Future[Swept]:
+    """A task; one that has failed where the executor is broken already by those before it."""
+    try:
+        return executor.submit(carry_out, cell)
+    except BrokenExecutor as error:
+        lost: Future[Swept] = Future()
+        lost.set_exception(error)
+        return lost
 
 
 def _ended(future: Future[Swept], cell: Cell) -> Swept:

@@ -666,7 +666,10 @@ def link_at(path: Path, target: Path, aside: Path) -> Iterator[None]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.path.lexists(path):
         path.rename(aside)
-    path.symlink_to(target)
+    # Put there in one step: the agent of the push before may still be ending, and make a file anew.
+    link = aside.with_name("link")
+    link.symlink_to(target)
+    os.replace(link, path)
     yield
     if path.is_symlink() and os.readlink(path) == str(target):
         path.unlink()
