@@ -20,6 +20,7 @@ workstation writes packages with the same functions.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import zlib
@@ -54,6 +55,9 @@ _SIZE_FIELD = slice(124, 136)
 
 Read = Callable[[int], bytes]
 """Like the `read` of an unbuffered stream: up to that many bytes, b"" at the end."""
+
+InOrder = Callable[[Iterable[Callable[[], bytes]]], Iterator[bytes]]
+"""Gives what the calls return, in their order."""
 
 
 @record(frozen=True)
@@ -108,6 +112,14 @@ class Payload:
         if self.codec in PATCHES:
             return self.sizes[index]
         return min(CHUNK_BYTES, self.file.raw_bytes - index * CHUNK_BYTES)
+
+
+def _one_by_one(calls: Iterable[Callable[[], bytes]]) -> Iterator[bytes]:
+    return (call() for call in calls)
+
+
+def _left_packed(calls: Iterable[Callable[[], bytes]]) -> Iterator[bytes]:
+    return (b"" for _ in calls)
 
 
 def header(name: str, size: int) -> bytes:
@@ -231,27 +243,30 @@ class PackageReader:
         Raises:
             CorruptPackage: at the first byte that is not as the head says.
         """
-        return _read_payloads(self._stream, payloads(self.head), 0)
+        return _read_payloads(self._stream, payloads(self.head), 0, _one_by_one)
 
 
-def resumed(read: Read, head: Head, offset: int) -> Iterator[Tuple[Payload, Iterator[bytes]]]:
+def resumed(
+    read: Read, head: Head, offset: int, unpack: InOrder = _one_by_one
+) -> Iterator[Tuple[Payload, Iterator[bytes]]]:
     """The same from the middle of a package: the payloads from the one that `offset` lies in.
 
     Args:
         read: gives the package's bytes from `offset` on.
         offset: as `chunk_offset` gives it; the end of the head, where a delta has no payload.
+        unpack: does what unpacks the verified chunks.
 
     Raises:
         CorruptPackage: as `PackageReader.payloads`, or no chunk starts at `offset`.
     """
     everything = payloads(head)
     if not everything and offset == len(head_bytes(head)):
-        return _read_payloads(_Stream(read), (), 0)
+        return _read_payloads(_Stream(read), (), 0, unpack)
     for number, payload in enumerate(everything):
         at = payload.start
         for index in range(len(payload.sizes) + 1):
             if at == offset:
-                return _read_payloads(_Stream(read), everything[number:], index, inside=True)
+                return _read_payloads(_Stream(read), everything[number:], index, unpack, True)
             at += payload.sizes[index] if index < len(payload.sizes) else 0
     raise CorruptPackage(f"no chunk of the package starts at byte {offset}")
 
@@ -284,6 +299,22 @@ def verify(read: Read) -> Head:
         if payload.codec == "full" and digest.hexdigest() != payload.file.sha256:
             raise CorruptPackage(f"{payload.file.path}: its SHA-256 is not the manifest's")
     return reader.head
+
+
+def verify_stored(read: Read) -> Head:
+    """Read a whole package and check every byte of it as it is stored: nothing is unpacked.
+
+    That is what damage on the way shows in. What a signer contradicted himself in does not: files
+    that do not unpack, or to other bytes than the manifest says, are for whoever unpacks them.
+
+    Raises:
+        CorruptPackage: at the first thing that is wrong.
+    """
+    stream = _Stream(read)
+    head = _read_head(stream)
+    for _ in _read_payloads(stream, payloads(head), 0, _left_packed):
+        pass
+    return head
 
 
 class _Stream:
@@ -367,12 +398,16 @@ def _member(stream: _Stream, package_id: str, name: str, most: int) -> Optional[
 
 
 def _read_payloads(
-    stream: _Stream, wanted: Tuple[Payload, ...], first_chunk: int, inside: bool = False
+    stream: _Stream,
+    wanted: Tuple[Payload, ...],
+    first_chunk: int,
+    unpack: InOrder,
+    inside: bool = False,
 ) -> Iterator[Tuple[Payload, Iterator[bytes]]]:
     for payload in wanted:
         if not inside:
             stream.expect(header(payload.name, payload.stored_bytes), f"header of {payload.name}")
-        chunks = _read_chunks(stream, payload, first_chunk)
+        chunks = unpack(_read_chunks(stream, payload, first_chunk))
         yield payload, chunks
         for _ in chunks:
             pass
@@ -382,13 +417,14 @@ def _read_payloads(
     stream.end()
 
 
-def _read_chunks(stream: _Stream, payload: Payload, first: int) -> Iterator[bytes]:
+def _read_chunks(stream: _Stream, payload: Payload, first: int) -> Iterator[Callable[[], bytes]]:
+    """What gives each chunk, which is verified already."""
     for index in range(first, len(payload.sizes)):
         where = f"chunk {index} of {payload.file.path}"
         stored = stream.exactly(payload.sizes[index], where)
         if hashlib.sha256(stored).hexdigest() != payload.chunks[index]:
             raise CorruptPackage(f"{where}: its SHA-256 is not the package's")
-        yield _unpacked(stored, payload.raw_size(index), where)
+        yield functools.partial(_unpacked, stored, payload.raw_size(index), where)
 
 
 def _unpacked(stored: bytes, raw_bytes: int, where: str) -> bytes:

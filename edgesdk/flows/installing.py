@@ -26,7 +26,7 @@ from edgesdk.flows.session import lack_explained
 from edgesdk.flows.signing import ensure_signer
 from edgesdk.keys.chain import Document
 from edgesdk.package.delta_head import full_path
-from edgesdk.package.reading import read_package
+from edgesdk.package.reading import read_sealed
 from edgesdk.progress import Progress
 from edgesdk.values.package import Package
 
@@ -220,7 +220,7 @@ def _full(package: Package, error: AgentError) -> Package:
             f"package is not at {path}",
             hint="push the full package",
         ) from error
-    full = read_package(path)
+    full = read_sealed(path)
     if full.manifest.package_id != package.manifest.package_id:
         raise PackageError(
             f"{path} is not the full package of {package.path}: their ids differ",

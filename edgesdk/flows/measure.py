@@ -23,7 +23,7 @@ from edgesdk.flows.runs import keep
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
-from edgesdk.package.reading import read_package
+from edgesdk.package.reading import read_sealed
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import Contract, GateBounds
@@ -282,7 +282,7 @@ def _installed(
 ) -> Installed:
     if chosen.package is None:
         return agent.current()
-    package = read_package(Path(chosen.package))
+    package = read_sealed(Path(chosen.package))
     committed = put(
         agent, device, package, progress, permissions=chosen.permissions, say=chosen.claim.say
     )

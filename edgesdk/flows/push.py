@@ -9,7 +9,7 @@ from device_agent.protocol import Committed
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.session import agent_on, find_device
-from edgesdk.package.reading import read_package
+from edgesdk.package.reading import read_sealed
 from edgesdk.progress import Progress, Silent
 
 
@@ -40,7 +40,7 @@ def push(
     claim = Claim(f"a push of {Path(package).name}", wait_s, say)
     # Hashing a large package takes as long as logging in, and both mostly wait.
     with ThreadPoolExecutor(1) as reader:
-        reading = reader.submit(read_package, Path(package))
+        reading = reader.submit(read_sealed, Path(package))
         with agent_on(enrolled, claim=claim, offering=reading.result) as agent:
             return put(
                 agent,

@@ -13,7 +13,7 @@ from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.session import agent_on, find_device
-from edgesdk.package.reading import read_package
+from edgesdk.package.reading import read_sealed
 from edgesdk.progress import Progress, Silent
 from edgesdk.report.endurance_page import render_endurance
 from edgesdk.validate.endurance import find_endurance
@@ -64,7 +64,7 @@ def sustain(
         if package is None:
             installed = agent.current()
         else:
-            sealed = read_package(Path(package))
+            sealed = read_sealed(Path(package))
             allowed = permissions or Permissions()
             committed = put(
                 agent, enrolled, sealed, progress or Silent(), permissions=allowed, say=say

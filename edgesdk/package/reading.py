@@ -29,6 +29,19 @@ def read_package(path: Path) -> Package:
         return Package(path, head, stream.tell())
 
 
+def read_sealed(path: Path) -> Package:
+    """Read a package that a device will unpack: every byte is checked as it is stored.
+
+    Unlike after `read_package`, its files are not known to unpack to what the manifest says.
+
+    Raises:
+        PackageError: missing, truncated or damaged.
+    """
+    with _sound(path) as stream:
+        head = archive.verify_stored(stream.read)
+        return Package(path, head, stream.tell())
+
+
 def read_contents(path: Path) -> dict[str, bytes]:
     """The files of a full package by their names, each checked.
 
