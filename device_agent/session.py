@@ -24,6 +24,19 @@ from device_agent.installing import Installer
 from device_agent.leases import Leaseholder
 from device_agent.manifest import Port
 from device_agent.measuring_messages import Sustain, Sustained
+from device_agent.model_messages import (
+    Bench,
+    Benched,
+    CheckParity,
+    Opened,
+    OpenModel,
+    Parity,
+    Predict,
+    Predicted,
+    Predictions,
+    Stage,
+    Staged,
+)
 from device_agent.output_messages import (
     OUTPUTS_MAX_BYTES,
     Collect,
@@ -31,6 +44,17 @@ from device_agent.output_messages import (
     Infer,
     Inferred,
     ModelOutputs,
+)
+from device_agent.package_messages import (
+    Commit,
+    Committed,
+    Current,
+    Install,
+    Installed,
+    ListInstalled,
+    Offer,
+    Offered,
+    Rollback,
 )
 from device_agent.preprocessing import Stages
 from device_agent.private_runtimes import folders_for
@@ -46,38 +70,12 @@ from device_agent.protocol import (
     MESSAGES,
     PROTOCOL_MAX,
     PROTOCOL_MIN,
-    Bench,
-    Benched,
-    Challenge,
-    ChangeTrust,
-    CheckParity,
-    Commit,
-    Committed,
-    Current,
     ErrorCode,
     Failure,
-    GetChallenge,
-    GetTrust,
     Goodbye,
     Hello,
     Inspect,
-    Install,
-    Installed,
-    ListInstalled,
-    Offer,
-    Offered,
-    Opened,
-    OpenModel,
-    Parity,
-    Predict,
-    Predicted,
-    Predictions,
     Progress,
-    Rollback,
-    SetLab,
-    Stage,
-    Staged,
-    TrustState,
     Welcome,
 )
 from device_agent.runtime_installing import RuntimeRequests
@@ -92,6 +90,14 @@ from device_agent.stage_messages import (
 from device_agent.stages import bench_stages, pause_for
 from device_agent.store import Store
 from device_agent.sustaining import sustain
+from device_agent.trust_messages import (
+    Challenge,
+    ChangeTrust,
+    GetChallenge,
+    GetTrust,
+    SetLab,
+    TrustState,
+)
 from device_agent.turns import PAUSE_S, take_turns
 from device_agent.watchdog import FIRST_RUN_S, LOADING_S
 from device_agent.worker_messages import (

@@ -54,10 +54,11 @@ from device_agent.durable import (
 )
 from device_agent.failures import AgentFailure
 from device_agent.packages import Packages, damaged
-from device_agent.protocol import ErrorCode, SignedTrust
+from device_agent.protocol import ErrorCode
 from device_agent.receiving import Transfer
 from device_agent.records import record
 from device_agent.state import State, end_trial, forget, problem, sign
+from device_agent.trust_messages import SignedTrust
 
 SPARE_BYTES = 256 * 1024
 """Kept free beyond the files themselves: folders, the manifest, the state."""

@@ -15,7 +15,8 @@ import edgesdk
 from device_agent.archive import head_bytes
 from device_agent.codec import encode_message
 from device_agent.lease_messages import Leased, TakeLease
-from device_agent.protocol import PROTOCOL_MAX, PROTOCOL_MIN, Hello, Offer, Offered, Welcome
+from device_agent.package_messages import Offer, Offered
+from device_agent.protocol import PROTOCOL_MAX, PROTOCOL_MIN, Hello, Welcome
 from edgesdk.devices.bootstrap import build_agent
 from edgesdk.devices.conversation.connection import PATIENCE_S
 from edgesdk.devices.conversation.exchange import Exchange

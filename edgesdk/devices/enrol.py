@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.environment_messages import Environment
 from device_agent.inspection_messages import Inspection
 from device_agent.lease_messages import Lease
-from device_agent.protocol import Environment
 from edgesdk.choices import DeviceKind
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession

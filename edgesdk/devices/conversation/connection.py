@@ -9,7 +9,8 @@ from typing import Any, Self, TypeVar
 
 from device_agent.codec import encode_message
 from device_agent.lease_messages import Leased
-from device_agent.protocol import Goodbye, Offered, Welcome
+from device_agent.package_messages import Offered
+from device_agent.protocol import Goodbye, Welcome
 from edgesdk.devices.conversation.bars import OnProgress, named_bar
 from edgesdk.devices.conversation.exchange import EXIT_S, Exchange
 from edgesdk.devices.transport import Process

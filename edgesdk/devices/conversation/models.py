@@ -8,8 +8,7 @@ from pathlib import Path
 
 from device_agent.documents import is_file_name
 from device_agent.measuring_messages import Sustain, Sustained, Window
-from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
-from device_agent.protocol import (
+from device_agent.model_messages import (
     Bench,
     Benched,
     CheckParity,
@@ -19,6 +18,7 @@ from device_agent.protocol import (
     Stage,
     Staged,
 )
+from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
 from device_agent.stage_messages import BenchStages, StagesBenched
 from edgesdk.devices.conversation.bars import bar, named_bar
 from edgesdk.devices.conversation.connection import LOADING_S, Connection

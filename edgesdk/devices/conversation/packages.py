@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from device_agent.archive import head_bytes
 from device_agent.inspection_messages import Inspection
-from device_agent.protocol import (
+from device_agent.package_messages import (
     Commit,
     Committed,
     Current,
-    Inspect,
     Install,
     Installed,
     Inventory,
@@ -17,6 +16,7 @@ from device_agent.protocol import (
     Offered,
     Rollback,
 )
+from device_agent.protocol import Inspect
 from edgesdk.devices.conversation.bars import OnProgress, named_bar
 from edgesdk.devices.conversation.connection import LOADING_S, Connection
 from edgesdk.devices.conversation.pieces import in_pieces, opened
@@ -35,7 +35,7 @@ class PackageRequests(Connection):
 
         Args:
             allow_unsigned: the user said so.
-            override: armored signature of a `protocol.Override`.
+            override: armored signature of a `trust_messages.Override`.
 
         Raises:
             AgentError: with code "base_missing" where the device needs the full package.

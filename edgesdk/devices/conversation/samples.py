@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from device_agent.model_messages import Predict, Predicted
 from device_agent.output_messages import OUTPUTS_MAX_BYTES, Infer, Inferred
-from device_agent.protocol import ErrorCode, Predict, Predicted
+from device_agent.protocol import ErrorCode
 from device_agent.stage_messages import PredictPictures
 from edgesdk.devices.conversation.connection import Connection
 from edgesdk.devices.outputs import unpack_outputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from device_agent.protocol import (
+from device_agent.trust_messages import (
     Challenge,
     ChangeTrust,
     GetChallenge,
@@ -39,12 +39,12 @@ class TrustRequests(Connection):
         """Let the device take unsigned packages when asked to, or never more.
 
         Args:
-            signatures: armored, of a `protocol.LabMode`.
+            signatures: armored, of a `trust_messages.LabMode`.
         """
         self._offered = None  # It was judged before.
         self._trust = self._ask(SetLab(lab, signatures.decode()), TrustState)
         return self._trust
 
     def challenge(self) -> str:
-        """The number that the next `protocol.Override` or `protocol.LabMode` must hold."""
+        """The number that the next `Override` or `LabMode` of `trust_messages` must hold."""
         return self._ask(GetChallenge(), Challenge).nonce

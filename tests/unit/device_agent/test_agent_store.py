@@ -18,9 +18,9 @@ from agent_packages import head_of_package, id_of, package_of
 from device_store import Device, fails, pretend_runtimes
 
 from device_agent.failures import AgentFailure
-from device_agent.protocol import SignedTrust
 from device_agent.state import State, Trial, begin_trial
 from device_agent.store import KeptTrust, Store
+from device_agent.trust_messages import SignedTrust
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER
 
