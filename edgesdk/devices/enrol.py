@@ -16,7 +16,8 @@ from edgesdk.choices import DeviceKind
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Address, Device
-from edgesdk.devices.ssh import CONNECT_DEADLINE_S, connect, end_session, host_key_line, negotiate
+from edgesdk.devices.ssh import CONNECT_DEADLINE_S, connect
+from edgesdk.devices.ssh_negotiation import end_session, host_key_line, negotiate
 from edgesdk.devices.transport import Deadline
 from edgesdk.errors import UsageError
 
