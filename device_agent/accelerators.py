@@ -8,7 +8,7 @@ import os
 import re
 from typing import Tuple
 
-from device_agent.protocol import Accelerators
+from device_agent.environment_messages import Accelerators
 from device_agent.system_files import library_release, read_text
 
 USB_EDGE_TPUS = (("1a6e", "089a"), ("18d1", "9302"))

@@ -7,9 +7,11 @@ from typing import Optional, Tuple
 from device_agent.archive import Head, package_bytes
 from device_agent.clock import Clock
 from device_agent.codec import canonical
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.failures import AgentFailure
 from device_agent.manifest import Manifest, is_at_least, runs_on
-from device_agent.protocol import ErrorCode, Offer, Override, RuntimeVersion
+from device_agent.package_messages import Offer
+from device_agent.protocol import ErrorCode
 from device_agent.records import record
 from device_agent.state import State
 from device_agent.trust import (
@@ -20,6 +22,7 @@ from device_agent.trust import (
     Untrusted,
     require_signed,
 )
+from device_agent.trust_messages import Override
 
 
 @record(frozen=True)

@@ -40,6 +40,14 @@ class FellSilent(ChannelClosed):
         self.patience_s = patience_s
 
 
+class WithPayload:
+    """A reply that bytes follow."""
+
+    def __init__(self, message: Any, payload: bytes) -> None:
+        self.message = message
+        self.payload = payload
+
+
 class Channel:
     """Sends and receives messages; used by one thread.
 

@@ -17,8 +17,8 @@ from typing import List, Optional, Sequence, Tuple
 from device_agent import runtimes
 from device_agent.accelerators import read_accelerators
 from device_agent.durable import free_bytes
+from device_agent.environment_messages import Environment
 from device_agent.private_runtimes import private_folders
-from device_agent.protocol import Environment
 from device_agent.system_files import read_text as _read
 
 _OOM_SCORE = "900"

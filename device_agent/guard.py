@@ -13,8 +13,8 @@ from device_agent import fallbacks, runtimes
 from device_agent.durable import has_content
 from device_agent.manifest import File
 from device_agent.model_hosts import Host, HostFailed, open_host
+from device_agent.model_messages import Parity
 from device_agent.private_runtimes import folders_for
-from device_agent.protocol import Parity
 from device_agent.stable_path import PackageFolder
 from device_agent.worker_messages import Load
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Iterator, Optional
 from device_agent.fallbacks import REASONS
 from device_agent.guard import Answer, CannotRun, Guard, Trouble
 from device_agent.manifest import Manifest
-from device_agent.protocol import Parity
+from device_agent.model_messages import Parity
 from device_agent.stable_path import DEFAULT_ROOT, NoPackage, StablePath
 
 if TYPE_CHECKING:

@@ -17,14 +17,11 @@ from typing import IO, List, Optional, Tuple
 from device_agent import children
 from device_agent.failures import AgentFailure
 from device_agent.manifest import HealthCheck
+from device_agent.model_messages import Parity
+from device_agent.package_messages import Health
 from device_agent.packages import Packages
-from device_agent.protocol import ErrorCode, Health, Parity, Progress
-from device_agent.watchdog import (
-    FIRST_RUN_S,
-    LOADING_S,
-    block_silence_s,
-    warm_up_silence_s,
-)
+from device_agent.protocol import ErrorCode, Progress
+from device_agent.watchdog import FIRST_RUN_S, LOADING_S, block_silence_s, warm_up_silence_s
 from device_agent.worker_messages import Compare, Load, Loaded, TimeBlock, Timed, Warm, WarmUp
 from device_agent.workers import OnProgress, Worker, worker_command
 

@@ -1,7 +1,7 @@
 """What a device is in detail, and what its package was made with: the reply to `protocol.Inspect`.
 
-Beside `protocol.Environment`, which every session begins with. A text is "", a number None where
-the device does not have the thing, or it cannot be read; `Inspection.unread` says which.
+Beside `environment_messages.Environment`, which every session begins with. A text is "", a number
+None where the device does not have the thing, or it cannot be read; `Inspection.unread` says which.
 """
 
 from __future__ import annotations

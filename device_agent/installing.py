@@ -22,31 +22,12 @@ from device_agent.environment import board_name
 from device_agent.failures import AgentFailure
 from device_agent.health import HealthChecker
 from device_agent.manifest import Manifest
+from device_agent.package_messages import Committed, Damaged, Installed, Inventory, Offer, Offered
 from device_agent.patching import apply_patch
 from device_agent.private_runtimes import folders_for, private_folders
-from device_agent.protocol import (
-    ChangeTrust,
-    Committed,
-    Damaged,
-    ErrorCode,
-    Installed,
-    Inventory,
-    LabMode,
-    Offer,
-    Offered,
-    SetLab,
-    SignedTrust,
-    TrustState,
-)
+from device_agent.protocol import ErrorCode
 from device_agent.receiving import DamagedPart, base_missing
-from device_agent.state import (
-    Trial,
-    begin_trial,
-    commit,
-    require_previous,
-    require_slot,
-    roll_back,
-)
+from device_agent.state import Trial, begin_trial, commit, require_previous, require_slot, roll_back
 from device_agent.store import KeptTrust, Store
 from device_agent.trust import (
     LAB_NAMESPACE,
@@ -59,6 +40,7 @@ from device_agent.trust import (
     require_signed,
     require_threshold,
 )
+from device_agent.trust_messages import ChangeTrust, LabMode, SetLab, SignedTrust, TrustState
 from device_agent.workers import OnProgress
 
 _ORDER = ("current", "trial", "previous", "")

@@ -22,8 +22,10 @@ from device_agent.codec import to_dict
 from device_agent.documents import CorruptPackage
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
-from device_agent.protocol import ChangeTrust, ErrorCode, Installed, Offer, SignedTrust
+from device_agent.package_messages import Installed, Offer
+from device_agent.protocol import ErrorCode
 from device_agent.store import Store
+from device_agent.trust_messages import ChangeTrust, SignedTrust
 
 ROOT = "~/.edgesdk"
 

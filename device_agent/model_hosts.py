@@ -16,7 +16,8 @@ from device_agent import runtimes
 from device_agent.environment import usable_cpus
 from device_agent.failures import AgentFailure
 from device_agent.manifest import Port
-from device_agent.protocol import ErrorCode, Parity
+from device_agent.model_messages import Parity
+from device_agent.protocol import ErrorCode
 from device_agent.runtimes import BadTensor, NoRuntime, RuntimeFailed
 from device_agent.worker import MAX_THREADS_BY_DEFAULT, require_version
 from device_agent.worker_messages import Compare, Load, Loaded, Ran, Run

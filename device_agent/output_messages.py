@@ -16,7 +16,7 @@ OUTPUTS_MAX_BYTES = 256 * 1024 * 1024
 
 @record(frozen=True)
 class Infer:
-    """A batch of samples follows as payload, as of `protocol.Predict`. Reply: `Inferred`.
+    """A batch of samples follows as payload, as of `model_messages.Predict`. Reply: `Inferred`.
 
     Args:
         keys: the models to run, all on the same samples.

@@ -47,7 +47,7 @@ class ModelPlacement:
     Args:
         operators: in the runtime's order; those it fused count as one. Empty where it does not say.
         source: what said so, or why nothing does.
-        kernel_path: as in `protocol.Opened`.
+        kernel_path: as in `model_messages.Opened`.
         forecast: where the package's own manifest says its operators go, "31 edgetpu, 1 cpu"; ""
             where it says nothing.
         expected_kernel_path: that the package's manifest says its maker's runtime took; likewise.

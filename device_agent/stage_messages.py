@@ -23,8 +23,8 @@ class BenchStages:
         key: the model, opened from that package.
         seed: of the picture.
         blocks: turns.
-        min_runs, min_seconds, max_seconds, max_warm_up_seconds: as in `protocol.Bench`; a turn of
-            very fast runs may end before its share of time, at 5,000 runs.
+        min_runs, min_seconds, max_seconds, max_warm_up_seconds: as in `model_messages.Bench`; a
+            turn of very fast runs may end before its share of time, at 5,000 runs.
     """
 
     key: str
@@ -65,7 +65,7 @@ class StagesBenched:
 
 @record(frozen=True)
 class PredictPictures:
-    """A batch of decoded pictures follows as payload. Reply: `protocol.Predicted`.
+    """A batch of decoded pictures follows as payload. Reply: `model_messages.Predicted`.
 
     The payload is, picture after picture, uint8 RGB of (height, width, 3). Each model makes its own
     input of them by the package's declared preprocessing.

@@ -26,13 +26,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
 import stat
 import tempfile
-import time
 from typing import AbstractSet, Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
 from device_agent import fallbacks
@@ -49,15 +47,17 @@ from device_agent.durable import (
     replace_file,
     replace_link,
     storage_errors,
-    sync_folder,
     write_file,
 )
 from device_agent.failures import AgentFailure
+from device_agent.links import new_links, remove_old_agents, show
+from device_agent.locks import begin_session, hold, is_dead, locked, open_lock, remove_dead
 from device_agent.packages import Packages, damaged
-from device_agent.protocol import ErrorCode, SignedTrust
+from device_agent.protocol import ErrorCode
 from device_agent.receiving import Transfer
 from device_agent.records import record
 from device_agent.state import State, end_trial, forget, problem, sign
+from device_agent.trust_messages import SignedTrust
 
 SPARE_BYTES = 256 * 1024
 """Kept free beyond the files themselves: folders, the manifest, the state."""
@@ -76,7 +76,6 @@ _OURS = (
 """All that ever lies in the store's folder by our doing; the lock is held until it is last."""
 
 _PIECE_BYTES = 64 * 1024
-_NEW_S = 3600.0
 _STATE_MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -122,9 +121,9 @@ class Store:
             for folder in (self._sessions, self._models, self._incoming):
                 make_folder(folder)
             self.packages.prepare()
-            with self._locked():
-                self._remove_dead_sessions()
-                self._session, self._session_lock = self._begin_session()
+            with locked(self.root):
+                remove_dead(self._sessions)
+                self._session, self._session_lock = begin_session(self._sessions)
             self._recover()
 
     def close(self) -> None:
@@ -153,10 +152,10 @@ class Store:
         """
         if self._measuring_lock < 0:
             try:
-                lock = self._open_lock("measuring.lock")
+                lock = open_lock(self.root, "measuring.lock")
             except OSError:
                 return  # The disk takes nothing any more; that is no reason not to measure.
-            self._measuring_lock = _hold(lock, "another session is measuring on this device")
+            self._measuring_lock = hold(lock, "another session is measuring on this device")
 
     def begin_installing(self) -> None:
         """Keep other sessions from installing until `end_installing`, or until this process dies.
@@ -168,7 +167,7 @@ class Store:
         """
         if self._installing_lock < 0:
             # Under the other lock, which a session that only looks around holds as well.
-            with storage_errors(self.root, SPARE_BYTES), self._locked():
+            with storage_errors(self.root, SPARE_BYTES), locked(self.root):
                 lock = self._try_installing()
                 try:
                     self._settle()
@@ -217,7 +216,7 @@ class Store:
         Raises:
             AgentFailure: "storage" or "disk_full": nothing has changed; or the function's own.
         """
-        with storage_errors(self.root, SPARE_BYTES), self._locked():
+        with storage_errors(self.root, SPARE_BYTES), locked(self.root):
             return self._change(function)
 
     def trust(self) -> Optional[KeptTrust]:
@@ -234,7 +233,7 @@ class Store:
         Raises:
             AgentFailure: "storage" or "disk_full": nothing has changed; or the function's own.
         """
-        with storage_errors(self.root, SPARE_BYTES), self._locked():
+        with storage_errors(self.root, SPARE_BYTES), locked(self.root):
             self._replace("trust.json", canonical(function(self.trust())))
 
     # ---- sessions ------------------------------------------------------------------------------
@@ -247,7 +246,7 @@ class Store:
     def live_sessions(self) -> List[str]:
         """Folders of the sessions that run, this one among them."""
         folders = [os.path.join(self._sessions, name) for name in os.listdir(self._sessions)]
-        return [each for each in folders if each == self._session or not _is_dead(each)]
+        return [each for each in folders if each == self._session or not is_dead(each)]
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -256,7 +255,7 @@ class Store:
         Raises:
             AgentFailure: "storage" or "disk_full", for whatever the disk does not take meanwhile.
         """
-        with storage_errors(self.root, SPARE_BYTES), self._locked():
+        with storage_errors(self.root, SPARE_BYTES), locked(self.root):
             yield
 
     # ---- packages ------------------------------------------------------------------------------
@@ -285,7 +284,7 @@ class Store:
         Raises:
             OSError: the disk does not take it.
         """
-        with self._locked():
+        with locked(self.root):
             self.packages.move_in(files, head.manifest, checked, self._aside)
         self.give_up(head)
 
@@ -299,7 +298,7 @@ class Store:
             AgentFailure: "storage" or "disk_full": it is known as it was.
         """
         package_id = head.package_id
-        with storage_errors(self.root, SPARE_BYTES), self._locked():
+        with storage_errors(self.root, SPARE_BYTES), locked(self.root):
             temporary = os.path.join(self._session, "signatures")
             self.packages.sign(package_id, head.signatures, temporary)
             if self.state().signed_by.get(package_id) != signed_by:
@@ -328,13 +327,13 @@ class Store:
         link, target = os.path.join(folder, "current.pyz"), os.path.realpath(program)
         if os.path.dirname(target) == folder:
             target = os.path.basename(target)
-        with storage_errors(self.root, SPARE_BYTES), self._locked():
+        with storage_errors(self.root, SPARE_BYTES), locked(self.root):
             make_folder(folder)
             if not (os.path.islink(link) and os.readlink(link) == target):
                 replace_link(link, target, os.path.join(self._session, "link"))
             # Sessions of another agent still import from it.
             if os.sep not in target and os.listdir(self._sessions) == [self._session_name()]:
-                _remove_old_agents(folder, target)
+                remove_old_agents(folder, target)
 
     def clean_up(self, kept: AbstractSet[str] = frozenset()) -> None:
         """Remove the packages that nothing needs.
@@ -345,7 +344,7 @@ class Store:
         Raises:
             AgentFailure: "storage".
         """
-        with storage_errors(self.root), self._locked():
+        with storage_errors(self.root), locked(self.root):
             needed = self.state().in_use() | kept
             self.packages.remove_all_but(needed, self._aside)
             fallbacks.forget_all_but(self.root, needed)
@@ -392,8 +391,8 @@ class Store:
         """
         self.begin_installing()
         self.begin_measuring()
-        with self._locked():
-            self._remove_dead_sessions()
+        with locked(self.root):
+            remove_dead(self._sessions)
             if os.listdir(self._sessions) != [self._session_name()]:
                 raise AgentFailure(
                     ErrorCode.BUSY,
@@ -411,7 +410,7 @@ class Store:
 
     def _recover(self) -> None:
         """Settle what a session that died left, unless another one installs."""
-        with self._locked():
+        with locked(self.root):
             try:
                 lock = self._try_installing()
             except AgentFailure:
@@ -428,44 +427,20 @@ class Store:
             state = end_trial(state)
             self._replace("state.json", canonical(state))
         with contextlib.suppress(FileExistsError):  # The next change of the state says so.
-            self._show(self._new_links(state))
+            show(self._models, new_links(state, self._models, self._session))
 
     def _try_installing(self) -> int:
-        return _hold(
-            self._open_lock("installing.lock"), "another session is installing on this device"
+        return hold(
+            open_lock(self.root, "installing.lock"), "another session is installing on this device"
         )
 
     def _change(self, function: Callable[[State], State]) -> State:
         state = function(self.state())
-        links = self._new_links(state)  # First: where the disk is full, nothing has changed.
+        # First: where the disk is full, nothing has changed.
+        links = new_links(state, self._models, self._session)
         self._replace("state.json", canonical(state))
-        self._show(links)
+        show(self._models, links)
         return state
-
-    def _new_links(self, state: State) -> Tuple[Tuple[str, str], ...]:
-        """The links that are not as the state says, made aside, and the paths they belong to.
-
-        Raises:
-            OSError: a folder is in the place of one.
-        """
-        made = []
-        for slot in state.slots:
-            path = os.path.join(self._models, slot.name)
-            target = os.path.join(os.pardir, "store", slot.current)
-            if os.path.isdir(path) and not os.path.islink(path):
-                raise OSError(errno.EEXIST, "a folder, expected a link of ours: move it away", path)
-            if not (os.path.islink(path) and os.readlink(path) == target):
-                aside = os.path.join(self._session, "link-" + slot.name)
-                remove(aside)
-                os.symlink(target, aside)
-                made.append((aside, path))
-        return tuple(made)
-
-    def _show(self, links: Tuple[Tuple[str, str], ...]) -> None:
-        for aside, path in links:
-            os.rename(aside, path)
-        if links:
-            sync_folder(self._models)
 
     def _read(self, name: str, kind: type) -> Optional[Any]:
         path = os.path.join(self.root, name)
@@ -487,55 +462,8 @@ class Store:
         if free is not None and free < size + SPARE_BYTES:
             raise disk_full(self.root, size + SPARE_BYTES)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        descriptor = self._open_lock("lock")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def _open_lock(self, name: str) -> int:
-        flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(os.path.join(self.root, name), flags, 0o600)
-
-    def _begin_session(self) -> Tuple[str, int]:
-        folder = tempfile.mkdtemp(dir=self._sessions)
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-        lock = os.open(os.path.join(folder, "lock"), flags, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return folder, lock
-
     def _session_name(self) -> str:
         return os.path.basename(self._session)
-
-    def _remove_dead_sessions(self) -> None:
-        for name in os.listdir(self._sessions):
-            folder = os.path.join(self._sessions, name)
-            if _is_dead(folder):
-                remove(folder)
-
-
-def _remove_old_agents(folder: str, current: str) -> None:
-    """What earlier versions left; a file of the last hour may be of a session that just begins."""
-    kept = current[: -len(".pyz")] + "."
-    for name in os.listdir(folder):
-        path = os.path.join(folder, name)
-        if name.startswith(kept) or name == "current.pyz":
-            continue
-        if abs(time.time() - os.lstat(path).st_ctime) > _NEW_S:
-            remove(path)
-
-
-def _hold(lock: int, else_said: str) -> int:
-    """Take a lock that is open, without waiting; the descriptor again."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise AgentFailure(ErrorCode.BUSY, else_said, "try again when it has ended") from error
-    return lock
 
 
 def _pieces(read: Read, size: int) -> Iterator[bytes]:
@@ -561,21 +489,6 @@ def _removed_on_error(path: str) -> Iterator[None]:
     except BaseException:
         remove(path)
         raise
-
-
-def _is_dead(folder: str) -> bool:
-    """Whether no living process holds the session's lock."""
-    try:
-        lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(lock)
-    return True
 
 
 def _refuse_shared(root: str) -> None:

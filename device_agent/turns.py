@@ -7,7 +7,8 @@ from array import array
 from typing import Any, Callable, List, Optional, Tuple
 
 from device_agent.measuring_messages import Conditions, Turn
-from device_agent.protocol import Bench, Benched, Latency, Progress
+from device_agent.model_messages import Bench, Benched, Latency
+from device_agent.protocol import Progress
 from device_agent.watchdog import block_silence_s, warm_up_silence_s
 from device_agent.watching import watching
 from device_agent.worker_messages import TimeBlock, Timed, Warm, WarmUp

@@ -20,10 +20,11 @@ from device_agent.environment import (
     usable_cpus,
     volunteer_for_the_oom_killer,
 )
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.failures import AgentFailure
 from device_agent.manifest import Port, is_at_least
 from device_agent.output_messages import Collect
-from device_agent.protocol import ErrorCode, Progress, RuntimeVersion
+from device_agent.protocol import ErrorCode, Progress
 from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, NotProfiled, RuntimeFailed
 from device_agent.stage_messages import (
     ClassifyPictures,

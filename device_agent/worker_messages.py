@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Optional, Tuple
 
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.manifest import Port
+from device_agent.model_messages import Parity
 from device_agent.output_messages import OUTPUT_REPLIES, OUTPUT_REQUESTS
 from device_agent.profile_messages import ModelPlacement, Profiled
-from device_agent.protocol import Failure, Parity, Progress, RuntimeVersion
+from device_agent.protocol import Failure, Progress
 from device_agent.records import record
 from device_agent.stage_messages import STAGE_REPLIES, STAGE_REQUESTS
 
@@ -58,7 +60,7 @@ class Probed:
 
 @record(frozen=True)
 class Loaded:
-    """As in `protocol.Opened`."""
+    """As in `model_messages.Opened`."""
 
     runtime: RuntimeVersion
     kernel_path: str
@@ -139,7 +141,7 @@ class Windowed:
 
 @record(frozen=True)
 class Classify:
-    """As `protocol.Predict`, for one model. Reply: `Classified`."""
+    """As `model_messages.Predict`, for one model. Reply: `Classified`."""
 
     count: int
     dtypes: Tuple[str, ...]
@@ -177,7 +179,7 @@ class Ran:
 
 @record(frozen=True)
 class Compare:
-    """Run the golden vectors. Reply: `protocol.Parity`."""
+    """Run the golden vectors. Reply: `model_messages.Parity`."""
 
 
 @record(frozen=True)

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from device_agent import sshsig
 from device_agent.codec import canonical
-from device_agent.protocol import SignedTrust
 from device_agent.trust import Trust, TrustedKey
+from device_agent.trust_messages import SignedTrust
 from edgesdk.keys.signing import FileSigner
 
 

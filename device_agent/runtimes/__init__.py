@@ -15,7 +15,7 @@ import shutil
 import sys
 from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
-from device_agent.protocol import PRIVATE, RuntimeVersion
+from device_agent.environment_messages import PRIVATE, RuntimeVersion
 from device_agent.runtimes.base import (
     BadTensor,
     LoadedModel,

@@ -10,9 +10,9 @@ from __future__ import annotations
 import typing
 from typing import Callable, List, Sequence, Tuple
 
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.manifest import Port
 from device_agent.profile_messages import ModelPlacement, Profiled
-from device_agent.protocol import RuntimeVersion
 
 if typing.TYPE_CHECKING:
     import numpy as np

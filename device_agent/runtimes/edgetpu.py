@@ -16,8 +16,8 @@ import importlib.util
 import mmap
 from typing import Any
 
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.profile_messages import Profiled
-from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes.base import LoadedModel, NotProfiled, Runtime, RuntimeFailed
 from device_agent.runtimes.litert import FAILURES, LiteRT, LiteRTModel
 from device_agent.runtimes.litert_placement import EDGE_TPU_OPERATOR, places

@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.manifest import Port
 from device_agent.profile_messages import ModelPlacement, Profiled
-from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes.base import LoadedModel, Runtime, RuntimeFailed
 from device_agent.runtimes.litert_benchmark import profile_with_tool
 from device_agent.runtimes.litert_placement import XNNPACK, places

@@ -9,9 +9,9 @@ from typing import Any, Callable, List, Sequence, Tuple
 
 import numpy as np
 
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.manifest import Port
 from device_agent.profile_messages import ModelPlacement, OperatorPlace, Profiled
-from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes.base import LoadedModel, NotProfiled, Runtime, RuntimeFailed
 from device_agent.runtimes.onnx_operators import operators
 from device_agent.runtimes.onnx_profile import read_profile, unit_of

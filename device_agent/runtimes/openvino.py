@@ -13,9 +13,9 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.manifest import Port
 from device_agent.profile_messages import ModelPlacement, OperatorPlace, Profiled
-from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes.base import LoadedModel, NotProfiled, Runtime, RuntimeFailed
 from device_agent.runtimes.profiling import ProfileOrder, profiled, timed_runs, times_of
 from device_agent.runtimes.tensors import dtype_name

@@ -19,16 +19,10 @@ import sys
 import tempfile
 from typing import IO, Any, Dict, Iterator, List
 
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.profile_messages import Profiled
-from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes import onnxruntime  # Turns the telemetry off, before the import.
-from device_agent.runtimes.base import (
-    LoadedModel,
-    NoRuntime,
-    NotProfiled,
-    Runtime,
-    RuntimeFailed,
-)
+from device_agent.runtimes.base import LoadedModel, NoRuntime, NotProfiled, Runtime, RuntimeFailed
 from device_agent.runtimes.onnx_operators import operator_types
 from device_agent.runtimes.profiling import ProfileOrder
 

@@ -17,9 +17,9 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.manifest import Port, is_at_least
 from device_agent.profile_messages import ModelPlacement, OperatorPlace, Profiled
-from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes.base import (
     LoadedModel,
     NoRuntime,

@@ -8,7 +8,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from device_agent.manifest import Port
-from device_agent.protocol import Parity
+from device_agent.model_messages import Parity
 from device_agent.runtimes.base import BadTensor, LoadedModel
 from device_agent.runtimes.tensors import (
     dtype_name,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device_agent.protocol import PRIVATE
+from device_agent.environment_messages import PRIVATE
 from edgesdk.cli import render_check, render_doctor, render_lab
 from edgesdk.cli.output import table
 from edgesdk.report.wording import stages_text
@@ -18,15 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from device_agent.environment_messages import Environment, RuntimeVersion
     from device_agent.manifest import Lock, Port
-    from device_agent.protocol import (
-        Committed,
-        Environment,
-        Health,
-        Installed,
-        Inventory,
-        RuntimeVersion,
-    )
+    from device_agent.package_messages import Committed, Health, Installed, Inventory
     from edgesdk.convert.conversion import Conversion
     from edgesdk.devices.enrol import Visited
     from edgesdk.devices.inventory import Device

@@ -12,8 +12,8 @@ from edgesdk.units import format_bytes
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from device_agent.environment_messages import Environment
     from device_agent.inspection_messages import Inspection, Storage
-    from device_agent.protocol import Environment
     from edgesdk.devices.inventory import Device
     from edgesdk.devices.last_seen import Seen
     from edgesdk.values.doctor import Diagnosis, Finding

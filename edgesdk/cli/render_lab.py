@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from device_agent.lease_messages import Lease
-    from device_agent.protocol import Committed, Installed, Inventory
+    from device_agent.package_messages import Committed, Installed, Inventory
     from edgesdk.devices.enrol import Visited
     from edgesdk.values.doctor import Diagnosis
     from edgesdk.values.outcome import Outcome

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.environment_messages import Environment
 from device_agent.inspection_messages import Inspection
 from device_agent.lease_messages import Lease
-from device_agent.protocol import Environment
 from edgesdk.choices import DeviceKind
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Address, Device
-from edgesdk.devices.ssh import CONNECT_DEADLINE_S, connect, end_session, host_key_line, negotiate
+from edgesdk.devices.ssh import CONNECT_DEADLINE_S, connect
+from edgesdk.devices.ssh_negotiation import end_session, host_key_line, negotiate
 from edgesdk.devices.transport import Deadline
 from edgesdk.errors import UsageError
 

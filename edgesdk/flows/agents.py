@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_agent.protocol import Environment, ErrorCode
+from device_agent.environment_messages import Environment
+from device_agent.protocol import ErrorCode
 from device_agent.runtime_messages import Interpreter, RuntimeInstalled, RuntimesHere, StoreRemoved
 from edgesdk.devices import runtimes as talk
 from edgesdk.devices.agent import AgentSession

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent.lease_messages import Lease
-from device_agent.protocol import Installed, Inventory
+from device_agent.package_messages import Installed, Inventory
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.bootstrap import build_agent

@@ -9,15 +9,10 @@ from typing import TypeVar
 
 from device_agent.clock import UNKNOWN
 from device_agent.codec import canonical
-from device_agent.protocol import (
-    Committed,
-    ErrorCode,
-    Installed,
-    Offered,
-    Override,
-    SignedTrust,
-)
+from device_agent.package_messages import Committed, Installed, Offered
+from device_agent.protocol import ErrorCode
 from device_agent.trust import OVERRIDE_NAMESPACE, Trust, Untrusted, read_trust
+from device_agent.trust_messages import Override, SignedTrust
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import AgentError, PackageError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from device_agent.codec import canonical
-from device_agent.protocol import LabMode
 from device_agent.trust import LAB_NAMESPACE, Trust
+from device_agent.trust_messages import LabMode
 from edgesdk.devices import inventory
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import SigningError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_agent.protocol import Installed
+from device_agent.package_messages import Installed
 from edgesdk.convert.conversion import ARTIFACT_FILE, read_artifact
 from edgesdk.data.preprocessing import Preprocessing
 from edgesdk.data.samples import LABEL, Samples, Source, check_labels, open_samples

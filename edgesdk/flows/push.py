@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from device_agent.protocol import Committed
+from device_agent.package_messages import Committed
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.session import agent_on, find_device

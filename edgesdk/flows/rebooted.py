@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from device_agent.protocol import Environment
+from device_agent.environment_messages import Environment
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import AgentError, EdgeSDKError, TransportError
 from edgesdk.flows.installing import Say

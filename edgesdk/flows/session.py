@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import get_args
 
+from device_agent.environment_messages import Environment
 from device_agent.manifest import Compatibility, is_at_least, runs_on
-from device_agent.protocol import Environment, ErrorCode
+from device_agent.protocol import ErrorCode
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from device_agent.measuring_messages import Sustain
-from device_agent.protocol import Installed, OpenModel
+from device_agent.model_messages import OpenModel
+from device_agent.package_messages import Installed
 from edgesdk.devices.agent import AgentSession
 from edgesdk.errors import UsageError
 from edgesdk.files import write_durable

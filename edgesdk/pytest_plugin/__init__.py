@@ -24,7 +24,7 @@ from edgesdk.pytest_plugin.marks import Asked, asked_by, require_measured
 from edgesdk.pytest_plugin.measurement import Measurement, package_properties, summary_lines
 
 if TYPE_CHECKING:
-    from device_agent.protocol import Installed
+    from device_agent.package_messages import Installed
     from edgesdk.devices.inventory import Device
 
 _NO_DEVICE = "no device: name an enrolled one with --edgesdk-device NAME"

@@ -19,7 +19,7 @@ from edgesdk.pytest_plugin.measurement import Measurement
 from edgesdk.units import parse_duration_ns
 
 if TYPE_CHECKING:
-    from device_agent.protocol import Installed
+    from device_agent.package_messages import Installed
     from edgesdk.devices.inventory import Device
     from edgesdk.project import Project
 

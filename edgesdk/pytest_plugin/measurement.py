@@ -10,7 +10,7 @@ from edgesdk.errors import UsageError
 from edgesdk.units import format_ns
 
 if TYPE_CHECKING:
-    from device_agent.protocol import Installed
+    from device_agent.package_messages import Installed
     from edgesdk.devices.inventory import Device
     from edgesdk.values.report import Findings
     from edgesdk.values.verdict import Estimate, Verdict

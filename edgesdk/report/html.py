@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from device_agent.protocol import Latency
+from device_agent.model_messages import Latency
 from edgesdk.report import charts, wording
 from edgesdk.report.charts import ClassChart, CumulativeChart, Gauge, RunChart, SizeBar
 from edgesdk.report.operators import (

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from device_agent.model_messages import Opened
 from device_agent.preprocessing import Stages
-from device_agent.protocol import Opened
 from edgesdk.text import plain
 from edgesdk.units import format_ns
 from edgesdk.values.energy import Energy
-from edgesdk.values.report import (
-    Findings,
-    PackageSummary,
-    Report,
-    converted_name,
-    role_name,
-)
+from edgesdk.values.report import Findings, PackageSummary, Report, converted_name, role_name
 from edgesdk.values.results import MeasuredDevice, Role
 from edgesdk.values.stages import Stage, StagesSummary
 from edgesdk.values.verdict import Estimate, Unit, Verdict, written

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from device_agent.archive import payloads
-from device_agent.protocol import Installed
+from device_agent.package_messages import Installed
 from edgesdk.choices import Precision
 from edgesdk.data.samples import Samples
 from edgesdk.targets.types import Target

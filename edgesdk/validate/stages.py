@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from device_agent.protocol import Installed, Opened
+from device_agent.model_messages import Opened
+from device_agent.package_messages import Installed
 from device_agent.stage_messages import BenchStages, StagesBenched
 from edgesdk.data.preprocessing import expected_input_sha256
 from edgesdk.progress import Progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from device_agent.measuring_messages import Conditions, Turn
-from device_agent.protocol import Latency
+from device_agent.model_messages import Latency
 
 
 def turns(latency: Latency) -> tuple[tuple[int, ...], ...]:

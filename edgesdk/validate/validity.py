@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from device_agent.measuring_messages import Conditions, CpuTime
-from device_agent.protocol import Latency
+from device_agent.model_messages import Latency
 from edgesdk.choices import Precision
 from edgesdk.validate.trend import find_trend
 from edgesdk.validate.turns import turns, within

@@ -14,16 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from device_agent.model_messages import Bench, Benched, CheckParity, Opened, OpenModel, Parity
+from device_agent.package_messages import Installed
 from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
-from device_agent.protocol import (
-    Bench,
-    Benched,
-    CheckParity,
-    Installed,
-    Opened,
-    OpenModel,
-    Parity,
-)
 from device_agent.stage_messages import BenchStages, StagesBenched
 from edgesdk.data.samples import Samples
 from edgesdk.progress import Progress

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from device_agent.environment_messages import Environment
 from device_agent.inspection_messages import Inspection
-from device_agent.protocol import Environment
 
 Severity = Literal["error", "warning", "note"]
 """An error keeps the device from doing what its target asks; a warning may cost a day; a note is

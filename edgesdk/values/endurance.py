@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from device_agent.measuring_messages import Sustained, Window
-from device_agent.protocol import Installed, Opened
+from device_agent.model_messages import Opened
+from device_agent.package_messages import Installed
 from edgesdk.errors import AgentError
 from edgesdk.values.energy import Energy
 from edgesdk.values.results import MeasuredDevice

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from device_agent.environment_messages import Environment
+from device_agent.model_messages import Latency, Opened, Parity
+from device_agent.package_messages import Installed
 from device_agent.profile_messages import ModelPlacement, Profiled
-from device_agent.protocol import Environment, Installed, Latency, Opened, Parity
 from edgesdk.choices import DeviceKind
 from edgesdk.errors import AgentError
 from edgesdk.values.stages import StageRun

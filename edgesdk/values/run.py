@@ -114,7 +114,7 @@ class StoredRun:
 
 @dataclass(frozen=True)
 class SeenRuntime:
-    """As `device_agent.protocol.RuntimeVersion`."""
+    """As `device_agent.environment_messages.RuntimeVersion`."""
 
     package: str
     version: str
@@ -122,7 +122,7 @@ class SeenRuntime:
 
 @dataclass(frozen=True)
 class SeenOpened:
-    """As `device_agent.protocol.Opened`."""
+    """As `device_agent.model_messages.Opened`."""
 
     runtime: SeenRuntime
     kernel_path: str
@@ -131,7 +131,7 @@ class SeenOpened:
 
 @dataclass(frozen=True)
 class SeenLatency:
-    """As `device_agent.protocol.Latency`."""
+    """As `device_agent.model_messages.Latency`."""
 
     samples_ns: Tuple[int, ...]
     block_sizes: Tuple[int, ...]
@@ -155,7 +155,7 @@ class SeenModel:
 
 @dataclass(frozen=True)
 class SeenEnvironment:
-    """As `device_agent.protocol.Environment`."""
+    """As `device_agent.environment_messages.Environment`."""
 
     machine: str
     kernel: str
@@ -176,7 +176,7 @@ class SeenDevice:
 
 @dataclass(frozen=True)
 class SeenInstalled:
-    """As `device_agent.protocol.Installed`."""
+    """As `device_agent.package_messages.Installed`."""
 
     package_id: str
     name: str

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from device_agent.protocol import Committed, Inventory
+from device_agent.package_messages import Committed, Inventory
 from edgesdk import api
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device

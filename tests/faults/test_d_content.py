@@ -31,9 +31,10 @@ from device_agent.codec import canonical
 from device_agent.documents import CorruptPackage
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
-from device_agent.protocol import ChangeTrust, Install, Installed, Offer, Offered, SignedTrust
+from device_agent.package_messages import Install, Installed, Offer, Offered
 from device_agent.store import Store
 from device_agent.trust import PACKAGE_NAMESPACE, Trust, Untrusted, require_signed
+from device_agent.trust_messages import ChangeTrust, SignedTrust
 from edgesdk import api
 from edgesdk.devices.agent import AgentSession
 from edgesdk.errors import AgentError, EdgeSDKError, PackageError

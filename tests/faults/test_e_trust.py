@@ -12,9 +12,9 @@ from device_agent import sshsig
 from device_agent.archive import Head
 from device_agent.clock import format_utc, parse_utc
 from device_agent.codec import canonical
-from device_agent.protocol import Override
 from device_agent.sshsig import Signature
 from device_agent.trust import DELTA_NAMESPACE, OVERRIDE_NAMESPACE, PACKAGE_NAMESPACE
+from device_agent.trust_messages import Override
 from edgesdk import api
 from edgesdk.errors import AgentError, NotTrusted, PackageError
 from edgesdk.keys.signing import open_signer

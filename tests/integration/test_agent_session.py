@@ -19,7 +19,8 @@ import pytest
 from device_agent import runtimes
 from device_agent.codec import encode_message
 from device_agent.manifest import CHUNK_BYTES, Compatibility, HealthCheck, Limits, Port
-from device_agent.protocol import Bench, Benched, CheckParity, Install, Installed, OpenModel
+from device_agent.model_messages import Bench, Benched, CheckParity, OpenModel
+from device_agent.package_messages import Install, Installed
 from device_agent.runtimes.tensors import quantize
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.bootstrap import build_agent

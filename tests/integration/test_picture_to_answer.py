@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from device_agent.guarded import GuardedModel
-from device_agent.protocol import OpenModel
+from device_agent.model_messages import OpenModel
 from device_agent.stage_messages import BenchStages
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.ssh import connect

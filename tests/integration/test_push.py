@@ -13,9 +13,9 @@ import pytest
 
 from device_agent.codec import canonical
 from device_agent.manifest import CHUNK_BYTES, Compatibility, HealthCheck
-from device_agent.protocol import Override
 from device_agent.receiving import Transfer
 from device_agent.trust import OVERRIDE_NAMESPACE
+from device_agent.trust_messages import Override
 from edgesdk import api
 from edgesdk.devices import inventory
 from edgesdk.devices.inventory import Device

@@ -15,16 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from edgesdk.devices import ssh
+from edgesdk.devices import ssh, ssh_negotiation
 from edgesdk.devices.inventory import Device, host_key_fingerprint
 from edgesdk.devices.ssh import connect
 from edgesdk.devices.virtual import VirtualDevice
-from edgesdk.errors import (
-    AuthenticationFailed,
-    DeadlineExceeded,
-    HostKeyMismatch,
-    TransportError,
-)
+from edgesdk.errors import AuthenticationFailed, DeadlineExceeded, HostKeyMismatch, TransportError
 from edgesdk.testing.fault_proxy import FaultProxy
 from edgesdk.units import MIB
 
@@ -122,7 +117,7 @@ class TestOverload:
     def test_resets_for_ever_are_reported(
         self, board: Device, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(ssh, "_FIRST_PAUSE_S", 0.001)
+        monkeypatch.setattr(ssh_negotiation, "_FIRST_PAUSE_S", 0.001)
         with FaultProxy(board.host, board.port, cut_after_bytes=0) as proxy:
             with pytest.raises(TransportError, match="closed the connection before saying"):
                 connect(_through(proxy, board))
@@ -275,7 +270,7 @@ class TestLine:
     def test_a_line_that_takes_nothing_ends_even_where_paramiko_would_wait(
         self, board: Device, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(ssh, "_STALL_S", 0.5)
+        monkeypatch.setattr(ssh_negotiation, "_STALL_S", 0.5)
         with FaultProxy(board.host, board.port) as proxy:
             with connect(_through(proxy, board)) as transport:
                 processes = [transport.start(["sleep", "6"]) for _ in range(6)]

@@ -93,10 +93,11 @@ MAY_IMPORT = {
 """Room of edgesdk to the rooms it may import; "" is edgesdk/__init__.py."""
 
 AGENT_CONTRACT = {
-    *("archive", "clock", "codec", "documents", "ed25519"),
-    *("inspection_messages", "lease_messages", "manifest", "measuring_messages", "output_messages"),
+    *("archive", "clock", "codec", "documents", "ed25519", "environment_messages"),
+    *("inspection_messages", "lease_messages", "manifest", "measuring_messages", "model_messages"),
+    *("output_messages", "package_messages"),
     *("preprocessing", "profile_messages", "protocol", "runtime_messages"),
-    *("sshsig", "stage_messages", "trust"),
+    *("sshsig", "stage_messages", "trust", "trust_messages"),
 }
 """What the workstation may import of the agent anywhere; the rest is for the named rooms."""
 AGENT_BEYOND_CONTRACT = {

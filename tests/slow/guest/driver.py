@@ -28,16 +28,13 @@ sys.path.insert(0, AGENT)
 
 from device_agent import runtimes  # noqa: E402
 from device_agent.archive import head_bytes, read_head  # noqa: E402
+from device_agent.environment_messages import RuntimeVersion  # noqa: E402
 from device_agent.failures import AgentFailure  # noqa: E402
 from device_agent.installing import Installer  # noqa: E402
-from device_agent.protocol import (  # noqa: E402
-    ChangeTrust,
-    Offer,
-    RuntimeVersion,
-    SignedTrust,
-)
+from device_agent.package_messages import Offer  # noqa: E402
 from device_agent.stable_path import NoPackage, StablePath  # noqa: E402
 from device_agent.store import Store  # noqa: E402
+from device_agent.trust_messages import ChangeTrust, SignedTrust  # noqa: E402
 
 # No model is run here: the packages ask for no health check, and the runtime is a name.
 runtimes.discover = lambda *_: (RuntimeVersion("onnxruntime", "onnxruntime", "1.20"),)

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from device_agent.manifest import Fallback, Lock
-from device_agent.protocol import Committed, Damaged, Health, Installed, Inventory
+from device_agent.package_messages import Committed, Damaged, Health, Installed, Inventory
 from edgesdk.cli import render
 from edgesdk.data.preprocessing import Postprocessing, Preprocessing
 from edgesdk.values.package import Check, Package, Verification

@@ -14,11 +14,13 @@ from agent_packages import head_of_package
 from device_agent import installing, runtimes
 from device_agent.archive import head_bytes
 from device_agent.codec import canonical
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
-from device_agent.protocol import Committed, Installed, Offer, Offered, RuntimeVersion, SignedTrust
+from device_agent.package_messages import Committed, Installed, Offer, Offered
 from device_agent.store import KeptTrust, Store
 from device_agent.trust import Trust
+from device_agent.trust_messages import SignedTrust
 from tests.signers import BELIEVES_OWNER as TRUST
 
 PROGRAM = "no program"

@@ -10,7 +10,7 @@ import pytest
 from device_agent.accelerators import parse_cuda_release, parse_tegra_release, read_accelerators
 from device_agent.codec import from_dict, to_dict
 from device_agent.environment import read_environment
-from device_agent.protocol import Accelerators, Environment
+from device_agent.environment_messages import Accelerators, Environment
 from device_agent.system_files import find_library, library_release
 
 ORIN = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed\n"

@@ -12,9 +12,10 @@ from device_agent.admission import Admitted, Circumstances, admit, check_device
 from device_agent.archive import Head, package_bytes
 from device_agent.clock import Clock
 from device_agent.codec import canonical
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.failures import AgentFailure
 from device_agent.manifest import Compatibility, Limits
-from device_agent.protocol import Offer, Override, RuntimeVersion
+from device_agent.package_messages import Offer
 from device_agent.state import Slot, State
 from device_agent.trust import (
     DELTA_NAMESPACE,
@@ -23,6 +24,7 @@ from device_agent.trust import (
     Trust,
     TrustedKey,
 )
+from device_agent.trust_messages import Override
 from edgesdk.keys.signing import FileSigner
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER, STRANGER, key_called

@@ -13,18 +13,14 @@ from agent_packages import head_of_package, id_of, noise, package_of
 from device_agent import archive, receiving
 from device_agent.codec import canonical
 from device_agent.documents import CorruptPackage
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
 from device_agent.manifest import CHUNK_BYTES, Compatibility
-from device_agent.protocol import (
-    ChangeTrust,
-    Offer,
-    Offered,
-    RuntimeVersion,
-    SignedTrust,
-)
+from device_agent.package_messages import Offer, Offered
 from device_agent.store import KeptTrust, Store
 from device_agent.trust import Trust, TrustedKey
+from device_agent.trust_messages import ChangeTrust, SignedTrust
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER, STRANGER
 

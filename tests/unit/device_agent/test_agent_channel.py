@@ -12,7 +12,8 @@ import pytest
 
 from device_agent.channel import LINE_MAX_BYTES, Channel, ChannelClosed
 from device_agent.codec import BadMessage, encode_message
-from device_agent.protocol import MESSAGES, Current, Goodbye, Install
+from device_agent.package_messages import Current, Install
+from device_agent.protocol import MESSAGES, Goodbye
 
 pytestmark = pytest.mark.filterwarnings("error")
 

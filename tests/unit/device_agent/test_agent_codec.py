@@ -24,7 +24,8 @@ from device_agent.codec import (
     to_dict,
 )
 from device_agent.manifest import Port
-from device_agent.protocol import MESSAGES, Failure, Hello, Predictions, Progress
+from device_agent.model_messages import Predictions
+from device_agent.protocol import MESSAGES, Failure, Hello, Progress
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.profile_messages import OperatorPlace
-from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes import RuntimeFailed
 from device_agent.runtimes.edgetpu import LIBRARY, EdgeTpu, prepare
 

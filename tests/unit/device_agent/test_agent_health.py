@@ -19,7 +19,8 @@ from device_agent import health
 from device_agent.health import HealthChecker, run_command
 from device_agent.installing import Installer
 from device_agent.manifest import Compatibility, HealthCheck, Limits
-from device_agent.protocol import Committed, Health, Progress
+from device_agent.package_messages import Committed, Health
+from device_agent.protocol import Progress
 from edgesdk.devices.bootstrap import build_agent
 from tests.signers import OWNER
 

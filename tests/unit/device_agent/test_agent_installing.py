@@ -25,10 +25,10 @@ from device_agent.codec import canonical
 from device_agent.documents import CorruptPackage
 from device_agent.installing import Installer
 from device_agent.manifest import Compatibility
-from device_agent.protocol import ChangeTrust, Override, SignedTrust, TrustState
 from device_agent.state import EARLIEST_S
 from device_agent.store import KeptTrust
 from device_agent.trust import OVERRIDE_NAMESPACE, TRUST_NAMESPACE, Trust, TrustedKey
+from device_agent.trust_messages import ChangeTrust, Override, SignedTrust, TrustState
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER, STRANGER, key_called
 
@@ -648,7 +648,8 @@ sys.path[:0] = sys.argv[4:]
 from device_agent import runtimes
 from device_agent.archive import head_bytes, read_head
 from device_agent.installing import Installer
-from device_agent.protocol import Offer, RuntimeVersion
+from device_agent.environment_messages import RuntimeVersion
+from device_agent.package_messages import Offer
 from device_agent.store import Store
 
 def act(root):

@@ -11,8 +11,8 @@ from agent_packages import package_of
 from device_store import Device, fails, pretend_runtimes
 
 from device_agent.codec import canonical
-from device_agent.protocol import LabMode, SetLab
 from device_agent.trust import LAB_NAMESPACE, OVERRIDE_NAMESPACE, Trust, TrustedKey
+from device_agent.trust_messages import LabMode, SetLab
 from edgesdk.keys.signing import FileSigner
 from tests.signers import OWNER, STRANGER, key_called
 

@@ -9,8 +9,8 @@ from agent_packages import noise, package_of
 
 from device_agent import local
 from device_agent.codec import canonical
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.manifest import CHUNK_BYTES, Compatibility
-from device_agent.protocol import RuntimeVersion
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER
 

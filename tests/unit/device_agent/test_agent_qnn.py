@@ -17,7 +17,7 @@ import pytest
 from onnx_bytes import onnx_bytes
 
 from device_agent import runtimes
-from device_agent.protocol import RuntimeVersion
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.runtimes import NoRuntime, NotProfiled, RuntimeFailed
 from device_agent.runtimes import qnn as adapter
 from device_agent.runtimes.profiling import ProfileOrder

@@ -16,8 +16,9 @@ from device_store import SILENT, fails
 from device_agent import runtime_installing
 from device_agent.channel import ChannelClosed
 from device_agent.environment import read_environment
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.private_runtimes import FOLDER, folders_for, private_folders, read_sets
-from device_agent.protocol import ErrorCode, RuntimeVersion
+from device_agent.protocol import ErrorCode
 from device_agent.runtime_installing import RuntimeInstaller
 from device_agent.runtime_messages import (
     FinishRuntime,

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_agent import runtimes
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.manifest import RUNTIMES, Port
-from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, RuntimeFailed
 from device_agent.runtimes.tensors import (
     STEPS_MAX,

@@ -16,34 +16,32 @@ from device_store import pretend_runtimes
 from device_agent.archive import HEAD_MAX_BYTES, head_bytes
 from device_agent.clock import format_utc
 from device_agent.codec import canonical, decode_message, encode_message
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.failures import AgentFailure
-from device_agent.protocol import (
-    MESSAGES,
-    Challenge,
-    ChangeTrust,
+from device_agent.model_messages import Predict
+from device_agent.package_messages import (
     Commit,
     Committed,
     Current,
-    Failure,
-    GetChallenge,
-    GetTrust,
-    Goodbye,
-    Hello,
     Install,
     Installed,
     Inventory,
     ListInstalled,
     Offer,
     Offered,
-    Predict,
     Rollback,
-    RuntimeVersion,
-    SignedTrust,
-    TrustState,
-    Welcome,
 )
+from device_agent.protocol import MESSAGES, Failure, Goodbye, Hello, Welcome
 from device_agent.session import Session
 from device_agent.state import EARLIEST_S
+from device_agent.trust_messages import (
+    Challenge,
+    ChangeTrust,
+    GetChallenge,
+    GetTrust,
+    SignedTrust,
+    TrustState,
+)
 from device_agent.worker import require_version
 from device_agent.workers import describe_death
 from tests.signers import BELIEVES_OWNER as TRUST

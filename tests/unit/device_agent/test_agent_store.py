@@ -18,9 +18,9 @@ from agent_packages import head_of_package, id_of, package_of
 from device_store import Device, fails, pretend_runtimes
 
 from device_agent.failures import AgentFailure
-from device_agent.protocol import SignedTrust
 from device_agent.state import State, Trial, begin_trial
 from device_agent.store import KeptTrust, Store
+from device_agent.trust_messages import SignedTrust
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER
 
@@ -523,7 +523,7 @@ def agents(device: Device, root: Path) -> Path:
 def test_old_agents_go_once_another_one_is_in_use(
     device: Device, agents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("device_agent.store._NEW_S", -1.0)
+    monkeypatch.setattr("device_agent.links._NEW_S", -1.0)
     device.store.link_agent(str(agents / "new.pyz"))
     assert set(os.listdir(agents)) == {"new.pyz", "new.cpython-311-0", "current.pyz"}
     assert (agents / "current.pyz").readlink() == Path("new.pyz")
@@ -532,7 +532,7 @@ def test_old_agents_go_once_another_one_is_in_use(
 def test_they_stay_while_another_session_may_import_from_them(
     device: Device, root: Path, agents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("device_agent.store._NEW_S", -1.0)
+    monkeypatch.setattr("device_agent.links._NEW_S", -1.0)
     other = store_on(root)
     device.store.link_agent(str(agents / "new.pyz"))
     assert len(os.listdir(agents)) == 5
@@ -547,6 +547,6 @@ def test_one_that_has_just_come_stays(device: Device, agents: Path) -> None:
 def test_an_agent_from_elsewhere_removes_none(
     device: Device, agents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("device_agent.store._NEW_S", -1.0)
+    monkeypatch.setattr("device_agent.links._NEW_S", -1.0)
     device.store.link_agent("/opt/edgesdk-agent.pyz")
     assert len(os.listdir(agents)) == 5

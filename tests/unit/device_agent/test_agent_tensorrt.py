@@ -23,9 +23,10 @@ from onnx_bytes import onnx_bytes
 
 from device_agent import runtimes
 from device_agent.channel import Payload
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.failures import AgentFailure
 from device_agent.profile_messages import ModelPlacement, OperatorPlace
-from device_agent.protocol import Failure, Progress, RuntimeVersion
+from device_agent.protocol import Failure, Progress
 from device_agent.runtimes import NoRuntime, Runtime, RuntimeFailed, cuda, engine_builder
 from device_agent.runtimes.engine_builder import BUILDING, BuildOrder, build_in_child
 from device_agent.runtimes.engines import EngineKey, read_engine

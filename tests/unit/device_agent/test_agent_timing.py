@@ -10,7 +10,8 @@ import pytest
 
 from device_agent import timing, watchdog
 from device_agent.measuring_messages import Conditions, Turn
-from device_agent.protocol import Bench, Progress
+from device_agent.model_messages import Bench
+from device_agent.protocol import Progress
 from device_agent.timing import SteadyTest, settle, time_block, warm_up
 from device_agent.turns import PAUSE_S, take_turns
 from device_agent.worker_messages import TimeBlock, Timed, Warm, WarmUp

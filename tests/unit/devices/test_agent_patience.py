@@ -8,7 +8,9 @@ from typing import cast
 import pytest
 
 from device_agent.codec import encode_message
-from device_agent.protocol import Bench, Benched, Environment, Welcome
+from device_agent.environment_messages import Environment
+from device_agent.model_messages import Bench, Benched
+from device_agent.protocol import Welcome
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.transport import Process
 from edgesdk.progress import Silent

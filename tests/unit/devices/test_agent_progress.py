@@ -9,16 +9,9 @@ from typing import cast
 import pytest
 
 from device_agent.codec import encode_message
-from device_agent.protocol import (
-    Environment,
-    ErrorCode,
-    Failure,
-    Opened,
-    OpenModel,
-    Progress,
-    RuntimeVersion,
-    Welcome,
-)
+from device_agent.environment_messages import Environment, RuntimeVersion
+from device_agent.model_messages import Opened, OpenModel
+from device_agent.protocol import ErrorCode, Failure, Progress, Welcome
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.transport import Process
 from edgesdk.errors import AgentError

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.accelerators import read_accelerators
+from device_agent.environment_messages import Environment, RuntimeVersion
 from device_agent.inspection import inspect
 from device_agent.inspection_messages import Built, Sensor
 from device_agent.manifest import Compatibility, Lock
-from device_agent.protocol import Environment, RuntimeVersion
 from edgesdk.devices.inventory import Device
 from edgesdk.doctor.diagnosing import diagnose
 from edgesdk.flows.session import lack_of_runtime

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from device_agent.environment_messages import Accelerators, RuntimeVersion
 from device_agent.inspection_messages import (
     CoreKind,
     EdgeTpuLibrary,
@@ -19,15 +20,7 @@ from device_agent.inspection_messages import (
     Storage,
 )
 from device_agent.manifest import Compatibility, Lock
-from device_agent.protocol import Accelerators, RuntimeVersion
-from tests.unit.doctor.examined_boards import (
-    GIB,
-    TARGETS,
-    built,
-    changed,
-    examined,
-    findings,
-)
+from tests.unit.doctor.examined_boards import GIB, TARGETS, built, changed, examined, findings
 
 MIB = 2**20
 PI = "raspberry-pi-5"

@@ -10,8 +10,9 @@ import pytest
 
 from device_agent import sshsig
 from device_agent.codec import canonical
-from device_agent.protocol import ChangeTrust, Installed, Offered, Override, TrustState
+from device_agent.package_messages import Installed, Offered
 from device_agent.trust import OVERRIDE_NAMESPACE
+from device_agent.trust_messages import ChangeTrust, Override, TrustState
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import AgentError

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from device_agent.protocol import Environment, RuntimeVersion
+from device_agent.environment_messages import Environment, RuntimeVersion
 from edgesdk.devices.inventory import Device
 from edgesdk.flows.session import lack_of_runtime
 from edgesdk.targets.types import Runtime, RuntimeName

@@ -10,15 +10,10 @@ import numpy as np
 
 from device_agent import manifest as mf
 from device_agent.archive import Head
+from device_agent.environment_messages import Environment, RuntimeVersion
 from device_agent.measuring_messages import Conditions, CpuTime, Power, Turn
-from device_agent.protocol import (
-    Environment,
-    Installed,
-    Latency,
-    Opened,
-    Parity,
-    RuntimeVersion,
-)
+from device_agent.model_messages import Latency, Opened, Parity
+from device_agent.package_messages import Installed
 from edgesdk.models.types import TensorSpec
 from edgesdk.targets.types import (
     Accelerator,

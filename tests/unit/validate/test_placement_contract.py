@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.profile_messages import ModelPlacement, OperatorPlace, OperatorTime, Profiled
-from device_agent.protocol import RuntimeVersion
 from edgesdk.validate.build import find_caveats
 from edgesdk.validate.gates import Gates, judge
 from edgesdk.validate.placement import summarize_placement, summarize_profiles

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device_agent.model_messages import Bench, Benched, CheckParity, Opened, OpenModel, Parity
 from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
-from device_agent.protocol import Bench, Benched, CheckParity, Opened, OpenModel, Parity
 from device_agent.stage_messages import BenchStages, StagesBenched
 from edgesdk.data.samples import Samples
 from edgesdk.progress import Progress, Silent

@@ -1,0 +1,1 @@
+"""What may be said to the agent on a device, by subject; `AgentSession` is all of it."""
