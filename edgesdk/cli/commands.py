@@ -251,7 +251,7 @@ def bench(
     chosen = required(device or settings.device, "--device", "device")
     if sustained is not None:
         _refuse_beside_sustained(
-            *(model, max_p95, max_peak_ram, max_parity_mismatch, *stages),
+            *(model, max_parity_mismatch, *stages),
             *(min_accelerated_fraction, max_latency_regression, baseline, per_operator or None),
         )
         endurance = api.sustain(
@@ -260,13 +260,14 @@ def bench(
             package=package,
             html=html,
             threads=threads,
+            gates=(settings.gates, api.GateBounds(max_p95=max_p95, max_peak_ram=max_peak_ram)),
             permissions=api.Permissions(allow_unsigned),
             wait_s=options.seconds(wait),
             progress=output.ProgressBars(),
             say=output.say,
         )
         output.emit(endurance, as_json, cli.render.endurance)
-        return
+        raise typer.Exit(endurance.exit_code)
     if html is not None:
         raise UsageError("found --html without --sustained", hint="edgesdk report writes reports")
     wanted = partial(
@@ -322,7 +323,7 @@ def _refuse_beside_sustained(*flags: object) -> None:
     if any(flag is not None for flag in flags):
         raise UsageError(
             "found a float model, a gate, a baseline or --per-operator beside --sustained, which"
-            " runs one model and judges nothing",
+            " runs one model and is judged by --max-p95 and --max-peak-ram alone",
             hint="run edgesdk bench without --sustained for these",
         )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from edgesdk.cli import render
 from edgesdk.cli.output import table
+from edgesdk.report.endurance_words import duration_text
 from edgesdk.text import plain
+from edgesdk.values.endurance import Endurance
 from edgesdk.values.report import Findings, Report
 from edgesdk.values.run import RunHead
 from edgesdk.values.verdict import with_symbol
@@ -18,10 +20,14 @@ if TYPE_CHECKING:
     from edgesdk.flows.runs import Exported
 
 
-def runs(console: Console, heads: Sequence[RunHead]) -> None:
-    """One row a run."""
+def runs(console: Console, heads: Sequence[RunHead], sought: Mapping[str, str | None]) -> None:
+    """One row a run.
+
+    Args:
+        sought: what the list was narrowed by; None where it was not.
+    """
     if not heads:
-        line(console, "no such runs are kept: edgesdk bench, eval and deploy keep theirs")
+        line(console, _none(sought))
         return
     listed = table(
         "", "run", "made (UTC)", "of", "device", "package", "p50", "drop", "outcome", fixed="run"
@@ -35,14 +41,36 @@ def runs(console: Console, heads: Sequence[RunHead]) -> None:
             f"{_safe(head.package)} {_safe(head.version)}",
             "-" if head.p50_ns is None else with_symbol("ns", head.p50_ns),
             "-" if head.drop_points is None else with_symbol("points", head.drop_points),
-            head.outcome + (", baseline" if head.baseline else ""),
+            ", ".join(_told(head)),
         )
     console.print(listed)
 
 
-def shown(console: Console, findings: Findings) -> None:
+def _none(sought: Mapping[str, str | None]) -> str:
+    asked = [f"{name} {value}" for name, value in sought.items() if value is not None]
+    if not asked:
+        return "no runs are kept yet: edgesdk bench, eval and deploy keep theirs"
+    return f"none of the runs that are kept is of {', '.join(asked)}: edgesdk runs ls lists them"
+
+
+def _told(head: RunHead) -> Iterator[str]:
+    """What its gates came to, and what else a reader must know before taking its figures."""
+    yield head.outcome
+    if head.stamp in ("invalid", "doubtful") and head.stamp != head.outcome:
+        yield f"latency {head.stamp}"
+    if head.steady_p90_ns is not None:
+        yield f"p90 {with_symbol('ns', head.steady_p90_ns)}"
+    if head.gave_way_s is not None:
+        yield f"gave way after {duration_text(head.gave_way_s)}"
+    if head.baseline:
+        yield "baseline"
+
+
+def shown(console: Console, findings: Findings | Endurance) -> None:
     """A run's report."""
-    if isinstance(findings, Report):
+    if isinstance(findings, Endurance):
+        render.endurance(console, findings)
+    elif isinstance(findings, Report):
         render.report(console, findings)
     else:
         render.findings(console, findings)

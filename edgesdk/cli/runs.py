@@ -33,7 +33,8 @@ def ls(
 ) -> None:
     """List the runs, oldest first."""
     found = api.list_runs(device=device, target=target, package=package, since=since, limit=limit)
-    output.emit(found, as_json, cli.render_runs.runs)
+    sought = {"device": device, "target": target, "package": package, "since": since}
+    output.emit(found, as_json, lambda console, heads: cli.render_runs.runs(console, heads, sought))
 
 
 @app.command("show")

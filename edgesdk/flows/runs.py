@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +16,11 @@ from edgesdk.flows.installing import Say
 from edgesdk.flows.report import write_html
 from edgesdk.history.exporting import Form, comma_separated, json_lines
 from edgesdk.history.store import History, Wanted, default_path
+from edgesdk.report.endurance_page import render_endurance
 from edgesdk.serial import from_dict
 from edgesdk.validate.comparing import ComparisonGates, Side, compare_runs
 from edgesdk.values.comparison import Comparison
+from edgesdk.values.endurance import Endurance
 from edgesdk.values.report import DataSummary, Findings, Report
 from edgesdk.values.run import Command, Measured, RunHead, StoredRun, seen
 
@@ -28,7 +30,7 @@ _DAYS = re.compile(r"([0-9]{1,5})d")
 
 def keep(
     command: Command,
-    findings: Findings,
+    findings: Findings | Endurance,
     *,
     target: str,
     data: DataSummary | None,
@@ -103,12 +105,12 @@ def find_run(run: str) -> StoredRun:
     return store.load(store.find(run))
 
 
-def show_run(run: str, *, html: Path | str | None = None) -> Findings:
+def show_run(run: str, *, html: Path | str | None = None) -> Findings | Endurance:
     """What was measured in a run, whole.
 
     Args:
         run: as for `find_run`.
-        html: write the HTML form to this file; runs of `deploy` have one.
+        html: write the HTML form to this file; runs of `deploy` and `bench --sustained` have one.
 
     Raises:
         HistoryError: no such run.
@@ -117,24 +119,30 @@ def show_run(run: str, *, html: Path | str | None = None) -> Findings:
     """
     stored = find_run(run)
     findings = read_findings(stored)
-    if html is not None:
-        if not isinstance(findings, Report):
-            raise UsageError(
-                f"run {stored.head.id} is of {stored.head.command}, and only those of deploy "
-                "have an HTML form",
-                hint=f"edgesdk runs show {stored.head.number} --json gives all of it",
-            )
+    if html is None:
+        return findings
+    if isinstance(findings, Endurance):
+        write_durable(Path(html), render_endurance(findings).encode())
+    elif isinstance(findings, Report):
         write_html(findings, Path(html))
+    else:
+        raise UsageError(
+            f"run {stored.head.id} is of {stored.head.command}, and only those of deploy and of"
+            " bench --sustained have an HTML form",
+            hint=f"edgesdk runs show {stored.head.number} --json gives all of it",
+        )
     return findings
 
 
-def read_findings(stored: StoredRun) -> Findings:
+def read_findings(stored: StoredRun) -> Findings | Endurance:
     """The report in a run.
 
     Raises:
         MalformedFile: it is not shaped as this version's are.
     """
-    kind = Report if stored.head.command == "deploy" else Findings
+    kinds: Mapping[Command, type[Findings | Endurance]]
+    kinds = {"deploy": Report, "sustained": Endurance}
+    kind = kinds.get(stored.head.command, Findings)
     try:
         return from_dict(kind, stored.document, origin=f"run {stored.head.id}")
     except MalformedFile as error:
@@ -153,7 +161,12 @@ def remove_runs(runs: Sequence[str]) -> tuple[RunHead, ...]:
         HistoryError: one of them is not there; none is forgotten.
     """
     store = history()
-    heads = tuple(store.find(run) for run in runs)
+    try:
+        heads = tuple(dict.fromkeys(store.find(run) for run in runs))  # One may be called twice.
+    except HistoryError as error:
+        if len(runs) == 1:
+            raise
+        raise HistoryError(f"{error.message}: none is forgotten", hint=error.hint) from error
     store.remove(heads)
     return heads
 
@@ -162,10 +175,24 @@ def accept_run(run: str) -> RunHead:
     """Make a run the baseline that later runs of its package on its device are held against.
 
     Raises:
-        HistoryError: no such run.
+        HistoryError: no such run, or none that bench and deploy could be held against.
     """
     store = history()
-    return store.accept(store.find(run))
+    head = store.find(run)
+    if reason := _unacceptable(head):
+        raise HistoryError(
+            f"run {head.id} cannot be a baseline: {reason}",
+            hint="edgesdk bench or deploy measures one that can",
+        )
+    return store.accept(head)
+
+
+def _unacceptable(head: RunHead) -> str:
+    if head.command == "sustained":
+        return "it ran without a pause, and what is held against a baseline runs in turns"
+    if head.stamp == "invalid":
+        return f"its latency is invalid (edgesdk runs show {head.number} says why)"
+    return ""
 
 
 def compare(
@@ -226,13 +253,20 @@ def side_of(store: History, head: RunHead) -> Side:
     """
     called = f"run {head.id}"
     same = store.heads(Wanted(device=head.device, package=head.package))
-    medians = tuple(
-        each.p50_ns
-        for each in same
-        if each.package_id == head.package_id and each.kind == head.kind and each.p50_ns
-    )
+    medians = tuple(each.p50_ns for each in same if _is_repeat(each, head) and each.p50_ns)
     results = seen(store.load(head).document, called)
     return Side(called, head.data_sha256, results, medians)
+
+
+def _is_repeat(one: RunHead, other: RunHead) -> bool:
+    """Another measurement of the very same, by the same way of measuring."""
+    unbroken = [head.command == "sustained" for head in (one, other)]
+    return (
+        one.package_id == other.package_id
+        and one.kind == other.kind
+        and unbroken[0] is unbroken[1]
+        and one.stamp != "invalid"
+    )
 
 
 def export_runs(

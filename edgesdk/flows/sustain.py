@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from device_agent.measuring_messages import Sustain
@@ -13,11 +14,15 @@ from edgesdk.files import write_durable
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.rebooted import reboot_named
+from edgesdk.flows.runs import keep
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.package.reading import read_sealed
 from edgesdk.progress import Progress, Silent
 from edgesdk.report.endurance_page import render_endurance
+from edgesdk.targets.loading import load_target
+from edgesdk.targets.types import GateBounds
 from edgesdk.validate.endurance import find_endurance
+from edgesdk.validate.gates import resolve_gates
 from edgesdk.values.endurance import Endurance, Endured
 from edgesdk.values.results import MeasuredDevice
 
@@ -37,6 +42,7 @@ def sustain(
     package: Path | str | None = None,
     html: Path | str | None = None,
     threads: int = 0,
+    gates: tuple[GateBounds, ...] = (),
     permissions: Permissions | None = None,
     wait_s: float = 0.0,
     progress: Progress | None = None,
@@ -49,6 +55,9 @@ def sustain(
         package: install this one first; the device's current one unless given.
         html: write the page with the curve to this file.
         threads: 0 means one per CPU of the device, at most 4.
+        gates: on top of the target's, the last one winning. Those of p95 and of peak memory are
+            judged, by the part in which the latency had settled; which others were asked for is in
+            `Endurance.not_judged`.
         wait_s: how long to wait for a device that is someone else's.
 
     Raises:
@@ -60,6 +69,7 @@ def sustain(
     if html is not None and not Path(html).parent.is_dir():  # Not only after half an hour.
         raise UsageError(f"found no folder {Path(html).parent} to write the page to")
     enrolled = find_device(device)
+    bounds = resolve_gates(load_target(enrolled.target).gates, *gates)
     claim = Claim("a sustained measurement", wait_s, say)
     with agent_on(enrolled, claim=claim) as agent:
         if package is None:
@@ -74,10 +84,19 @@ def sustain(
         found = MeasuredDevice(enrolled.name, enrolled.kind, agent.environment)
         with reboot_named(enrolled, agent.environment, say):
             endured = _run(agent, found, installed, seconds, threads, progress or Silent())
-    endurance = find_endurance(endured)
+    endurance = find_endurance(endured, bounds, tuple(_beyond(gates)))
+    keep("sustained", endurance, target=enrolled.target, data=None, say=say)
     if html is not None:
         write_durable(Path(html), render_endurance(endurance).encode())
     return endurance
+
+
+def _beyond(gates: Sequence[GateBounds]) -> Iterator[str]:
+    """Gates that are asked for, and are of other measurements than one model's latency."""
+    if any(layer.max_latency_regression_percent is not None for layer in gates):
+        yield "latency since the baseline"
+    if any(layer.max_metric_drop for layer in gates):
+        yield "metrics"
 
 
 def _run(

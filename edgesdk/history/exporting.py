@@ -38,6 +38,8 @@ def comma_separated(runs: Iterable[StoredRun]) -> Iterator[str]:
 def figures(document: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a report, by names that stay; those that were not measured are left out."""
     found: dict[str, float] = {}
+    if "endured" in document:
+        return _of_long(document)
     for latency in document.get("latencies", ()):
         for name in ("minimum", "p50", "p95", "p99"):
             _keep(found, f"{latency['role']}_{name}_ns", latency.get(name))
@@ -49,6 +51,18 @@ def figures(document: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
+def _of_long(document: Mapping[str, Any]) -> dict[str, float]:
+    """Of a run without a pause; its curve is in the whole report."""
+    found = {"first_p50_ns": float(document["first_p50_ns"]), "seconds": float(document["seconds"])}
+    if (gave_way := document.get("gave_way")) is not None:
+        found["gave_way_s"] = float(gave_way["at_s"])
+    if (settled := document.get("settled")) is not None:
+        found["steady_from_s"] = float(settled["from_s"])
+        for name in ("p50", "p90", "p95"):
+            _keep(found, f"steady_{name}_ns", settled.get(name))
+    return found
+
+
 _FIGURES = (
     *(
         f"{role}_{name}_ns"
@@ -57,6 +71,8 @@ _FIGURES = (
     ),
     *("speedup", "agreement_percent"),
     *("accuracy_float_percent", "accuracy_int8_percent", "accuracy_drop"),
+    *("seconds", "first_p50_ns", "steady_from_s", "steady_p50_ns", "steady_p90_ns"),
+    "steady_p95_ns",
 )
 
 

@@ -22,12 +22,14 @@ from edgesdk.errors import HistoryError
 from edgesdk.files import one_writer
 from edgesdk.home import home
 from edgesdk.serial import canonical_json, to_dict
+from edgesdk.values.endurance import Endurance
 from edgesdk.values.report import Findings
 from edgesdk.values.run import DIGEST_SHOWN, Measured, RunHead, StoredRun
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x45644765  # "EdGe"
 _BUSY_S = 30.0
+WHAT_KEEPS = "edgesdk bench, eval and deploy keep theirs"
 _LAST = re.compile(r"last(?:~([0-9]{1,6}))?")
 _ID = re.compile(r"([0-9]{1,18})-([0-9a-f]+)")
 _PREFIX = re.compile(r"[0-9a-f]{4,64}")
@@ -47,7 +49,10 @@ _TABLES = (
         outcome TEXT NOT NULL,
         p50_ns REAL,
         drop_points REAL,
-        document BLOB NOT NULL
+        document BLOB NOT NULL,
+        stamp TEXT,
+        steady_p90_ns REAL,
+        gave_way_s REAL
     )""",
     """CREATE TABLE baselines (
         device TEXT NOT NULL,
@@ -56,9 +61,23 @@ _TABLES = (
         PRIMARY KEY (device, package)
     )""",
 )
+_MIGRATIONS = {
+    1: (
+        "ALTER TABLE runs ADD COLUMN stamp TEXT",
+        "ALTER TABLE runs ADD COLUMN steady_p90_ns REAL",
+        "ALTER TABLE runs ADD COLUMN gave_way_s REAL",
+    ),
+}
+"""What brings a file of that format to the next one."""
+_WRITTEN = (
+    *("sha256", "created", "command", "device", "kind", "target", "package", "version"),
+    *("package_id", "data_sha256", "outcome", "stamp", "p50_ns", "drop_points"),
+    *("steady_p90_ns", "gave_way_s", "document"),
+)
+_COLUMNS = {"runs": {"number", *_WRITTEN}, "baselines": {"device", "package", "number"}}
 _HEAD = """runs.number, sha256, created, command, runs.device, kind, target, runs.package,
-    version, package_id, data_sha256, outcome, p50_ns, drop_points,
-    baselines.number IS NOT NULL"""
+    version, package_id, data_sha256, outcome, stamp, p50_ns, drop_points, steady_p90_ns,
+    gave_way_s, baselines.number IS NOT NULL"""
 _FROM = "FROM runs LEFT JOIN baselines ON baselines.number = runs.number"
 
 
@@ -101,9 +120,7 @@ class History:
         marks = ", ".join("?" * len(row))
         with self._changing() as db:
             number = db.execute(
-                "INSERT INTO runs (sha256, created, command, device, kind, target, package,"
-                " version, package_id, data_sha256, outcome, p50_ns, drop_points, document)"
-                f" VALUES ({marks})",
+                f"INSERT INTO runs ({', '.join(_WRITTEN)}) VALUES ({marks})",
                 row,
             ).lastrowid
             return _head(db.execute(f"SELECT {_HEAD} {_FROM} WHERE runs.number = ?", (number,)))
@@ -145,7 +162,7 @@ class History:
                 else db.execute(f"SELECT {_HEAD} {_FROM} {condition}", values).fetchall()
             )
         if not rows:
-            raise HistoryError(f"found no run {name}", hint="edgesdk runs ls lists them")
+            raise self._no_run(name)
         if len(rows) > 1:
             ids = ", ".join(_as_head(row).id for row in rows)
             raise HistoryError(f"{name} may be any of {ids}", hint="give more of its id")
@@ -198,6 +215,11 @@ class History:
         with self._changing() as db:
             db.executemany("DELETE FROM runs WHERE number = ?", [(h.number,) for h in heads])
 
+    def _no_run(self, name: str) -> HistoryError:
+        if not self.heads(Wanted(limit=1)):
+            return HistoryError(f"found no run {name}: no runs are kept yet", hint=WHAT_KEEPS)
+        return HistoryError(f"found no run {name}", hint="edgesdk runs ls lists them")
+
     def _document(self, head: RunHead, packed: bytes) -> Any:
         try:
             text = zlib.decompress(packed)
@@ -233,21 +255,49 @@ class History:
                         db.execute(table)
                     db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                self._bring_up_to_date(db)
                 self._check(db)
+
+    def _bring_up_to_date(self, db: sqlite3.Connection) -> None:
+        """Every step in the one transaction: a file is of one format or of the other."""
+        self._require_ours(db)
+        for version in range(_version(db), SCHEMA_VERSION):
+            for statement in _MIGRATIONS[version]:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {version + 1}")
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """The file as it is; None where there is none yet."""
+        """The file as it is, brought up to date if need be; None where there is none yet."""
         with self._told():
             if not self._path.exists():
                 yield None
                 return
+            if self._is_older():
+                self._update_to_read()
             with contextlib.closing(self._connect_to_read()) as db:
                 if _is_empty(db):
                     yield None
                     return
                 self._check(db)
                 yield db
+
+    def _update_to_read(self) -> None:
+        try:
+            with one_writer(self._path):
+                self._create()
+        except (sqlite3.OperationalError, OSError) as error:
+            raise HistoryError(
+                f"{self._path} is of an older edgesdk and cannot be brought up to date: {error}",
+                hint="make it and its folder writable, or set EDGESDK_HOME to a folder with a copy",
+            ) from error
+
+    def _is_older(self) -> bool:
+        with contextlib.closing(self._connect_to_read()) as db:
+            if _is_empty(db):
+                return False
+            self._require_ours(db)
+            return _version(db) < SCHEMA_VERSION
 
     def _connect_to_read(self) -> sqlite3.Connection:
         """A log that holds nothing, on a disk that cannot be written, is done without."""
@@ -275,17 +325,33 @@ class History:
         return db
 
     def _check(self, db: sqlite3.Connection) -> None:
-        found = db.execute("PRAGMA user_version").fetchone()[0]
+        self._require_ours(db)
+        for table, expected in _COLUMNS.items():
+            found = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+            if found != expected:
+                odd = ", ".join(sorted(found ^ expected))
+                raise HistoryError(
+                    f"{self._path} is not as format {SCHEMA_VERSION} has it: the table {table}"
+                    f" differs in {odd}",
+                    hint=self._away(),
+                )
+
+    def _require_ours(self, db: sqlite3.Connection) -> None:
         if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
             raise HistoryError(
                 f"{self._path} is another program's database", hint="move it to another place"
             )
+        found = _version(db)
         if found > SCHEMA_VERSION:
             raise HistoryError(
                 f"{self._path} is of a newer edgesdk: found format {found}, expected "
                 f"{SCHEMA_VERSION}",
                 hint="update edgesdk, or set EDGESDK_HOME to another folder",
             )
+
+    def _away(self) -> str:
+        names = f"{self._path.name}, {self._path.name}-wal and {self._path.name}-shm"
+        return f"move {names} to another place; the next measurement begins a new history"
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -297,7 +363,7 @@ class History:
         except sqlite3.DatabaseError as error:
             raise HistoryError(
                 f"{self._path} is damaged: {error}",
-                hint="move it to another place; the next measurement begins a new one",
+                hint=self._away(),
             ) from error
         except OSError as error:
             raise HistoryError(
@@ -306,8 +372,10 @@ class History:
 
 
 def _columns(measured: Measured) -> tuple[Any, ...]:
-    findings = measured.findings
-    device, installed = findings.results.device, findings.results.installed
+    """What a list shows, in the order of `_WRITTEN` between the digest and the document."""
+    found = measured.findings
+    where = found.endured if isinstance(found, Endurance) else found.results
+    device, installed = where.device, where.installed
     return (
         measured.created,
         measured.command,
@@ -318,15 +386,35 @@ def _columns(measured: Measured) -> tuple[Any, ...]:
         installed.version,
         installed.package_id,
         "" if measured.data is None else measured.data.sha256,
-        findings.outcome,
-        _median_ns(findings),
-        None if findings.accuracy is None else findings.accuracy.drop.value,
+        found.outcome,
+        *(_of_long(found) if isinstance(found, Endurance) else _of_findings(found)),
     )
 
 
-def _median_ns(findings: Findings) -> float | None:
-    latency = findings.latency("int8")
-    return None if latency is None or latency.p50 is None else latency.p50.value
+def _of_findings(found: Findings) -> tuple[Any, ...]:
+    latency, validity = found.latency("int8"), found.validity("int8")
+    return (
+        None if validity is None else validity.stamp,
+        None if latency is None or latency.p50 is None else latency.p50.value,
+        None if found.accuracy is None else found.accuracy.drop.value,
+        None,
+        None,
+    )
+
+
+def _of_long(found: Endurance) -> tuple[Any, ...]:
+    settled, gave_way = found.settled, found.gave_way
+    return (
+        found.validity.stamp,
+        None if settled is None else settled.p50.value,
+        None,
+        None if settled is None or settled.p90 is None else settled.p90.value,
+        None if gave_way is None else gave_way.at_s,
+    )
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _condition(name: str) -> tuple[str, tuple[Any, ...]]:
@@ -361,9 +449,5 @@ def _head(cursor: sqlite3.Cursor) -> RunHead:
 
 
 def _as_head(row: Sequence[Any]) -> RunHead:
-    number, sha256, created, command, device, kind, *rest = row
-    target, package, version, package_id, data_sha256, outcome, p50_ns, drop, baseline = rest
-    return RunHead(
-        *(number, sha256, created, command, device, kind, target, package, version),
-        *(package_id, data_sha256, outcome, p50_ns, drop, bool(baseline)),
-    )
+    *columns, baseline = row
+    return RunHead(*columns, bool(baseline))

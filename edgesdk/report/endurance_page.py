@@ -8,7 +8,13 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 
 from edgesdk.report.curves import endurance_chart
-from edgesdk.report.endurance_words import KEPT, endurance_facts, endurance_title
+from edgesdk.report.endurance_words import (
+    KEPT,
+    endurance_facts,
+    endurance_remarks,
+    endurance_title,
+    gate_facts,
+)
 from edgesdk.report.wording import notice, stand_in
 from edgesdk.text import plain
 from edgesdk.values.endurance import Endurance
@@ -19,7 +25,8 @@ def render_endurance(found: Endurance) -> str:
     return _template().render(
         found=found,
         title=endurance_title(found),
-        facts=tuple(endurance_facts(found)),
+        facts=(*endurance_facts(found), *gate_facts(found)),
+        remarks=endurance_remarks(found),
         chart=endurance_chart(found),
         kept=KEPT,
         notice=notice,

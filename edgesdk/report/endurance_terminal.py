@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from statistics import median
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgesdk.report.endurance_words import endurance_facts, endurance_title
+from edgesdk.report.endurance_words import endurance_facts, endurance_remarks, endurance_title
+from edgesdk.report.terminal import gates_table
 from edgesdk.report.wording import notice
 from edgesdk.text import plain
 from edgesdk.units import format_ns
@@ -35,7 +37,9 @@ def render_endurance_text(found: Endurance) -> RenderableType:
     ]
     if said := notice(found.endured.device):
         parts.append(Text(said, "yellow"))
-    parts += [Text(f"* {plain(remark)}") for remark in found.remarks]
+    if found.verdicts:
+        parts.append(Padding(gates_table(found.verdicts), (1, 0)))
+    parts += [Text(f"* {plain(remark)}") for remark in endurance_remarks(found)]
     return Group(*parts)
 
 

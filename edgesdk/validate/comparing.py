@@ -162,6 +162,12 @@ def _why_not(before: Side, after: Side, first: SeenModel | None, second: SeenMod
     """Why two latencies say nothing about each other; "" where they do."""
     if reason := _other_device(before.results, after.results):
         return reason
+    if before.results.unbroken is not after.results.unbroken:
+        long, other = (before, after) if before.results.unbroken else (after, before)
+        return (
+            f"{long.called} ran without a pause and {other.called} in turns, which is another"
+            " latency: hold it against another bench --sustained"
+        )
     for side, run in ((before, first), (after, second)):
         if run is None:
             return f"{side.called} timed no such model"

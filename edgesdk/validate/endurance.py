@@ -1,4 +1,4 @@
-"""From the windows of a long run to when it gave way and where it settled. Pure."""
+"""From the windows of a long run to when it gave way, where it settled, and its verdicts. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from device_agent.measuring_messages import Conditions, Window
+from edgesdk.validate.endurance_gates import judge_endured, not_judged
 from edgesdk.validate.energy import Stretch, energy
-from edgesdk.validate.statistics import block_bootstrap
-from edgesdk.validate.validity import (
-    CLOCK_FALL_PERCENT,
-    COMPETING_DOUBT_PERCENT,
-    others_ms,
-    wall_clock_jumps,
-)
-from edgesdk.values.endurance import Endurance, Endured, GaveWay, Settled
+from edgesdk.validate.gates import Gates, exit_code, outcome
+from edgesdk.validate.statistics import block_bootstrap, samples_needed
+from edgesdk.validate.validity import CLOCK_FALL_PERCENT, stamp_endured
+from edgesdk.values.endurance import Endurance, Endured, GaveWay, Settled, Unsettled, blocks_of
 from edgesdk.values.verdict import Estimate
 
 FIRST_WINDOWS = 5
@@ -36,25 +33,38 @@ changing clocks hops between two steps of it, and is smoothed to one level."""
 SETTLED_WINDOWS_MIN = 10
 SETTLED_SHARE_MIN = 0.1
 """Of the whole run: a shorter end says nothing of what comes after it."""
-BLOCKS_MOST = 20
-"""Windows follow one another closely and are alike; so whole blocks of them are drawn again."""
-
 Samples = npt.NDArray[np.float64]
+_NO_GATES = Gates()
 
 
-def find_endurance(endured: Endured) -> Endurance:
-    """Derive all that a reader asks of a long run."""
+def find_endurance(
+    endured: Endured, gates: Gates = _NO_GATES, others: Sequence[str] = ()
+) -> Endurance:
+    """Derive all that a reader asks of a long run.
+
+    Args:
+        gates: those of p95 and of peak memory are judged, by the settled part.
+        others: names of gates that were asked for elsewhere, and that no long run is judged by.
+    """
     windows = endured.windows
     first = median(window.p50_ns for window in windows[:FIRST_WINDOWS])
+    settled = _settled(windows)
+    validity = stamp_endured(endured)
+    verdicts = judge_endured(endured, settled, validity, gates)
     return Endurance(
         endured=endured,
         seconds=_at_s(windows, windows[-1].ended_ns),
         runs=sum(window.runs for window in windows),
         first_p50_ns=first,
         gave_way=_gave_way(windows, first),
-        settled=_settled(windows),
+        settled=settled if isinstance(settled, Settled) else None,
+        unsettled=settled if isinstance(settled, Unsettled) else None,
         energy=energy(tuple(_stretches(windows))),
-        remarks=tuple(_remarks(endured)),
+        validity=validity,
+        verdicts=verdicts,
+        not_judged=(*not_judged(gates), *others),
+        outcome=outcome(verdicts),
+        exit_code=int(exit_code(verdicts)),
     )
 
 
@@ -119,22 +129,31 @@ def _by_latency(windows: Sequence[Window], first: float) -> GaveWay | None:
     return None
 
 
-def _settled(windows: Sequence[Window]) -> Settled | None:
+def _settled(windows: Sequence[Window]) -> Settled | Unsettled:
     medians = [float(window.p50_ns) for window in windows]
     level = median(medians[-max(1, len(medians) // 5) :])
     start = len(medians)
     while start > 0 and _is_near(_smoothed(medians, start - 1), level):
         start -= 1
     count = len(medians) - start
-    if count < max(SETTLED_WINDOWS_MIN, math.ceil(SETTLED_SHARE_MIN * len(medians))):
-        return None
+    needed = max(SETTLED_WINDOWS_MIN, math.ceil(SETTLED_SHARE_MIN * len(medians)))
+    if count < needed:
+        return Unsettled(count, needed, _seconds_needed(windows))
     last = windows[start:]
     return Settled(
         from_s=_at_s(windows, last[0].began_ns),
         windows=count,
         p50=_pooled_quantile(last, 0.50),
-        p90=_pooled_quantile(last, 0.90),
+        p90=_supported_quantile(last, 0.90),
+        p95=_supported_quantile(last, 0.95),
     )
+
+
+def _seconds_needed(windows: Sequence[Window]) -> float | None:
+    """How long it takes to see as many windows as are needed; None where there were as many."""
+    if len(windows) >= SETTLED_WINDOWS_MIN:
+        return None
+    return math.ceil(SETTLED_WINDOWS_MIN * _at_s(windows, windows[-1].ended_ns) / len(windows))
 
 
 def _smoothed(medians: Sequence[float], index: int) -> float:
@@ -146,6 +165,12 @@ def _is_near(value: float, level: float) -> bool:
     return abs(value - level) <= level * SETTLED_PERCENT / 100
 
 
+def _supported_quantile(windows: Sequence[Window], probability: float) -> Estimate | None:
+    """None where too few samples were kept for an interval, as of any other measurement."""
+    kept = sum(len(window.samples_ns) for window in windows)
+    return _pooled_quantile(windows, probability) if kept >= samples_needed(probability) else None
+
+
 def _pooled_quantile(windows: Sequence[Window], probability: float) -> Estimate:
     """Over the kept samples, each standing for as many runs as were left out."""
     blocks = [
@@ -153,16 +178,10 @@ def _pooled_quantile(windows: Sequence[Window], probability: float) -> Estimate:
             np.concatenate([np.asarray(w.samples_ns, dtype=np.float64) for w in block]),
             np.concatenate([np.full(len(w.samples_ns), w.runs / len(w.samples_ns)) for w in block]),
         )
-        for block in _blocks(windows)
+        for block in blocks_of(windows)
     ]
     found = block_bootstrap(blocks, lambda drawn: _weighted_quantile(drawn, probability))
     return Estimate(found.value, sum(window.runs for window in windows), found.interval)
-
-
-def _blocks(windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
-    size = math.ceil(len(windows) / BLOCKS_MOST)
-    for start in range(0, len(windows), size):
-        yield windows[start : start + size]
 
 
 def _weighted_quantile(blocks: Sequence[tuple[Samples, Samples]], probability: float) -> float:
@@ -175,34 +194,10 @@ def _weighted_quantile(blocks: Sequence[tuple[Samples, Samples]], probability: f
 
 def _stretches(windows: Sequence[Window]) -> Iterator[Stretch]:
     """Blocks of windows, since one window has a reading or two only."""
-    for block in _blocks(windows):
+    for block in blocks_of(windows):
         readings = tuple(_readings(block))
         seconds = (block[-1].ended_ns - block[0].began_ns) / 1e9
         yield Stretch(readings, seconds, sum(window.runs for window in block))
-
-
-def _remarks(endured: Endured) -> Iterator[str]:
-    if not endured.sustained.steady:
-        yield "The latency was still falling when the time for warming up ended."
-    readings = list(_readings(endured.windows))
-    yield from wall_clock_jumps(readings)
-    percent = _competing_percent(readings)
-    if percent is not None and percent > COMPETING_DOUBT_PERCENT:
-        yield f"Other work took {percent:.0f} % of all the device's CPUs meanwhile."
-    governor = endured.device.environment.governor
-    if governor not in (None, "performance"):
-        yield f'The CPU clock was left to the "{governor}" governor.'
-    if not any(
-        at.temperature_celsius or at.clock_hz or at.throttled is not None for at in readings
-    ):
-        yield "The device tells neither clock nor temperature nor throttling."
-
-
-def _competing_percent(readings: Sequence[Conditions]) -> float | None:
-    times = [at.cpu for at in readings if at.cpu is not None]
-    if len(times) < 2 or times[-1].all_ms <= times[0].all_ms:
-        return None
-    return 100 * others_ms(times[0], times[-1]) / (times[-1].all_ms - times[0].all_ms)
 
 
 def _readings(windows: Sequence[Window]) -> Iterator[Conditions]:

@@ -11,12 +11,12 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from edgesdk.choices import Precision
 from edgesdk.errors import ExitCode, UsageError
 from edgesdk.targets.types import Contract, GateBounds
 from edgesdk.units import parse_bytes, parse_duration_ns
+from edgesdk.validate.judging import Gate, GateId, compare, without, without_emulation
 from edgesdk.validate.placement import (
     listed_operators,
     lost_xnnpack,
@@ -30,23 +30,9 @@ from edgesdk.validate.validity import stamp
 from edgesdk.values.package import Budget
 from edgesdk.values.placement import PlacementSummary
 from edgesdk.values.report import converted_name, role_name
-from edgesdk.values.results import MeasuredDevice, Results
+from edgesdk.values.results import Results
 from edgesdk.values.stages import Stage
-from edgesdk.values.verdict import Estimate, Status, Unit, Verdict, written
-
-GateId = Literal[
-    "accuracy_drop",
-    "p95",
-    "peak_ram",
-    "parity",
-    "placement",
-    "kernels",
-    "package_size",
-    "preprocess_p95",
-    "inference_p95",
-    "postprocess_p95",
-    "end_to_end_p95",
-]
+from edgesdk.values.verdict import Estimate, Status, Verdict
 
 _NO_BUDGET = Budget()
 _NO_CONTRACT = Contract()
@@ -101,14 +87,6 @@ class Gates:
         names = (field.name for field in dataclasses.fields(self) if field.name != "asked")
         values = ((name, getattr(self, name)) for name in names)
         return {name: float(value) for name, value in values if value is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class _Gate:
-    id: GateId
-    title: str
-    unit: Unit
-    bound: float
 
 
 def resolve_gates(
@@ -201,19 +179,10 @@ def judge(
     verdicts += _stages(results, gates)
     return tuple(
         dataclasses.replace(
-            _without_emulation(verdict, results.device), asked=verdict.gate in gates.asked
+            without_emulation(verdict, results.device), asked=verdict.gate in gates.asked
         )
         for verdict in verdicts
     )
-
-
-def _without_emulation(verdict: Verdict, device: MeasuredDevice) -> Verdict:
-    """The same, but time and memory that only an emulated processor took are not measured."""
-    if not device.emulated or not (verdict.unit == "ns" or verdict.gate == "peak_ram"):
-        return verdict
-    what = "latency" if verdict.unit == "ns" else "memory"
-    reason = f"emulated aarch64 (qemu-user), {what} not a device's"
-    return dataclasses.replace(verdict, measured=None, status="not measured", reason=reason)
 
 
 def outcome(verdicts: Sequence[Verdict]) -> Status:
@@ -242,60 +211,60 @@ def exit_code(verdicts: Sequence[Verdict]) -> ExitCode:
 
 def _accuracy_drop(results: Results, bound: float, precision: Precision | None) -> Verdict:
     what = "the conversion" if precision is None else converted_name(precision)
-    gate = _Gate("accuracy_drop", f"Accuracy lost to {what}", "points", bound)
+    gate = Gate("accuracy_drop", f"Accuracy lost to {what}", "points", bound)
     if results.predictions is None:
-        return _without(gate, "not measured", "no data were run on the device")
+        return without(gate, "not measured", "no data were run on the device")
     accuracy = summarize_accuracy(results.predictions)
     if accuracy is None:
-        return _without(gate, "not measured", "the data carry no labels")
-    return _compare(gate, accuracy.drop)
+        return without(gate, "not measured", "the data carry no labels")
+    return compare(gate, accuracy.drop)
 
 
 def _p95(results: Results, bound: int, precision: Precision | None) -> Verdict:
     title = f"{role_name('int8', precision)} latency, 95th percentile"
-    gate = _Gate("p95", title, "ns", bound)
+    gate = Gate("p95", title, "ns", bound)
     run = results.run("int8")
     if run is None:
-        return _without(gate, "not measured", "the converted model was not timed")
+        return without(gate, "not measured", "the converted model was not timed")
     stamped = stamp(run, results.device, precision)
     if not stamped.is_valid:
-        return _without(gate, "invalid", " ".join(stamped.reasons))
+        return without(gate, "invalid", " ".join(stamped.reasons))
     p95 = summarize_latency(run).p95
     if p95 is None:
-        return _without(
+        return without(
             gate,
             "not measured",
             f"found {len(run.latency.samples_ns)} runs; a 95 % interval of this percentile needs"
             f" {samples_needed(0.95)}",
         )
-    return _compare(gate, p95)
+    return compare(gate, p95)
 
 
 def _peak_ram(results: Results, bound: int, precision: Precision | None) -> Verdict:
     title = f"Peak memory of the {converted_name(precision)} model's process"
-    gate = _Gate("peak_ram", title, "bytes", bound)
+    gate = Gate("peak_ram", title, "bytes", bound)
     run = results.run("int8")
     if run is None:
-        return _without(gate, "not measured", "the converted model was not run")
+        return without(gate, "not measured", "the converted model was not run")
     if run.latency.peak_rss_bytes is None:
-        return _without(gate, "not measured", "the device does not tell a process's peak memory")
-    return _compare(gate, Estimate(float(run.latency.peak_rss_bytes), 1, None))
+        return without(gate, "not measured", "the device does not tell a process's peak memory")
+    return compare(gate, Estimate(float(run.latency.peak_rss_bytes), 1, None))
 
 
 def _parity(results: Results, bound: float) -> Verdict:
-    gate = _Gate("parity", "Output values off the golden vectors", "percent", bound)
+    gate = Gate("parity", "Output values off the golden vectors", "percent", bound)
     parity = results.parity
     if parity is None:
-        return _without(gate, "not measured", "the golden vectors were not run")
+        return without(gate, "not measured", "the golden vectors were not run")
     if parity.values == 0:
         known = ", ".join(parity.golden_runtime_kernels) or "no kernel path"
-        return _without(
+        return without(
             gate,
             "not measured",
             f"the device computes with {parity.kernel_path}; the package has golden vectors for"
             f" {known}",
         )
-    return _compare(
+    return compare(
         gate, Estimate(100 * parity.beyond_one_step / parity.values, parity.values, None)
     )
 
@@ -308,18 +277,18 @@ def _stages(results: Results, gates: Gates) -> list[Verdict]:
         ("end_to_end_p95", "end_to_end", gates.max_end_to_end_p95_ns),
     )
     return [
-        _stage(results, _Gate(gate, TITLES[stage], "ns", bound), stage)
+        _stage(results, Gate(gate, TITLES[stage], "ns", bound), stage)
         for gate, stage, bound in bounds
         if bound is not None
     ]
 
 
-def _stage(results: Results, gate: _Gate, stage: Stage) -> Verdict:
+def _stage(results: Results, gate: Gate, stage: Stage) -> Verdict:
     problem = stages_problem(results)
     if problem:
-        return _without(gate, "invalid", problem)
+        return without(gate, "invalid", problem)
     p95 = stage_p95(results, stage)
-    return _without(gate, "not measured", p95) if isinstance(p95, str) else _compare(gate, p95)
+    return without(gate, "not measured", p95) if isinstance(p95, str) else compare(gate, p95)
 
 
 def _placement(found: PlacementSummary | None, least: float | None) -> list[Verdict]:
@@ -329,12 +298,12 @@ def _placement(found: PlacementSummary | None, least: float | None) -> list[Verd
     if bound is None:
         return []
     # A lower bound on one share is an upper bound on the rest, as all other gates are.
-    gate = _Gate("placement", "Operators on the CPU", "percent", _percent_left(bound))
+    gate = Gate("placement", "Operators on the CPU", "percent", _percent_left(bound))
     if found is None or found.accelerated_fraction is None:
         source = "the device was not asked" if found is None else found.source
-        return [_without(gate, "not measured", source)]
+        return [without(gate, "not measured", source)]
     count = sum(found.units.values())
-    verdict = _compare(gate, Estimate(_percent_left(found.accelerated_fraction), count, None))
+    verdict = compare(gate, Estimate(_percent_left(found.accelerated_fraction), count, None))
     reason = misplaced_text(found) if verdict.status == "fail" else ""
     return [dataclasses.replace(verdict, reason=reason)]
 
@@ -345,8 +314,8 @@ def _kernels(results: Results) -> list[Verdict]:
     if found is None or not lost_xnnpack(results) or never_had_xnnpack(results):
         return []
     count = len(found.operators)
-    gate = _Gate("kernels", "Operators without XNNPACK", "percent", 100 * (1 - 1 / count))
-    verdict = _compare(gate, Estimate(100.0, count, None))
+    gate = Gate("kernels", "Operators without XNNPACK", "percent", 100 * (1 - 1 / count))
+    verdict = compare(gate, Estimate(100.0, count, None))
     reason = (
         f"XNNPACK took operators of this model on the workstation and none on the device: LiteRT's "
         f"built-in kernels computed {listed_operators(found.operators)}"
@@ -359,38 +328,7 @@ def _percent_left(fraction: float) -> float:
 
 
 def _package(package_bytes: int | None, bound: int) -> Verdict:
-    gate = _Gate("package_size", "Package size", "bytes", bound)
+    gate = Gate("package_size", "Package size", "bytes", bound)
     if package_bytes is None:
-        return _without(gate, "not measured", "no package is at hand")
-    return _compare(gate, Estimate(float(package_bytes), 1, None))
-
-
-def _compare(gate: _Gate, measured: Estimate) -> Verdict:
-    passed = measured.value <= gate.bound
-    return Verdict(
-        gate=gate.id,
-        title=gate.title,
-        unit=gate.unit,
-        bound=gate.bound,
-        measured=measured,
-        status="pass" if passed else "fail",
-        reason=_doubt(gate, measured, passed),
-    )
-
-
-def _doubt(gate: _Gate, measured: Estimate, passed: bool) -> str:
-    """Says so when the interval reaches across the bound; empty when it does not."""
-    if measured.interval is None:
-        return ""
-    if passed and measured.interval.high > gate.bound:
-        end, verb = measured.interval.high, "reaches"
-    elif not passed and measured.interval.low <= gate.bound:
-        end, verb = measured.interval.low, "reaches down to"
-    else:
-        return ""
-    symbol, (_, text) = written(gate.unit, gate.bound, end)
-    return f"within uncertainty: the 95 % interval {verb} {text} {symbol}"
-
-
-def _without(gate: _Gate, status: Status, reason: str) -> Verdict:
-    return Verdict(gate.id, gate.title, gate.unit, gate.bound, None, status, reason)
+        return without(gate, "not measured", "no package is at hand")
+    return compare(gate, Estimate(float(package_bytes), 1, None))

@@ -16,6 +16,7 @@ from device_agent.model_messages import Latency
 from edgesdk.choices import Precision
 from edgesdk.validate.trend import find_trend
 from edgesdk.validate.turns import turns, within
+from edgesdk.values.endurance import Endured
 from edgesdk.values.report import role_name
 from edgesdk.values.results import MeasuredDevice, ModelRun
 from edgesdk.values.validity import Stamp, Validity
@@ -45,6 +46,7 @@ STILL_READINGS, STILL_S = 60, 30
 """A sensor that says the very same, digit for digit, so often and so long, may have stopped."""
 
 _NS = 1e9
+_STILL_FALLING = "The latency was still falling when the time for warming up ended."
 
 
 def stamp(run: ModelRun, device: MeasuredDevice, precision: Precision | None = None) -> Validity:
@@ -66,16 +68,45 @@ def stamp(run: ModelRun, device: MeasuredDevice, precision: Precision | None = N
         *_competing(name, latency, COMPETING_DOUBT_PERCENT, COMPETING_INVALID_PERCENT),
         *_changing(name, latency, grave=False),
         *_governor(device),
-        *wall_clock_jumps(latency.conditions),
-        *_sensors(latency),
+        *_wall_clock_jumps(latency.conditions),
+        *_sensors(latency.conditions),
     ]
     if device.virtual:
         remarks = [*grave, *remarks]
     else:
         reasons += grave
-        remarks += _nothing_known(latency)
+        remarks += _nothing_known(latency.conditions)
     verdict: Stamp = "invalid" if reasons else "doubtful" if remarks else "valid"
     return Validity(run.role, verdict, tuple(reasons), tuple(remarks), competing_percent(latency))
+
+
+def stamp_endured(endured: Endured) -> Validity:
+    """Judge the conditions of a long run without a pause.
+
+    Throttling, a falling clock and a latency that changes are what such a run is to show, and are
+    not held against it; that others took the device's time is.
+    """
+    readings = [at for window in endured.windows for at in window.conditions]
+    percent = _percent_of_others([at.cpu for at in readings if at.cpu is not None])
+    competed = [] if percent is None else [_competed("The long run", percent)]
+    is_grave = percent is not None and percent > COMPETING_INVALID_PERCENT
+    reasons = competed if is_grave and not endured.device.virtual else []
+    remarks = [
+        *(() if endured.sustained.steady else (_STILL_FALLING,)),
+        *(competed if not reasons and (percent or 0.0) > COMPETING_DOUBT_PERCENT else ()),
+        *_governor(endured.device),
+        *_wall_clock_jumps(readings),
+        *_sensors(readings),
+        *_nothing_known(readings),
+    ]
+    verdict: Stamp = "invalid" if reasons else "doubtful" if remarks else "valid"
+    return Validity("int8", verdict, tuple(reasons), tuple(remarks), percent)
+
+
+def _percent_of_others(times: Sequence[CpuTime]) -> float | None:
+    if len(times) < 2 or times[-1].all_ms <= times[0].all_ms:
+        return None
+    return 100 * others_ms(times[0], times[-1]) / (times[-1].all_ms - times[0].all_ms)
 
 
 def _warm_up(name: str, latency: Latency) -> Iterator[str]:
@@ -127,7 +158,11 @@ def _competing(name: str, latency: Latency, above: float, upto: float | None) ->
     percent = competing_percent(latency)
     if percent is None or percent <= above or (upto is not None and percent > upto):
         return
-    yield (
+    yield _competed(name, percent)
+
+
+def _competed(name: str, percent: float) -> str:
+    return (
         f"{name} competed with other work on the device, which took {percent:.0f} % of all its"
         " CPUs meanwhile."
     )
@@ -185,7 +220,7 @@ def _governor(device: MeasuredDevice) -> Iterator[str]:
         )
 
 
-def wall_clock_jumps(conditions: Sequence[Conditions]) -> Iterator[str]:
+def _wall_clock_jumps(conditions: Sequence[Conditions]) -> Iterator[str]:
     """Says so once where the wall clock jumped."""
     for before, after in itertools.pairwise(conditions):
         if before.wall_ns is None or after.wall_ns is None:
@@ -199,14 +234,14 @@ def wall_clock_jumps(conditions: Sequence[Conditions]) -> Iterator[str]:
             return
 
 
-def _sensors(latency: Latency) -> Iterator[str]:
+def _sensors(conditions: Sequence[Conditions]) -> Iterator[str]:
     odd: dict[str, str] = {}
-    for reading in itertools.chain.from_iterable(at.odd for at in latency.conditions):
+    for reading in itertools.chain.from_iterable(at.odd for at in conditions):
         odd.setdefault(reading.partition(":")[0], reading)
     if odd:
         quoted = "; ".join(odd.values())
         yield f"Some sensors said what cannot be true, and were not used: {quoted}."
-    heat = [at for at in latency.conditions if at.temperature_celsius is not None]
+    heat = [at for at in conditions if at.temperature_celsius is not None]
     if len(heat) >= STILL_READINGS and heat[-1].at_ns - heat[0].at_ns >= STILL_S * _NS:
         values = {at.temperature_celsius for at in heat}
         if len(values) == 1:
@@ -216,10 +251,10 @@ def _sensors(latency: Latency) -> Iterator[str]:
             )
 
 
-def _nothing_known(latency: Latency) -> Iterator[str]:
+def _nothing_known(conditions: Sequence[Conditions]) -> Iterator[str]:
     told = any(
         at.clock_hz is not None or at.temperature_celsius is not None or at.throttled is not None
-        for at in latency.conditions
+        for at in conditions
     )
     if not told:
         yield (

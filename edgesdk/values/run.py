@@ -10,17 +10,20 @@ old runs stay comparable.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Optional, Tuple
 
 from device_agent.codec import Malformed, from_dict
 from edgesdk.choices import DeviceKind
 from edgesdk.errors import MalformedFile
+from edgesdk.values.endurance import Endurance, blocks_of
 from edgesdk.values.report import DataSummary, Findings
+from edgesdk.values.validity import Stamp
 from edgesdk.values.verdict import Status
 
-Command = Literal["bench", "eval", "deploy"]
+Command = Literal["bench", "eval", "deploy", "sustained"]
+"""What measured it; "sustained" is `bench --sustained`."""
 DIGEST_SHOWN = 8
 """Hex digits of a run's digest that its id has."""
 
@@ -33,14 +36,15 @@ class Measured:
         created: UTC, ISO 8601.
         target: id of the one the device is enrolled as, or that was deployed for.
         data: what both models were run on; None without such data.
-        findings: all of it; a `Report` where the model was converted first.
+        findings: all of it; a `Report` where the model was converted first, an `Endurance` of a run
+            without a pause.
     """
 
     command: Command
     created: str
     target: str
     data: DataSummary | None
-    findings: Findings
+    findings: Findings | Endurance
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,11 @@ class RunHead:
         kind: "board", or what stood in for one.
         package_id: SHA-256 of its manifest.
         data_sha256: of the evaluation data; "" without such.
-        p50_ns: median latency of the converted model; None where it was not measured.
+        stamp: of the converted model's latency; None where it was not measured.
+        p50_ns: its median; likewise. Of a run without a pause, of the part in which it had settled.
         drop_points: accuracy lost to conversion; likewise.
+        steady_p90_ns: of a run without a pause; None where it did not settle, and of other runs.
+        gave_way_s: when such a run gave way; None where it did not, and of other runs.
         baseline: the run that later ones of this package on this device are held against.
     """
 
@@ -71,8 +78,11 @@ class RunHead:
     package_id: str
     data_sha256: str
     outcome: Status
+    stamp: Stamp | None
     p50_ns: float | None
     drop_points: float | None
+    steady_p90_ns: float | None
+    gave_way_s: float | None
     baseline: bool
 
     @property
@@ -102,7 +112,8 @@ class StoredRun:
     """A run as it was kept.
 
     Args:
-        document: the JSON form of a `Findings`, or of a `Report` where `head.command` is "deploy".
+        document: the JSON form of a `Findings`; of a `Report` where `head.command` is "deploy", of
+            an `Endurance` where it is "sustained".
     """
 
     head: RunHead
@@ -203,13 +214,18 @@ class SeenValidity:
 
 @dataclass(frozen=True)
 class SeenResults:
-    """As `edgesdk.values.results.Results`, with the report's word on what of it is valid."""
+    """As `edgesdk.values.results.Results`, with the report's word on what of it is valid.
+
+    Args:
+        unbroken: the model ran without a pause, and its turns are blocks of the settled part.
+    """
 
     device: SeenDevice
     installed: SeenInstalled
     runs: Tuple[SeenModel, ...]
     predictions: Optional[SeenPredictions] = None
     validities: Tuple[SeenValidity, ...] = ()
+    unbroken: bool = False
 
     def why_invalid(self, role: str) -> str:
         """Why the latency of that role is not a measurement; "" where it is one."""
@@ -230,6 +246,31 @@ class _SeenReport:
     validities: Tuple[SeenValidity, ...] = ()
 
 
+@dataclass(frozen=True)
+class _SeenWindow:
+    samples_ns: Tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _SeenEndured:
+    device: SeenDevice
+    installed: SeenInstalled
+    opened: SeenOpened
+    windows: Tuple[_SeenWindow, ...]
+
+
+@dataclass(frozen=True)
+class _SeenSettled:
+    windows: int
+
+
+@dataclass(frozen=True)
+class _SeenEndurance:
+    endured: _SeenEndured
+    validity: SeenValidity
+    settled: Optional[_SeenSettled] = None
+
+
 def seen(document: Mapping[str, Any], called: str) -> SeenResults:
     """What comparing needs of a run, whatever version of edgesdk kept it.
 
@@ -241,6 +282,8 @@ def seen(document: Mapping[str, Any], called: str) -> SeenResults:
         MalformedFile: the document lacks some of it.
     """
     try:
+        if "endured" in document:
+            return _seen_long(from_dict(_SeenEndurance, document))
         report = from_dict(_SeenReport, document)
     except Malformed as error:
         raise MalformedFile(f"{called} does not hold", details=(str(error),)) from error
@@ -253,3 +296,28 @@ def seen(document: Mapping[str, Any], called: str) -> SeenResults:
                 f"turns of {sum(sizes)}"
             )
     return results
+
+
+def _seen_long(found: _SeenEndurance) -> SeenResults:
+    """A run without a pause as one in turns: blocks of the windows in which it had settled.
+
+    Every window kept about as many samples of its runs, so that they are pooled as they are.
+    """
+    endured, settled, stamped = found.endured, found.settled, found.validity
+    windows = endured.windows[-settled.windows :] if settled is not None else ()
+    turns = [_samples(block) for block in blocks_of(windows)] if windows else []
+    samples = tuple(itertools.chain.from_iterable(turns))
+    latency = SeenLatency(samples, tuple(map(len, turns)), steady=True)
+    if settled is None:
+        stamped = replace(stamped, reasons=(*stamped.reasons, "its latency never settled"))
+    return SeenResults(
+        device=endured.device,
+        installed=endured.installed,
+        runs=(SeenModel(stamped.role, endured.opened, latency),),
+        validities=(stamped,),
+        unbroken=True,
+    )
+
+
+def _samples(windows: Sequence[_SeenWindow]) -> tuple[int, ...]:
+    return tuple(sample for window in windows for sample in window.samples_ns)

@@ -10,6 +10,7 @@ import pytest
 from device_agent import runtimes
 from device_agent.manifest import Compatibility
 from edgesdk import api
+from edgesdk.cli.main import run
 from edgesdk.devices.virtual import VirtualDevice
 from edgesdk.errors import UsageError
 from edgesdk.flows.sustain import KEPT_MOST, SAMPLES_MOST, WINDOWS_MOST, plan
@@ -50,6 +51,33 @@ def test_a_few_seconds_give_a_curve_a_page_and_json(bench: Workbench, tmp_path: 
     assert any(window.conditions for window in windows)
     assert "<svg" in (tmp_path / "curve.html").read_text()
     assert json.loads(json.dumps(to_dict(found)))["runs"] == found.runs
+    assert found.settled is None and found.unsettled is not None
+    assert found.unsettled.seconds_needed is not None and found.unsettled.seconds_needed >= 10
+    (head,) = api.list_runs()
+    assert (head.command, head.device, head.p50_ns) == ("sustained", "bench", None)
+    assert api.show_run("last") == found
+
+
+def test_the_projects_gates_are_judged_or_named(
+    bench: Workbench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "edgesdk.toml").write_text(
+        '[gates]\nmax_p95 = "10 s"\nmax_peak_ram = "1 B"\nmax_end_to_end_p95 = "1 ns"\n'
+        "max_latency_regression_percent = 5\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    assert run(["bench", "--device", "bench", "--sustained", "11s", "--json"]) == 1
+    told = json.loads(capfd.readouterr().out)
+    verdicts = {verdict["gate"]: verdict["status"] for verdict in told["verdicts"]}
+    assert verdicts["peak_ram"] == "fail"  # Else than p95, which a busy machine may not settle to.
+    assert set(verdicts) == {"p95", "peak_ram"}
+    assert told["not_judged"] == ["time from picture to answer", "latency since the baseline"]
+    assert run(["runs", "ls"]) == 0
+    assert "sustained" in capfd.readouterr().out
 
 
 def test_no_time_is_no_run() -> None:

@@ -18,10 +18,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--sustained", "5s", "--max-p95", "10 ms"], "judges nothing"),
+        (["--sustained", "5s", "--max-parity-mismatch", "1"], "judged by --max-p95"),
         (["--sustained", "5s", "--model", "float.onnx"], "runs one model"),
         (["--sustained", "5s", "--per-operator"], "--per-operator beside --sustained"),
-        (["--sustained", "5s", "--max-end-to-end-p95", "1 ms"], "judges nothing"),
+        (["--sustained", "5s", "--max-end-to-end-p95", "1 ms"], "judged by --max-p95"),
         (["--sustained", "5s", "--baseline", "last"], "a baseline"),
         (["--sustained", "half an hour"], "expected a duration"),
         (["--html", "page.html"], "--html without --sustained"),

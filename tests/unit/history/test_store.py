@@ -16,12 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesdk.errors import HistoryError
+from edgesdk.history import store
 from edgesdk.history.store import SCHEMA_VERSION, History, Wanted
 from edgesdk.serial import from_dict, to_dict
+from edgesdk.values.endurance import Endurance
 from edgesdk.values.report import Findings
-from edgesdk.values.run import seen
+from edgesdk.values.run import RunHead, seen
 from tests.cli import ROOT
-from tests.unit.history.measurements import a_measurement
+from tests.unit.history.measurements import a_long_run, a_measurement, findings_of, unsettled
 
 
 @pytest.fixture
@@ -38,6 +40,21 @@ def test_what_was_kept_is_read_back_whole(history: History) -> None:
     measured = a_measurement()
     stored = history.load(history.add(measured))
     assert from_dict(Findings, stored.document, origin="it") == measured.findings
+
+
+def test_a_long_run_is_kept_whole_and_told_in_a_list(history: History) -> None:
+    measured = a_long_run()
+    head = history.add(measured)
+    assert from_dict(Endurance, history.load(head).document, origin="it") == measured.findings
+    assert (head.command, head.device, head.package) == ("sustained", "bench-pi", "keywords")
+    assert head.p50_ns == pytest.approx(4e6, rel=0.01)
+    assert head.steady_p90_ns == pytest.approx(4.05e6, rel=0.01)
+    assert (head.gave_way_s, head.stamp, head.drop_points) == (40.0, "valid", None)
+
+
+def test_a_long_run_that_did_not_settle_has_no_figures_and_is_kept(history: History) -> None:
+    head = history.add(unsettled())
+    assert (head.p50_ns, head.steady_p90_ns, head.gave_way_s) == (None, None, None)
 
 
 def test_a_list_tells_what_was_measured_where(history: History) -> None:
@@ -136,8 +153,81 @@ def test_a_newer_file_is_refused_and_left_alone(history: History, path: Path) ->
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     db.close()
     for use in (lambda: history.add(a_measurement()), history.heads, lambda: history.find("1")):
-        with pytest.raises(HistoryError, match="is of a newer edgesdk: found format 2, expected 1"):
+        with pytest.raises(HistoryError, match="is of a newer edgesdk: found format 3, expected 2"):
             use()
+
+
+@pytest.fixture
+def of_format_1(history: History, path: Path) -> RunHead:
+    """The file as edgesdk kept it before long runs were: two columns fewer, and the stamp."""
+    head = history.accept(history.add(a_measurement()))
+    with sqlite3.connect(path) as db:
+        for column in ("stamp", "steady_p90_ns", "gave_way_s"):
+            db.execute(f"ALTER TABLE runs DROP COLUMN {column}")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    return head
+
+
+def formats(path: Path) -> int:
+    db = sqlite3.connect(path)
+    with db:
+        found = int(db.execute("PRAGMA user_version").fetchone()[0])
+    db.close()
+    return found
+
+
+@pytest.mark.parametrize("reads_first", [True, False])
+def test_an_older_file_is_brought_up_to_date_and_loses_nothing(
+    history: History, path: Path, of_format_1: RunHead, reads_first: bool
+) -> None:
+    if reads_first:
+        assert history.find("1").sha256 == of_format_1.sha256
+    assert history.add(a_long_run()).number == 2
+    first, second = history.heads()
+    assert first == dataclasses.replace(of_format_1, stamp=None)
+    assert second.stamp is not None and history.baseline("bench-pi", "keywords") == first
+    assert (
+        from_dict(Findings, history.load(first).document, origin="it") == a_measurement().findings
+    )
+    assert formats(path) == SCHEMA_VERSION
+
+
+def test_processes_that_bring_it_up_to_date_at_once_lose_nothing(
+    history: History, path: Path, of_format_1: RunHead
+) -> None:
+    writers = [writer(path, 4) for _ in range(3)]
+    for each in writers:
+        assert each.stdin is not None
+        each.stdin.write("\n")
+        each.stdin.flush()
+    numbers = [int(line) for each in writers for line in each.communicate(timeout=60)[0].split()]
+    assert sorted(numbers) == list(range(2, 14))
+    assert len(history.heads()) == 13
+
+
+def test_an_update_that_breaks_off_leaves_the_old_file(
+    history: History, path: Path, of_format_1: RunHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = {1: ("ALTER TABLE runs ADD COLUMN stamp TEXT", "ALTER TABLE nonsense")}
+    monkeypatch.setattr(store, "_MIGRATIONS", steps)
+    with pytest.raises(HistoryError, match="older edgesdk and cannot be brought up to date"):
+        history.heads()
+    assert formats(path) == 1
+    monkeypatch.undo()
+    assert history.find("1").sha256 == of_format_1.sha256
+
+
+def test_a_file_with_other_columns_says_which_and_what_to_do(history: History, path: Path) -> None:
+    """As an edgesdk that was never released left it."""
+    history.add(a_measurement())
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE runs RENAME COLUMN kind TO virtual")
+    db.close()
+    for use in (lambda: history.add(a_measurement()), history.heads):
+        with pytest.raises(HistoryError, match="the table runs differs in kind, virtual") as raised:
+            use()
+        assert raised.value.hint.startswith("move runs.sqlite, runs.sqlite-wal and runs.sqlite-shm")
 
 
 def test_another_programs_database_is_left_alone(history: History, path: Path) -> None:
@@ -226,8 +316,8 @@ def test_a_writer_that_is_killed_leaves_whole_runs_only(history: History, path: 
 def test_every_raw_sample_comes_back(
     tmp_path_factory: pytest.TempPathFactory, samples: list[int]
 ) -> None:
-    measured = a_measurement()
-    results = measured.findings.results
+    measured, findings = a_measurement(), findings_of()
+    results = findings.results
     run = results.runs[1]
     latency = dataclasses.replace(
         run.latency, samples_ns=tuple(samples), block_sizes=(len(samples),)
@@ -235,7 +325,7 @@ def test_every_raw_sample_comes_back(
     changed = dataclasses.replace(
         measured,
         findings=dataclasses.replace(
-            measured.findings,
+            findings,
             results=dataclasses.replace(results, runs=(dataclasses.replace(run, latency=latency),)),
         ),
     )

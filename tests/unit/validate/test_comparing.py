@@ -30,7 +30,7 @@ def side(
 def compared_with(before: Side, after: Side, gates: ComparisonGates = NO_GATES) -> Comparison:
     head = RunHead(
         *(1, "0" * 64, "2026-03-14T15:09:26+00:00", "bench", "bench-pi", "board", "raspberry-pi-5"),
-        *("keywords", "1.2.0", "0" * 64, "", "pass", None, None, False),
+        *("keywords", "1.2.0", "0" * 64, "", "pass", "valid", None, None, None, None, False),
     )
     return compare_runs((head, head), before, after, gates)
 

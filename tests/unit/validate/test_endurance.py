@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from device_agent.measuring_messages import Conditions, Power, Sustained, Window
+from device_agent.measuring_messages import Conditions, CpuTime, Power, Sustained, Window
 from edgesdk.errors import AgentError
 from edgesdk.report.endurance_page import render_endurance
 from edgesdk.report.endurance_terminal import CELLS, sparkline
 from edgesdk.report.endurance_words import duration_text, endurance_facts
+from edgesdk.targets.types import GateBounds
 from edgesdk.validate.endurance import find_endurance
+from edgesdk.validate.gates import resolve_gates
 from edgesdk.values.endurance import Endurance, Endured
 from edgesdk.values.results import MeasuredDevice
 from tests.unit.report.example import example_results
@@ -29,6 +31,7 @@ def board(
     clock_hz: Callable[[int], int | None] = lambda second: None,
     flags: Callable[[int], tuple[str, ...] | None] = lambda second: None,
     power: Callable[[int], tuple[Power, ...]] = lambda second: (),
+    cpu: Callable[[int], CpuTime | None] = lambda second: None,
     name: str = "pi",
     virtual: bool = False,
 ) -> Endurance:
@@ -46,6 +49,7 @@ def board(
             load_average=None,
             throttled=flags(second),
             power=power(second),
+            cpu=cpu(second),
         )
         runs = int(1e9 / middle)
         windows.append(
@@ -85,7 +89,9 @@ def test_a_board_that_keeps_its_speed_never_gives_way_and_is_settled_throughout(
     found = board(60, lambda _: 2.0)
     assert found.gave_way is None
     assert found.settled is not None and found.settled.from_s == 0
-    assert (found.seconds, found.runs, found.remarks) == (60.0, 60 * 500, ())
+    assert (found.seconds, found.runs) == (60.0, 60 * 500)
+    assert found.validity.stamp == "valid" and found.unsettled is None
+    assert found.outcome == "not measured" and found.exit_code == 0
 
 
 def test_a_throttled_board_is_told_by_its_latency_alone() -> None:
@@ -133,11 +139,94 @@ def test_the_steady_p90_is_of_the_settled_part_alone() -> None:
 def test_a_board_that_still_gets_slower_has_not_settled() -> None:
     found = board(100, lambda second: 2.0 + second / 10)
     assert found.settled is None
-    assert ("Settled", "no: the latency still changed at the end") in endurance_facts(found)
+    told = dict(endurance_facts(found))["Settled"]
+    assert told.startswith("no: the latency still changed before the last ")
 
 
-def test_too_short_an_end_is_not_settled() -> None:
-    assert board(9, lambda _: 2.0).settled is None
+def test_a_run_of_too_few_windows_says_how_long_it_takes_to_tell() -> None:
+    found = board(9, lambda _: 2.0)
+    assert found.settled is None and found.unsettled is not None
+    told = dict(endurance_facts(found))
+    assert told["Settled"] == (
+        "not known: the run was too short to tell whether the latency settles: that takes 10"
+        " windows, 10 s at the least"
+    )
+    assert told["Gave way"] == "not seen; the run was too short to tell"
+    assert board(10, lambda _: 2.0).settled is not None
+
+
+def test_of_an_end_that_is_too_short_it_says_how_long_it_was_the_same() -> None:
+    found = board(30, lambda second: 3.0 if second < 23 else 2.0)
+    assert found.unsettled is not None and found.unsettled.seconds_needed is None
+    assert 6 <= found.unsettled.windows <= 8 and found.unsettled.needed == 10
+    assert "10 alike are needed" in dict(endurance_facts(found))["Settled"]
+
+
+def test_percentiles_of_too_few_kept_samples_are_not_given() -> None:
+    whole = board(20, lambda _: 2.0).endured
+    few = tuple(dataclasses.replace(w, samples_ns=w.samples_ns[:2]) for w in whole.windows)
+    settled = find_endurance(dataclasses.replace(whole, windows=few)).settled
+    assert settled is not None and settled.p50.value > 0
+    assert settled.p90 is not None and settled.p95 is None  # 40 samples; 36 and 72 are needed.
+
+
+# ---- judged --------------------------------------------------------------------------------------
+
+
+def judged(found: Endurance, *gates: GateBounds) -> Endurance:
+    return find_endurance(found.endured, resolve_gates(GateBounds(), *gates))
+
+
+def test_the_gates_of_latency_and_memory_are_judged_by_the_settled_part() -> None:
+    found = judged(board(100, throttled), GateBounds(max_p95="3 ms", max_peak_ram="64 MiB"))
+    p95, memory = found.verdicts
+    assert (p95.gate, p95.status) == ("p95", "fail")  # 2 ms at first, 4 ms in the end.
+    assert p95.measured is not None and p95.measured.value == pytest.approx(4.07e6, rel=0.01)
+    assert (memory.gate, memory.status) == ("peak_ram", "pass")
+    assert (found.outcome, found.exit_code) == ("fail", 1)
+
+
+def test_a_gate_on_a_run_that_did_not_settle_is_not_measured_and_no_pass() -> None:
+    for short in (board(5, lambda _: 2.0), board(100, lambda second: 2.0 + second / 10)):
+        found = judged(short, GateBounds(max_p95="3 s"))
+        (verdict,) = found.verdicts
+        assert (verdict.status, found.exit_code) == ("not measured", 6)
+        assert found.unsettled is not None and verdict.reason == found.unsettled.sentence
+
+
+def test_gates_of_other_measurements_are_named_and_not_judged() -> None:
+    asked = GateBounds(max_accuracy_drop_points=1.0, max_end_to_end_p95="1 ms", max_p95="1 s")
+    found = judged(board(20, lambda _: 2.0), asked)
+    assert [verdict.gate for verdict in found.verdicts] == ["p95"]
+    assert found.not_judged == ("accuracy", "time from picture to answer")
+    assert "accuracy, time from picture to answer" in dict(endurance_facts(found))["Not judged"]
+
+
+def test_of_an_emulated_processor_no_latency_is_judged() -> None:
+    found = board(20, lambda _: 2.0).endured
+    emulated = dataclasses.replace(found, device=dataclasses.replace(found.device, kind="arm64"))
+    (verdict,) = judged(find_endurance(emulated), GateBounds(max_p95="1 s")).verdicts
+    assert verdict.status == "not measured" and "emulated" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("others", "stamp", "status"),
+    [(2, "valid", "pass"), (6, "doubtful", "pass"), (30, "invalid", "invalid")],
+)
+def test_other_work_makes_it_doubtful_and_then_invalid(
+    others: int, stamp: str, status: str
+) -> None:
+    """Of every second on four CPUs, so much of all their time is others'."""
+
+    def at(second: int) -> CpuTime:
+        busy = 1000 * second
+        return CpuTime(4000 * second, 4000 * second - busy - 40 * others * second, 0, busy)
+
+    found = board(60, lambda _: 2.0, cpu=at)
+    assert found.validity.stamp == stamp and found.validity.competing_percent == others
+    (verdict,) = judged(found, GateBounds(max_p95="1 s")).verdicts
+    assert verdict.status == status
+    assert dict(endurance_facts(found))["Measurement"] == stamp
 
 
 def test_energy_of_a_run_by_watts_and_by_joules() -> None:

@@ -1,0 +1,175 @@
+"""Facts about the commands of the history: what they show, accept, forget and hold together."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from edgesdk.cli.main import run
+from edgesdk.errors import HistoryError
+from edgesdk.flows.runs import accept_run, compare, export_runs, find_run, history, remove_runs
+from edgesdk.values.report import Findings
+from edgesdk.values.run import Measured
+from tests.unit.history.measurements import a_long_run, a_measurement, unsettled
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGESDK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+def invalid() -> Measured:
+    measured = a_measurement()
+    assert isinstance(measured.findings, Findings)
+    stamped = tuple(
+        dataclasses.replace(each, stamp="invalid", reasons=("It was held back.",))
+        for each in measured.findings.validities
+    )
+    return dataclasses.replace(
+        measured, findings=dataclasses.replace(measured.findings, validities=stamped)
+    )
+
+
+# ---- runs without a pause ------------------------------------------------------------------------
+
+
+def test_a_long_run_is_listed_and_shown_as_it_was_printed(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    history().add(a_long_run())
+    assert run(["runs", "ls"]) == 0
+    listed = capfd.readouterr().out
+    assert "sustained" in listed and "gave way after 40 s" in listed and "p90 4." in listed
+    assert run(["runs", "show", "1", "--html", "curve.html"]) == 0
+    assert "Steady p90" in capfd.readouterr().out
+    assert "<svg" in (tmp_path / "curve.html").read_text()
+    assert run(["runs", "show", "1", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["gave_way"]["at_s"] == 40.0
+
+
+def test_its_figures_are_exported(tmp_path: Path) -> None:
+    history().add(a_measurement())
+    history().add(a_long_run())
+    export_runs("csv", str(tmp_path / "runs.csv"))
+    first, second = csv.DictReader(io.StringIO((tmp_path / "runs.csv").read_text()))
+    assert first["steady_p90_ns"] == "" and first["int8_p50_ns"] != ""
+    assert float(second["steady_p90_ns"]) == pytest.approx(4.05e6, rel=0.01)
+    assert float(second["gave_way_s"]) == 40.0 and second["int8_p50_ns"] == ""
+    export_runs("jsonl", str(tmp_path / "runs.jsonl"))
+    lines = (tmp_path / "runs.jsonl").read_text().splitlines()
+    assert len(json.loads(lines[1])["report"]["endured"]["windows"]) == 100
+
+
+def test_two_long_runs_are_compared_by_their_settled_parts() -> None:
+    history().add(a_long_run())
+    history().add(a_long_run("2026-03-16T10:00:00+00:00", slow=1.2))
+    history().add(a_long_run("2026-03-17T10:00:00+00:00"))
+    slower, same = compare("1", "2").latencies[0], compare("1", "3").latencies[0]
+    assert slower.word == "slower" and slower.changes[0].ratio.value == pytest.approx(1.2, abs=0.01)
+    assert same.word == "no difference shown"
+
+
+def test_a_long_run_and_one_in_turns_are_not_and_the_reason_is_said(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    history().add(a_measurement())
+    history().add(a_long_run())
+    compared = compare("1", "2")
+    (latency,) = compared.latencies
+    assert (latency.word, compared.exit_code) == ("cannot be compared", 6)
+    assert "ran without a pause" in latency.reason and "another bench --sustained" in latency.reason
+    assert run(["runs", "compare", "1", "2"]) == 6
+    assert "ran without a pause" in capfd.readouterr().out
+
+
+def test_a_long_run_that_never_settled_is_not_compared() -> None:
+    history().add(a_long_run())
+    history().add(unsettled())
+    (latency,) = compare("1", "2").latencies
+    assert latency.word == "cannot be compared" and "never settled" in latency.reason
+
+
+def test_a_long_run_says_nothing_of_how_much_runs_in_turns_differ() -> None:
+    history().add(a_measurement())
+    history().add(a_long_run())
+    history().add(a_measurement("2026-04-01T00:00:00+00:00"))
+    cautions = " ".join(compare("1", "3").cautions)
+    assert "lie up to" not in cautions  # The long run's 4 ms beside their 3.1 would make 28 %.
+
+
+# ---- baselines -----------------------------------------------------------------------------------
+
+
+def test_what_bench_cannot_be_held_against_is_no_baseline() -> None:
+    history().add(a_long_run())
+    history().add(invalid())
+    with pytest.raises(
+        HistoryError, match=r"run 1-.* cannot be a baseline: it ran without a pause"
+    ):
+        accept_run("1")
+    with pytest.raises(HistoryError, match=r"run 2-.* cannot be a baseline: its latency is inval"):
+        accept_run("2")
+    assert history().baseline("bench-pi", "keywords") is None
+
+
+# ---- forgetting and finding ----------------------------------------------------------------------
+
+
+def test_a_run_that_is_named_twice_is_forgotten_once() -> None:
+    head = history().add(a_measurement())
+    assert remove_runs(["1", head.id, "last"]) == (head,)
+    assert history().heads() == ()
+
+
+def test_an_unknown_run_among_known_ones_forgets_none(capfd: pytest.CaptureFixture[str]) -> None:
+    history().add(a_measurement())
+    assert run(["runs", "rm", "1", "7"]) == 3
+    assert "found no run 7: none is forgotten" in capfd.readouterr().err
+    assert len(history().heads()) == 1
+
+
+@pytest.mark.parametrize("name", ["7", "last~4", "abcd", "1-ffffffff"])
+def test_showing_an_unknown_run_is_one_sentence(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    history().add(a_measurement())
+    assert run(["runs", "show", name]) == 3
+    said = capfd.readouterr().err
+    assert f"found no run {name}" in said and "edgesdk runs ls lists them" in said
+
+
+def test_without_any_run_it_says_what_makes_one(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["runs", "ls"]) == 0
+    assert "no runs are kept yet" in capfd.readouterr().out
+    assert run(["runs", "ls", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == []
+    for command in (["show", "last"], ["rm", "1"], ["accept", "1"], ["compare", "1", "2"]):
+        assert run(["runs", *command]) == 3
+        assert "no runs are kept yet" in capfd.readouterr().err
+
+
+def test_a_filter_that_leaves_none_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    history().add(a_measurement())
+    assert run(["runs", "ls", "--device", "other"]) == 0
+    assert "none of the runs that are kept is of device other" in capfd.readouterr().out
+    assert find_run("last").head.number == 1
+
+
+def test_a_damaged_history_names_the_files_and_the_remedy(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home.mkdir()
+    (home / "runs.sqlite").write_bytes(b"what is this" * 100)
+    for command in (["ls"], ["show", "1"], ["rm", "1"], ["export", "-o", "x"]):
+        assert run(["runs", *command]) == 3
+        said = capfd.readouterr().err
+        assert "runs.sqlite is damaged: file is not a database" in said
+        assert "move runs.sqlite, runs.sqlite-wal and runs.sqlite-shm to another place" in said
