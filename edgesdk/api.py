@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.keys import trust_key as trust_key
     from edgesdk.flows.lab import set_lab as set_lab
     from edgesdk.flows.leasing import whoami as whoami
+    from edgesdk.flows.many import CrowdHalted as CrowdHalted
     from edgesdk.flows.many import Limits as Limits
     from edgesdk.flows.many import Retry as Retry
     from edgesdk.flows.many import is_selection as is_selection
@@ -148,6 +149,7 @@ _HOMES = {
     "trust_key": "edgesdk.flows.keys",
     "set_lab": "edgesdk.flows.lab",
     "whoami": "edgesdk.flows.leasing",
+    "CrowdHalted": "edgesdk.flows.many",
     "Limits": "edgesdk.flows.many",
     "Retry": "edgesdk.flows.many",
     "on_devices": "edgesdk.flows.many",

@@ -479,11 +479,14 @@ def deploy(
             progress_of=board.progress,
             say_of=board.say,
         )
-        with board:
-            ended = api.deploy_many(
+        many.show(
+            board,
+            lambda: api.deploy_many(
                 chosen, order, folder, target=kind, manner=manner, say=output.say
-            )
-        many.show(ended, cli.render_lab.findings, as_json)
+            ),
+            cli.render_lab.findings,
+            as_json,
+        )
     report = api.carry_out(
         order,
         chosen,

@@ -36,6 +36,7 @@ from edgesdk.devices.transport import (
     run_to_end,
 )
 from edgesdk.errors import AuthenticationFailed, DeadlineExceeded, TransportError
+from edgesdk.interruption import Cut, cut_by, pause
 from edgesdk.units import KIB, MIB
 
 if TYPE_CHECKING:
@@ -85,9 +86,10 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 class SshTransport:
     """A `Transport` over one SSH connection. Made by `connect`."""
 
-    def __init__(self, session: paramiko.Transport, address: Address) -> None:
+    def __init__(self, session: paramiko.Transport, address: Address, cut: Cut) -> None:
         self._session = session
         self._address = address
+        self._cut = cut
 
     def start(self, argv: Sequence[str]) -> Process:
         command = shlex.join(argv).encode("utf-8", "surrogateescape")
@@ -102,6 +104,7 @@ class SshTransport:
         return run_to_end(self, argv, stdin, deadline_s)
 
     def close(self) -> None:
+        self._cut.close()
         end_session(self._session)
 
     def __enter__(self) -> Self:
@@ -150,6 +153,7 @@ def _connected(device: Device, deadline: Deadline) -> SshTransport:
     with _identities(device) as identities:
         session = negotiate(device.address, device.host_key.partition(" ")[0], deadline)
         try:
+            cut = cut_by(lambda: _hang_up(session.sock))
             require_same_key(device, host_key_line(session.get_remote_server_key()))
             with _mapped(session, device.address):
                 _log_in(session, device, identities, deadline)
@@ -157,7 +161,7 @@ def _connected(device: Device, deadline: Deadline) -> SshTransport:
             end_session(session)
             raise
     session.set_keepalive(_KEEPALIVE_S)
-    return SshTransport(session, device.address)
+    return SshTransport(session, device.address, cut)
 
 
 def negotiate(address: Address, preferred_key: str, deadline: Deadline) -> paramiko.Transport:
@@ -180,20 +184,24 @@ def negotiate(address: Address, preferred_key: str, deadline: Deadline) -> param
             pause_s = _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.5)
             if attempt + 1 == _CONNECT_ATTEMPTS or pause_s > deadline.left_s():
                 raise
-            time.sleep(pause_s)
+            pause(pause_s)
     raise AssertionError("the last attempt returns or raises")
 
 
 def end_session(session: paramiko.Transport) -> None:
     """Close a connection and its thread. Never raises; twice is fine."""
-    with contextlib.suppress(OSError):  # not connected any more
-        # Wakes its thread, which looks for the end ten times a second otherwise.
-        session.sock.shutdown(socket.SHUT_RDWR)
+    _hang_up(session.sock)  # Wakes its thread, which looks for the end ten times a second else.
     session.close()
     session.packetizer.complete_handshake()  # ends a timer that a failed key exchange leaves behind
     session.sock.close()
     if session.is_alive() and session is not threading.current_thread():
         session.join()
+
+
+def _hang_up(sock: socket.socket) -> None:
+    """Whoever waits for something of it finds it lost, here and over there."""
+    with contextlib.suppress(OSError):  # not connected any more
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def host_key_line(key: paramiko.PKey) -> str:
@@ -238,13 +246,17 @@ class _PromptSocket(socket.socket):
 def _negotiate_once(address: Address, preferred_key: str, deadline: Deadline) -> paramiko.Transport:
     sock = _dial(address, deadline)
     try:
-        _await_greeting(sock, address, deadline)
+        with contextlib.closing(cut_by(lambda: _hang_up(sock))):
+            _await_greeting(sock, address, deadline)
         session = _session(sock, preferred_key, deadline)
     except BaseException:
         sock.close()
         raise
     try:
-        with _mapped(session, address):
+        with (
+            contextlib.closing(cut_by(lambda: _hang_up(sock))),
+            _mapped(session, address),
+        ):
             session.start_client(timeout=deadline.left_s())
         if not session.initial_kex_done:
             raise deadline.exceeded(f"agreeing on keys with {address}")
