@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.signing import ensure_signer as ensure_signer
     from edgesdk.flows.signing import require_trusted as require_trusted
     from edgesdk.flows.sustain import sustain as sustain
+    from edgesdk.flows.sweep import SweepHalted as SweepHalted
     from edgesdk.flows.sweep import sweep as sweep
     from edgesdk.flows.verify import verify as verify
     from edgesdk.models.opening import open_model as open_model
@@ -129,6 +130,7 @@ _HOMES = {
     "save_agent": "edgesdk.flows.devices",
     "Permissions": "edgesdk.flows.installing",
     "Signing": "edgesdk.flows.package",
+    "SweepHalted": "edgesdk.flows.sweep",
     "sweep": "edgesdk.flows.sweep",
     "dask_executor": "edgesdk.flows.clusters",
     "verify": "edgesdk.flows.verify",

@@ -198,7 +198,7 @@ def end_session(session: paramiko.Transport) -> None:
         session.join()
 
 
-def _hang_up(sock: socket.socket) -> None:
+def _hang_up(sock: socket.socket | paramiko.Channel) -> None:
     """Whoever waits for something of it finds it lost, here and over there."""
     with contextlib.suppress(OSError):  # not connected any more
         sock.shutdown(socket.SHUT_RDWR)
