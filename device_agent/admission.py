@@ -162,7 +162,7 @@ def _refuse_unsigned(offer: Offer, device: Circumstances) -> None:
             ErrorCode.UNTRUSTED,
             "found a package without a signature, and this device is not enrolled as a lab device",
             "sign it: edgesdk package ... --key NAME; or make the device one of a lab: "
-            "edgesdk device lab NAME on",
+            "edgesdk device lab DEVICE on",
         )
     if not offer.allow_unsigned:
         raise AgentFailure(

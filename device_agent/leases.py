@@ -25,7 +25,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Type
 from device_agent.clock import format_utc
 from device_agent.codec import Malformed, canonical, from_dict, parse_json
 from device_agent.durable import read_file, remove, replace_file
-from device_agent.failures import AgentFailure
+from device_agent.failures import DEVICE, AgentFailure
 from device_agent.lease_messages import (
     Lease,
     Leased,
@@ -48,6 +48,7 @@ RENEWED_S = SESSION_S / 3
 _FILE_MAX_BYTES = 64 * 1024
 _TEXT_CHARACTERS = 200
 _SECONDS_OF = (("d", 86400), ("h", 3600), ("min", 60))
+_TAKE_AWAY = "edgesdk device release %s --force" % DEVICE
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -123,12 +124,12 @@ def refuse(lease: Optional[LeaseFile], now: Moment) -> None:
         return
     left = left_s(lease, now)
     until = "until %s (%s left)" % (format_utc(int(now.wall_s + left)), duration(left))
-    wait = "wait for it with --wait 10m"
+    wait = "wait for it: --wait 10m"
     raise AgentFailure(
         ErrorCode.BUSY,
         "the device is leased by %s since %s %s"
         % (_holder(lease), _since(lease, now), "until that ends" if lease.session else until),
-        wait if lease.session else wait + ", or take it with edgesdk device release NAME --force",
+        wait if lease.session else "%s; or take it away: %s" % (wait, _TAKE_AWAY),
     )
 
 
@@ -240,7 +241,12 @@ class Leaseholder:
             kept = [lease for lease in _read_all(store) if not lease.session]
             holds = [lease for lease in kept if left_s(lease, now) > 0]
             if holds and holds[0].owner != request.owner and not request.force:
-                refuse(holds[0], now)
+                raise AgentFailure(
+                    ErrorCode.BUSY,
+                    "the device is kept by %s, and not by %s"
+                    % (_holder(holds[0]), request.owner or "someone"),
+                    "take it away: " + _TAKE_AWAY,
+                )
             for lease in kept:
                 remove(_path(store, lease))
         return Released(_to_wire(holds[0], now) if holds else None)

@@ -115,7 +115,11 @@ class Progress:
 
 @record(frozen=True)
 class Failure:
-    """Instead of the reply: what was found and expected, and what to do."""
+    """Instead of the reply: what was found and expected, and what to do.
+
+    Args:
+        hint: "DEVICE" stands for what the host calls this device.
+    """
 
     code: str
     message: str

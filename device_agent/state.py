@@ -199,7 +199,7 @@ def require_slot(state: State, name: str) -> Slot:
         raise AgentFailure(
             ErrorCode.NOT_INSTALLED,
             f"{what} is installed on this device",
-            "push one: edgesdk push FILE --device NAME",
+            "push one: edgesdk push FILE --device DEVICE",
         )
     return slot
 

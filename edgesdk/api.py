@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.keys import trust_key as trust_key
     from edgesdk.flows.lab import set_lab as set_lab
     from edgesdk.flows.leasing import whoami as whoami
+    from edgesdk.flows.many import CrowdHalted as CrowdHalted
     from edgesdk.flows.many import Limits as Limits
     from edgesdk.flows.many import Retry as Retry
     from edgesdk.flows.many import is_selection as is_selection
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.signing import ensure_signer as ensure_signer
     from edgesdk.flows.signing import require_trusted as require_trusted
     from edgesdk.flows.sustain import sustain as sustain
+    from edgesdk.flows.sweep import SweepHalted as SweepHalted
     from edgesdk.flows.sweep import sweep as sweep
     from edgesdk.flows.verify import verify as verify
     from edgesdk.models.opening import open_model as open_model
@@ -128,6 +130,7 @@ _HOMES = {
     "save_agent": "edgesdk.flows.devices",
     "Permissions": "edgesdk.flows.installing",
     "Signing": "edgesdk.flows.package",
+    "SweepHalted": "edgesdk.flows.sweep",
     "sweep": "edgesdk.flows.sweep",
     "dask_executor": "edgesdk.flows.clusters",
     "verify": "edgesdk.flows.verify",
@@ -148,6 +151,7 @@ _HOMES = {
     "trust_key": "edgesdk.flows.keys",
     "set_lab": "edgesdk.flows.lab",
     "whoami": "edgesdk.flows.leasing",
+    "CrowdHalted": "edgesdk.flows.many",
     "Limits": "edgesdk.flows.many",
     "Retry": "edgesdk.flows.many",
     "on_devices": "edgesdk.flows.many",

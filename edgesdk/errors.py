@@ -63,10 +63,13 @@ class Interrupted(EdgeSDKError):
 
     Args:
         signal_number: what came; the exit code is 128 more, as shells have it.
+        message: what that ended.
     """
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__("interrupted; nothing half-written is in use")
+    def __init__(
+        self, signal_number: int, message: str = "interrupted; nothing half-written is in use"
+    ) -> None:
+        super().__init__(message)
         self.exit_code = 128 + signal_number
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgesdk.interruption import check
 from edgesdk.text import plain
 
 _SAID_BYTES = 16 * 2**20
@@ -139,6 +140,7 @@ def _wait(process: subprocess.Popen[bytes], deadline_s: float, ear: _Ear) -> int
     """The exit code; None when the deadline passed."""
     deadline = time.monotonic() + deadline_s
     while (left_s := deadline - time.monotonic()) > 0:
+        check()
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = process.wait(min(left_s, _LISTEN_S))
             ear.listen()

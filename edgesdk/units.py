@@ -12,6 +12,7 @@ GIB = 2**30
 
 _BYTE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": KIB, "MIB": MIB, "GIB": GIB}
 _MINUTE_NS = 60 * 10**9
+_LONGEST_NS = 7 * 24 * 60 * _MINUTE_NS
 _TIME_UNITS_NS = {
     **{"NS": 1, "US": 10**3, "MS": 10**6, "S": 10**9},
     **{"M": _MINUTE_NS, "MIN": _MINUTE_NS, "H": 60 * _MINUTE_NS, "D": 24 * 60 * _MINUTE_NS},
@@ -28,13 +29,18 @@ def parse_bytes(text: str) -> int:
     return _parse(text, _BYTE_UNITS, "a size such as '512 KiB' or '4 MB'")
 
 
-def parse_duration_ns(text: str) -> int:
+def parse_duration_ns(text: str, *, least_ns: int = 1) -> int:
     """Read a duration such as "10 ms" as nanoseconds.
 
     Raises:
-        UsageError: not a number followed by ns, us, ms, s, min or m (minutes), h or d.
+        UsageError: not a number followed by ns, us, ms, s, min or m (minutes), h or d; or less than
+            `least_ns`, or more than 7 days, which nothing here may take.
     """
-    return _parse(text, _TIME_UNITS_NS, "a duration such as '10 ms' or '2 s'")
+    duration_ns = _parse(text, _TIME_UNITS_NS, "a duration such as '10 ms' or '2 s'")
+    if not least_ns <= duration_ns <= _LONGEST_NS:
+        least = {0: "", 1: "more than 0 and "}.get(least_ns, f"{format_ns(least_ns)} or more, and ")
+        raise UsageError(f"found {text!r}, expected {least}at most 7 days")
+    return duration_ns
 
 
 def _parse(text: str, units: dict[str, int], expected: str) -> int:

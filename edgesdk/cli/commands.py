@@ -17,7 +17,6 @@ from edgesdk.cli.groups import ReleaseFlags, StageGates, spelt_out
 from edgesdk.cli.options import required
 from edgesdk.cli.places import at_place
 from edgesdk.errors import UsageError
-from edgesdk.units import parse_duration_ns
 
 if TYPE_CHECKING:
     from edgesdk.values.report import Findings
@@ -233,6 +232,7 @@ def bench(
         str | None,
         typer.Option(
             metavar="TIME",
+            callback=options.lasting(),
             help='Instead, run without a pause for so long, such as "30m": when does it give way?',
         ),
     ] = None,
@@ -256,7 +256,7 @@ def bench(
         )
         endurance = api.sustain(
             _one(chosen, "--sustained"),
-            parse_duration_ns(sustained) / 1e9,
+            options.seconds(sustained),
             package=package,
             html=html,
             threads=threads,
@@ -480,11 +480,14 @@ def deploy(
             progress_of=board.progress,
             say_of=board.say,
         )
-        with board:
-            ended = api.deploy_many(
+        many.show(
+            board,
+            lambda: api.deploy_many(
                 chosen, order, folder, target=kind, manner=manner, say=output.say
-            )
-        many.show(ended, cli.render_lab.findings, as_json)
+            ),
+            cli.render_lab.findings,
+            as_json,
+        )
     report = api.carry_out(
         order,
         chosen,

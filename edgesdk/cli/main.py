@@ -23,6 +23,7 @@ from edgesdk.cli import (
     targets,
 )
 from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
+from edgesdk.interruption import Signalled
 
 app = typer.Typer(
     name="edgesdk",
@@ -86,7 +87,7 @@ def run(arguments: list[str]) -> int:
     try:
         with output.json_alone() if as_json else nullcontext():
             code = app(arguments, prog_name="edgesdk", standalone_mode=False)
-    except _Ended as ended:
+    except Signalled as ended:
         return _show(Interrupted(ended.signal_number), as_json)
     except EdgeSDKError as error:
         return _show(error, as_json)
@@ -109,12 +110,5 @@ def _show(error: EdgeSDKError, as_json: bool) -> int:
     return int(error.exit_code)
 
 
-class _Ended(BaseException):
-    """A signal came; everything that is open is closed on the way out."""
-
-    def __init__(self, signal_number: int) -> None:
-        self.signal_number = signal_number
-
-
 def _end(signal_number: int, _: object) -> None:
-    raise _Ended(signal_number)
+    raise Signalled(signal_number)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
 from edgesdk import api, cli
 from edgesdk.cli import output
-from edgesdk.errors import Interrupted
+from edgesdk.interruption import check
 from edgesdk.progress import Advance, Progress
 from edgesdk.text import plain
 
@@ -56,8 +54,9 @@ def on_each(
         UnknownDevice: the selection means none.
     """
     board = Board()
-    with board:
-        outcomes = api.on_devices(
+
+    def work() -> tuple[Outcome[T], ...]:
+        return api.on_devices(
             selection,
             lambda name: task(name, board.progress(name), board.say(name)),
             limits=api.Limits(jobs=jobs),
@@ -65,15 +64,26 @@ def on_each(
             verdict=verdict,
             watch=board.watch,
         )
-    show(outcomes, tell, as_json)
+
+    show(board, work, tell, as_json)
 
 
-def show(outcomes: tuple[Outcome[T], ...], tell: Callable[[T], str], as_json: bool) -> None:
-    """Print what became of each, and exit.
+def show(
+    board: Board,
+    work: Callable[[], tuple[Outcome[T], ...]],
+    tell: Callable[[T], str],
+    as_json: bool,
+) -> NoReturn:
+    """Have it done, print what became of each, also when it is interrupted, and exit.
 
     Raises:
-        typer.Exit: always.
+        typer.Exit: always; with the gravest of the exit codes, or the signal's.
     """
+    try:
+        with board:
+            outcomes = work()
+    except api.CrowdHalted as halted:
+        outcomes = halted.outcomes
     output.emit(
         outcomes,
         as_json,
@@ -83,15 +93,11 @@ def show(outcomes: tuple[Outcome[T], ...], tell: Callable[[T], str], as_json: bo
 
 
 class Board:
-    """How far each device is: one live table on a terminal, a line for each change elsewhere.
-
-    An interruption while it is open ends the work on every device at its next word.
-    """
+    """How far each device is: one live table on a terminal, a line for each change elsewhere."""
 
     def __init__(self) -> None:
         self._standings: dict[str, Standing] = {}
         self._doing: dict[str, str] = {}
-        self._stopped = threading.Event()
         self._live: AbstractContextManager[object] = nullcontext()
 
     def watch(self, standing: Standing) -> None:
@@ -106,7 +112,7 @@ class Board:
         """Where a device's talk goes."""
 
         def say(text: str) -> None:
-            self._go_on()
+            check()
             output.say(f"{name}: {text}")
 
         return say
@@ -127,18 +133,12 @@ class Board:
             )
         self._live.__enter__()
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None:
-            self._stopped.set()
+    def __exit__(self, *_: object) -> None:
         self._live.__exit__(None, None, None)
 
     def _show(self, name: str, doing: str) -> None:
-        self._go_on()
+        check()
         self._doing[name] = doing
-
-    def _go_on(self) -> None:
-        if self._stopped.is_set():
-            raise Interrupted(signal.SIGINT)
 
     def _table(self) -> Table:
         table = output.table("", "device", "state", "", fixed="device")

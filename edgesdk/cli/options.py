@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -22,6 +23,35 @@ if TYPE_CHECKING:
     from edgesdk.values.recipe import Recipe
     from edgesdk.values.timing import Timing
 
+Checked = Callable[[typer.CallbackParam, str | None], str | None]
+
+
+def lasting(least_ns: int = 1) -> Checked:
+    """What refuses a text that is no duration, before anything else is done.
+
+    Args:
+        least_ns: the shortest one that will do.
+    """
+
+    def checked(param: typer.CallbackParam, value: str | None) -> str | None:
+        from edgesdk.units import parse_duration_ns
+
+        if value is not None:
+            try:
+                parse_duration_ns(value, least_ns=least_ns)
+            except UsageError as error:
+                raise UsageError(f"{param.opts[0]}: {error.message}") from error
+        return value
+
+    return checked
+
+
+def _numeric(param: typer.CallbackParam, value: float) -> float:
+    if math.isnan(value):  # A range of numbers does not keep it out.
+        raise UsageError(f"{param.opts[0]}: found nan, expected a number")
+    return value
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Target = Annotated[
     str | None, typer.Option("--target", "-t", help="Target id, or the path of a descriptor.")
@@ -34,7 +64,11 @@ Device = Annotated[
 ]
 Wait = Annotated[
     str | None,
-    typer.Option("--wait", help='Wait so long for a device that is someone else\'s, "10 m".'),
+    typer.Option(
+        "--wait",
+        callback=lasting(0),
+        help='Wait so long for a device that is someone else\'s, "10 m".',
+    ),
 ]
 Calibration = Annotated[
     str | None,
@@ -111,7 +145,11 @@ Boards = Annotated[
 ]
 MaxLatency = Annotated[
     str | None,
-    typer.Option("--health-latency", help='Health check: most of the median latency, "20 ms".'),
+    typer.Option(
+        "--health-latency",
+        callback=lasting(),
+        help='Health check: most of the median latency, "20 ms".',
+    ),
 ]
 HealthCommand = Annotated[
     str | None,
@@ -146,19 +184,33 @@ MinAcceleratedFraction = Annotated[
 MaxAccuracyDrop = Annotated[
     float | None, typer.Option(help="Gate: points of top-1 that INT8 may lose.")
 ]
-MaxP95 = Annotated[str | None, typer.Option("--max-p95", help='Gate: p95 latency, e.g. "10 ms".')]
+MaxP95 = Annotated[
+    str | None,
+    typer.Option("--max-p95", callback=lasting(), help='Gate: p95 latency, e.g. "10 ms".'),
+]
 MaxPreprocess = Annotated[
-    str | None, typer.Option("--max-preprocess-p95", help="Gate: p95 from picture to input.")
+    str | None,
+    typer.Option(
+        "--max-preprocess-p95", callback=lasting(), help="Gate: p95 from picture to input."
+    ),
 ]
 MaxInference = Annotated[
     str | None,
-    typer.Option("--max-inference-p95", help="Gate: p95 of inference within a whole run."),
+    typer.Option(
+        "--max-inference-p95", callback=lasting(), help="Gate: p95 of inference within a whole run."
+    ),
 ]
 MaxPostprocess = Annotated[
-    str | None, typer.Option("--max-postprocess-p95", help="Gate: p95 from outputs to answer.")
+    str | None,
+    typer.Option(
+        "--max-postprocess-p95", callback=lasting(), help="Gate: p95 from outputs to answer."
+    ),
 ]
 MaxEndToEnd = Annotated[
-    str | None, typer.Option("--max-end-to-end-p95", help="Gate: p95 from picture to answer.")
+    str | None,
+    typer.Option(
+        "--max-end-to-end-p95", callback=lasting(), help="Gate: p95 from picture to answer."
+    ),
 ]
 MaxPeakRam = Annotated[str | None, typer.Option(help='Gate: peak memory, e.g. "256 MiB".')]
 MaxParityMismatch = Annotated[
@@ -203,19 +255,21 @@ PerOperator = Annotated[
     typer.Option("--per-operator", help="Then time each operator, in runs of their own."),
 ]
 Seconds = Annotated[
-    float, typer.Option(min=0.1, max=600.0, help="Least time spent in each model, in seconds.")
+    float,
+    typer.Option(
+        min=0.1,
+        max=600.0,
+        callback=_numeric,
+        help="Least time spent in each model, in seconds.",
+    ),
 ]
 
 
 def seconds(text: str | None) -> float:
-    """A duration such as "10 m" in seconds; 0 without one.
-
-    Raises:
-        UsageError: not of that form.
-    """
+    """A duration that was checked, in seconds; 0 without one."""
     from edgesdk.units import parse_duration_ns
 
-    return 0.0 if text is None else parse_duration_ns(text) / 1e9
+    return 0.0 if text is None else parse_duration_ns(text, least_ns=0) / 1e9
 
 
 def required(value: str | None, name: str, key: str) -> str:

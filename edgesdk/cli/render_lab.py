@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from edgesdk.cli.output import table
+from edgesdk.errors import Interrupted
 from edgesdk.text import plain
 from edgesdk.units import format_bytes, format_ns
 
@@ -56,7 +57,7 @@ def outcomes(console: Console, ended: Sequence[Outcome[T]], tell: Callable[[T], 
     listed = table("", "device", "result", "", "tries", "time", right=("tries", "time"))
     for each in ended:
         words = each.problem.message if each.problem else tell(cast(T, each.value))
-        verdict = "ok" if not each.exit_code else f"exit {each.exit_code}"
+        verdict = _verdict(each)
         listed.add_row(
             _plain(each.device),
             verdict,
@@ -70,6 +71,12 @@ def outcomes(console: Console, ended: Sequence[Outcome[T]], tell: Callable[[T], 
     for each in ended:
         if each.problem is not None and each.problem.hint:
             _line(console, f"next, for {each.device}: {each.problem.hint}")
+
+
+def _verdict(ended: Outcome[object]) -> str:
+    if ended.problem is not None and ended.problem.type == Interrupted.__name__:
+        return "interrupted" if ended.attempts else "not begun"
+    return "ok" if not ended.exit_code else f"exit {ended.exit_code}"
 
 
 def committed(done: Committed) -> str:

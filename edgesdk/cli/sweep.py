@@ -44,26 +44,29 @@ def sweep(
     """Convert and package many models for many targets, and measure them on devices."""
     settings = api.load_project(project)
     cluster = nullcontext() if dask is None else api.dask_executor(dask)
-    with cluster as executor:
-        cells = api.sweep(
-            models,
-            target,
-            calibration[0] if len(calibration) == 1 else calibration,
-            out or Path(required(settings.output, "--output", "output")),
-            recipe=settings.recipe if recipe is None else api.load_recipe(recipe),
-            input_shapes={**settings.input_shapes, **options.parse_shapes(input_shape)},
-            preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
-            postprocessing=settings.postprocessing,
-            devices=device,
-            dataset=dataset or settings.dataset,
-            seconds=seconds,
-            wait_s=3600.0 if wait is None else options.seconds(wait),
-            unsigned=unsigned,
-            executor=executor,
-            jobs=jobs,
-            watch=_tell,
-            say=output.say,
-        )
+    try:
+        with cluster as executor:
+            cells = api.sweep(
+                models,
+                target,
+                calibration[0] if len(calibration) == 1 else calibration,
+                out or Path(required(settings.output, "--output", "output")),
+                recipe=settings.recipe if recipe is None else api.load_recipe(recipe),
+                input_shapes={**settings.input_shapes, **options.parse_shapes(input_shape)},
+                preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
+                postprocessing=settings.postprocessing,
+                devices=device,
+                dataset=dataset or settings.dataset,
+                seconds=seconds,
+                wait_s=3600.0 if wait is None else options.seconds(wait),
+                unsigned=unsigned,
+                executor=executor,
+                jobs=jobs,
+                watch=_tell,
+                say=output.say,
+            )
+    except api.SweepHalted as halted:
+        cells = halted.cells
     output.emit(cells, as_json, cli.render_lab.sweep)
     raise typer.Exit(max(each.exit_code for each in cells))
 

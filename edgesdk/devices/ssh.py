@@ -17,10 +17,11 @@ import paramiko
 from edgesdk.devices.inventory import Address, Device, require_same_key
 from edgesdk.devices.ssh_errors import mapped
 from edgesdk.devices.ssh_login import find_identities, log_in
-from edgesdk.devices.ssh_negotiation import end_session, host_key_line, negotiate
+from edgesdk.devices.ssh_negotiation import end_session, hang_up, host_key_line, negotiate
 from edgesdk.devices.ssh_streams import SshStreams
 from edgesdk.devices.transport import Completed, Deadline, Process, PumpedProcess, run_to_end
 from edgesdk.errors import TransportError
+from edgesdk.interruption import Cut, cut_by
 
 CONNECT_DEADLINE_S = 20.0
 START_DEADLINE_S = 20.0
@@ -30,9 +31,10 @@ _KEEPALIVE_S = 15
 class SshTransport:
     """A `Transport` over one SSH connection. Made by `connect`."""
 
-    def __init__(self, session: paramiko.Transport, address: Address) -> None:
+    def __init__(self, session: paramiko.Transport, address: Address, cut: Cut) -> None:
         self._session = session
         self._address = address
+        self._cut = cut
 
     def start(self, argv: Sequence[str]) -> Process:
         command = shlex.join(argv).encode("utf-8", "surrogateescape")
@@ -47,6 +49,7 @@ class SshTransport:
         return run_to_end(self, argv, stdin, deadline_s)
 
     def close(self) -> None:
+        self._cut.close()
         end_session(self._session)
 
     def __enter__(self) -> Self:
@@ -94,15 +97,17 @@ def connect(device: Device, *, deadline_s: float = CONNECT_DEADLINE_S) -> SshTra
 def _connected(device: Device, deadline: Deadline) -> SshTransport:
     with find_identities(device) as identities:
         session = negotiate(device.address, device.host_key.partition(" ")[0], deadline)
+        cut = cut_by(lambda: hang_up(session.sock))
         try:
             require_same_key(device, host_key_line(session.get_remote_server_key()))
             with mapped(session, device.address):
                 log_in(session, device, identities, deadline)
         except BaseException:
+            cut.close()
             end_session(session)
             raise
     session.set_keepalive(_KEEPALIVE_S)
-    return SshTransport(session, device.address)
+    return SshTransport(session, device.address, cut)
 
 
 @contextlib.contextmanager

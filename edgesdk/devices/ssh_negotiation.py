@@ -19,6 +19,7 @@ from edgesdk.devices.inventory import Address
 from edgesdk.devices.ssh_errors import mapped
 from edgesdk.devices.transport import Deadline
 from edgesdk.errors import DeadlineExceeded, TransportError
+from edgesdk.interruption import cut_by, pause
 from edgesdk.units import MIB
 
 if TYPE_CHECKING:
@@ -76,20 +77,24 @@ def negotiate(address: Address, preferred_key: str, deadline: Deadline) -> param
             pause_s = _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.5)
             if attempt + 1 == _CONNECT_ATTEMPTS or pause_s > deadline.left_s():
                 raise
-            time.sleep(pause_s)
+            pause(pause_s)
     raise AssertionError("the last attempt returns or raises")
 
 
 def end_session(session: paramiko.Transport) -> None:
     """Close a connection and its thread. Never raises; twice is fine."""
-    with contextlib.suppress(OSError):  # not connected any more
-        # Wakes its thread, which looks for the end ten times a second otherwise.
-        session.sock.shutdown(socket.SHUT_RDWR)
+    hang_up(session.sock)  # Wakes its thread, which looks for the end ten times a second else.
     session.close()
     session.packetizer.complete_handshake()  # ends a timer that a failed key exchange leaves behind
     session.sock.close()
     if session.is_alive() and session is not threading.current_thread():
         session.join()
+
+
+def hang_up(sock: socket.socket | paramiko.Channel) -> None:
+    """Whoever waits for something of it finds it lost, here and over there."""
+    with contextlib.suppress(OSError):  # not connected any more
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def host_key_line(key: paramiko.PKey) -> str:
@@ -134,13 +139,14 @@ class _PromptSocket(socket.socket):
 def _negotiate_once(address: Address, preferred_key: str, deadline: Deadline) -> paramiko.Transport:
     sock = _dial(address, deadline)
     try:
-        _await_greeting(sock, address, deadline)
+        with contextlib.closing(cut_by(lambda: hang_up(sock))):
+            _await_greeting(sock, address, deadline)
         session = _session(sock, preferred_key, deadline)
     except BaseException:
         sock.close()
         raise
     try:
-        with mapped(session, address):
+        with contextlib.closing(cut_by(lambda: hang_up(sock))), mapped(session, address):
             session.start_client(timeout=deadline.left_s())
         if not session.initial_kex_done:
             raise deadline.exceeded(f"agreeing on keys with {address}")

@@ -18,7 +18,16 @@ from edgesdk.errors import ArtifactError, EdgeSDKError, IncompatibleTarget
 from edgesdk.flows.deploy import Made, Order, Visit, folder_for, make, meet, purpose, visit
 from edgesdk.flows.installing import Permissions, Say
 from edgesdk.flows.leasing import Claim
-from edgesdk.flows.many import Limits, Retry, Standing, Watch, run_on
+from edgesdk.flows.many import (
+    CrowdHalted,
+    Limits,
+    Retry,
+    Standing,
+    Watch,
+    not_begun,
+    run_on,
+)
+from edgesdk.interruption import Signalled, signal_of
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import Target
@@ -78,13 +87,17 @@ def deploy_many(
     Raises:
         UnknownDevice: the selection means none.
         TargetError: there is no such target.
+        CrowdHalted: it was interrupted, and says what became of each.
     """
     devices = select(inventory.load(inventory.default_path()), selection)
     lab = _Lab(order, folder_for(Path(output)), manner or Manner(), progress or Silent(), say)
     _refuse_folders_of_two(devices)
     wanted = None if target is None else load_target(target)
-    for kind, group in _by_target(devices).items():
-        lab.serve(kind, group, wanted)
+    try:
+        for kind, group in _by_target(devices).items():
+            lab.serve(kind, group, wanted)
+    except (KeyboardInterrupt, Signalled) as error:
+        raise lab.halted(devices, signal_of(error)) from None
     return tuple(lab.ended[device.name] for device in devices)
 
 
@@ -144,20 +157,35 @@ class _Lab:
     def _meet(self, group: Sequence[Device], plan: ConversionPlan, name: str) -> int:
         """The highest sequence that any of them has; those that cannot be served have ended."""
         by_name = {device.name: device for device in group}
-        met = self._run(
-            group,
-            lambda device: meet(by_name[device], plan, name, self._claim(device)),
-            silent=True,
-        )
+        try:
+            met = self._run(
+                group,
+                lambda device: meet(by_name[device], plan, name, self._claim(device)),
+                silent=True,
+            )
+        except CrowdHalted as halted:
+            self._leave_out(halted.outcomes)
+            raise
+        self._leave_out(met)
+        found = [each.value for each in met if each.value is not None]
+        if not found:
+            raise _NoneIsLeft
+        return max(found)
+
+    def _leave_out(self, met: Iterable[Outcome[int]]) -> None:
+        """Those that cannot be served have ended."""
         for each in met:
             if each.problem is not None:
                 self.ended[each.device] = Outcome(
                     each.device, None, each.problem, each.exit_code, each.attempts, each.elapsed_s
                 )
-        found = [each.value for each in met if each.value is not None]
-        if not found:
-            raise _NoneIsLeft
-        return max(found)
+
+    def halted(self, devices: Sequence[Device], signal_number: int) -> CrowdHalted:
+        """What became of each when it was interrupted."""
+        ended = (
+            self.ended.get(each.name) or not_begun(each.name, signal_number) for each in devices
+        )
+        return CrowdHalted(tuple(ended), signal_number)
 
     def _visit(self, group: Sequence[Device], made: Made) -> None:
         by_name = {device.name: device for device in group}
@@ -175,8 +203,12 @@ class _Lab:
             )
             return visit(visited, made, folder, manner.timing)
 
-        for each in self._run(group, task, verdict=lambda report: report.exit_code):
-            self.ended[each.device] = each
+        try:
+            visited = self._run(group, task, verdict=lambda report: report.exit_code)
+        except CrowdHalted as halted:
+            self.ended.update({each.device: each for each in halted.outcomes})
+            raise
+        self.ended.update({each.device: each for each in visited})
 
     def _run(
         self,

@@ -30,6 +30,7 @@ from edgesdk.flows.session import (
     lack_of_runtime,
     require_architecture,
 )
+from edgesdk.interruption import Signalled
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
 from edgesdk.units import parse_bytes
@@ -262,6 +263,7 @@ def emulate(
     path = inventory.default_path()
     if any(known.name == name and not known.virtual for known in inventory.load(path)):
         raise UsageError(f"{name} is enrolled as a real device", hint="choose another --name")
+    _end_once()
     with _server(kind, port, disk, progress or Silent()) as server:
         device = server.as_device(name, enrolled_as)
         inventory.add(path, device, replace=True)
@@ -314,12 +316,25 @@ def _run(command: Sequence[str]) -> int:
 
 def _serve(server: DeviceServer[object], say: Callable[[str], None]) -> int:
     """Until Ctrl-C or a polite kill, which both end a server as they should."""
-    with suppress(KeyboardInterrupt):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(Signalled):
         say("Ctrl-C stops it")
         server.serve_forever()
     return 0
+
+
+def _end_once() -> None:
+    """Take the first signal that comes and no other: those that clean up shall get to their end.
+
+    That takes a few seconds at most. Terminals and service managers send a second one sooner.
+    """
+
+    def end(signal_number: int, _: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise Signalled(signal_number)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, end)
 
 
 def _generic_target(kind: EmulatedKind) -> str:

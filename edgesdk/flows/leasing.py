@@ -18,6 +18,7 @@ from device_agent.lease_messages import Lease, Leased, TakeLease
 from device_agent.protocol import ErrorCode
 from edgesdk.devices.agent import AgentSession
 from edgesdk.errors import AgentError
+from edgesdk.interruption import pause
 
 Say = Callable[[str], None]
 
@@ -67,7 +68,7 @@ def wait_for(
     *,
     request: TakeLease | None = None,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = pause,
 ) -> Leased:
     """Lease the device as soon as nobody else has it, within `claim.wait_s`.
 

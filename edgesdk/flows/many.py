@@ -6,24 +6,38 @@ processes or machines, the task and its result must be picklable, and the invent
 What is tried again is stated by `Retry`: a connection that was never made, since nothing can have
 happened then; one that was lost on the way only where the task says that doing it twice is as good
 as doing it once. A device that refuses, a package that is unhealthy, a wrong key: never.
+
+Ctrl-C, or a polite kill, begins nothing more and breaks the connections of those at work, which a
+device takes as the end of its session: what was on trial is over, a session's lease is free. What
+became of each is in the `CrowdHalted` that is raised then. Devices that another executor than our
+own is at work with are out of reach; what has not begun there is called off.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from edgesdk.devices import inventory
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.selection import is_selection as is_selection
 from edgesdk.devices.selection import select
-from edgesdk.errors import AuthenticationFailed, EdgeSDKError, HostKeyMismatch, TransportError
+from edgesdk.errors import (
+    AgentError,
+    AuthenticationFailed,
+    EdgeSDKError,
+    HostKeyMismatch,
+    Interrupted,
+    TransportError,
+)
+from edgesdk.interruption import Halted, Interruption, Signalled, signal_of
 from edgesdk.values.outcome import Outcome, Problem, problem_of
 
 T = TypeVar("T")
@@ -31,6 +45,8 @@ Task = Callable[[str], T]
 """What is done with the device of that name."""
 
 _NEVER_AGAIN = (HostKeyMismatch, AuthenticationFailed)
+_FAREWELL_S = 1.5
+"""How long those at work are waited for once they are interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +83,9 @@ class Retry:
         return float(self.pause_s * 2 ** (attempts - 1) * random.uniform(0.5, 1.5))
 
 
+State = Literal["running", "waiting", "done", "failed", "interrupted", "not begun"]
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How far a device is.
@@ -76,11 +95,24 @@ class Standing:
     """
 
     device: str
-    state: Literal["running", "waiting", "done", "failed"]
+    state: State
     note: str = ""
 
 
 Watch = Callable[[Standing], None]
+
+
+class CrowdHalted(Halted):
+    """Ctrl-C while devices were at work.
+
+    Args:
+        outcomes: what became of each, in the order of the inventory; of an `Interrupted` where its
+            turn had not come (no attempts), or where it was at work.
+    """
+
+    def __init__(self, outcomes: tuple[Outcome[Any], ...], signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.outcomes = outcomes
 
 
 def on_devices(
@@ -106,6 +138,7 @@ def on_devices(
 
     Raises:
         UnknownDevice: the selection means none.
+        CrowdHalted: it was interrupted, and says what became of each.
     """
     devices = select(inventory.load(inventory.default_path()), selection)
     return run_on(
@@ -130,27 +163,70 @@ def run_on(
     watch: Watch = lambda _: None,
 ) -> tuple[Outcome[T], ...]:
     """`on_devices` for devices that were looked up."""
-    with ExitStack() as own:
-        if executor is None:
-            executor = own.enter_context(ThreadPoolExecutor(limits.jobs, "device"))
-        return _Crowd(devices, task, limits, retry, executor, verdict, watch).run()
+    interruption = Interruption() if executor is None else None
+    chosen = executor or _Threads()
+    return _Crowd(devices, task, limits, retry, chosen, interruption, verdict, watch).run()
+
+
+class _Threads(Executor):
+    """A thread for each task; the crowd itself bounds how many.
+
+    Not `ThreadPoolExecutor`: Python waits for its threads before it ends, however long they take.
+    """
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        threading.Thread(
+            target=_fulfil, args=(future, fn, args, kwargs), name="device", daemon=True
+        ).start()
+        return future
+
+
+def _fulfil(future: Future[Any], fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    try:
+        value = fn(*args, **kwargs)
+    except BaseException as error:  # noqa: BLE001  As every executor does.
+        future.set_exception(error)
+    else:
+        future.set_result(value)
 
 
 @dataclass(frozen=True, slots=True)
 class _Tried(Generic[T]):
-    """One attempt: its value or its problem, and whether another one makes sense."""
+    """One attempt: its value or its problem, and whether another one makes sense.
+
+    Args:
+        again: "cut" where it was interrupted, with neither.
+    """
 
     value: T | None
     problem: Problem | None
-    again: Literal["never", "when lost", "yes"] = "never"
+    again: Literal["never", "when lost", "yes", "cut"] = "never"
 
 
-def _try(task: Task[T], device: str) -> _Tried[T]:
+def _try(task: Task[T], device: str, interruption: Interruption | None) -> _Tried[T]:
     """Runs where the executor has it: nothing of ours but values comes back."""
     try:
-        return _Tried(task(device), None)
+        with nullcontext() if interruption is None else interruption.reached_by():
+            return _Tried(task(device), None)
+    except Signalled:
+        return _Tried(None, None, "cut")
     except (EdgeSDKError, OSError) as error:
+        if interruption is not None and interruption.has_come() and _is_ours(error):
+            return _Tried(None, None, "cut")
         return _Tried(None, problem_of(error), _again(error))
+
+
+def not_begun(device: str, signal_number: int) -> Outcome[Any]:
+    """What became of a device whose turn had not come when it was interrupted."""
+    problem = problem_of(Interrupted(signal_number, "interrupted before its turn came"))
+    return Outcome(device, None, problem, problem.exit_code, 0, 0.0)
+
+
+def _is_ours(error: EdgeSDKError | OSError) -> bool:
+    """Whether it is how a broken connection looks: lost, or an agent that ended."""
+    return isinstance(error, TransportError) or (isinstance(error, AgentError) and not error.code)
 
 
 def _again(error: EdgeSDKError | OSError) -> Literal["never", "when lost", "yes"]:
@@ -179,6 +255,7 @@ class _Crowd(Generic[T]):
         limits: Limits,
         retry: Retry,
         executor: Executor,
+        interruption: Interruption | None,
         verdict: Callable[[T], int],
         watch: Watch,
     ) -> None:
@@ -187,9 +264,11 @@ class _Crowd(Generic[T]):
         self._limits = limits
         self._retry = retry
         self._executor = executor
+        self._interruption = interruption
         self._verdict = verdict
         self._watch = watch
         self._waiting = [_Turn(device) for device in devices]
+        self._begun: dict[str, _Turn] = {}
         self._running: dict[Future[_Tried[T]], _Turn] = {}
         self._ended: dict[str, Outcome[T]] = {}
         self._defect: BaseException | None = None
@@ -199,11 +278,15 @@ class _Crowd(Generic[T]):
 
         Raises:
             BaseException: what a task raised that is none of our errors, once the others are done.
+            CrowdHalted: a signal came.
         """
-        while self._waiting or self._running:
-            for turn in tuple(self._startable()):
-                self._start(turn)
-            self._await_one()
+        try:
+            while self._waiting or self._running:
+                for turn in tuple(self._startable()):
+                    self._start(turn)
+                self._await_one()
+        except (KeyboardInterrupt, Signalled) as error:
+            raise self._halted(signal_of(error)) from None
         if self._defect is not None:
             raise self._defect
         return tuple(self._ended[device.name] for device in self._devices)
@@ -219,11 +302,14 @@ class _Crowd(Generic[T]):
                 yield turn
 
     def _start(self, turn: _Turn) -> None:
-        self._waiting.remove(turn)
         began_s = turn.began_s if turn.attempts else time.monotonic()
         started = replace(turn, began_s=began_s, attempts=turn.attempts + 1)
-        self._watch(Standing(turn.device.name, "running"))
-        self._running[self._executor.submit(_try, self._task, turn.device.name)] = started
+        name = turn.device.name
+        self._watch(Standing(name, "running"))
+        self._waiting.remove(turn)
+        self._begun[name] = started
+        future = self._executor.submit(_try, self._task, name, self._interruption)
+        self._running[future] = started
 
     def _await_one(self) -> None:
         now_s = time.monotonic()
@@ -234,7 +320,8 @@ class _Crowd(Generic[T]):
         until_s = min(pauses, default=None)
         done, _ = wait(self._running, until_s, FIRST_COMPLETED)
         for future in done:
-            self._take(self._running.pop(future), future)
+            self._take(self._running[future], future)
+            del self._running[future]  # An interruption in between finds it in its place.
 
     def _take(self, turn: _Turn, future: Future[_Tried[T]]) -> None:
         defect = future.exception()
@@ -262,3 +349,39 @@ class _Crowd(Generic[T]):
         self._ended[name] = Outcome(name, tried.value, problem, exit_code, turn.attempts, elapsed_s)
         state: Literal["done", "failed"] = "failed" if exit_code else "done"
         self._watch(Standing(name, state, "" if problem is None else problem.message))
+
+    def _halted(self, signal_number: int) -> CrowdHalted:
+        """End those at work, and say what became of all."""
+        if self._interruption is not None:
+            self._interruption.come()
+        called_off = {future for future in self._running if future.cancel()}
+        for future in called_off:
+            del self._begun[self._running.pop(future).device.name]
+        done, _ = wait(self._running, _FAREWELL_S)
+        for future in done:
+            self._take_last(self._running[future], future)
+        for device in self._devices:
+            if device.name not in self._ended:
+                self._end_early(device.name, signal_number)
+        outcomes = tuple(self._ended[device.name] for device in self._devices)
+        return CrowdHalted(outcomes, signal_number)
+
+    def _take_last(self, turn: _Turn, future: Future[_Tried[T]]) -> None:
+        """Of one that ended by itself, what it says; a defect is not told beside a signal."""
+        if future.exception() is None and turn.device.name not in self._ended:
+            tried = future.result()
+            if tried.again != "cut":
+                self._end(turn, tried)
+
+    def _end_early(self, name: str, signal_number: int) -> None:
+        turn = self._begun.get(name)
+        if turn is None:
+            outcome = not_begun(name, signal_number)
+        else:
+            pausing = any(each.device.name == name for each in self._waiting)
+            what = "before it was tried again" if pausing else "at work: its session is over"
+            problem = problem_of(Interrupted(signal_number, f"interrupted {what}"))
+            elapsed_s = time.monotonic() - turn.began_s
+            outcome = Outcome(name, None, problem, problem.exit_code, turn.attempts, elapsed_s)
+        self._ended[name] = outcome
+        self._watch(Standing(name, "not begun" if turn is None else "interrupted"))

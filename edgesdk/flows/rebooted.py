@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 
 from device_agent.environment_messages import Environment
@@ -11,6 +10,7 @@ from edgesdk.devices.inventory import Device
 from edgesdk.errors import AgentError, EdgeSDKError, TransportError
 from edgesdk.flows.installing import Say
 from edgesdk.flows.session import agent_on
+from edgesdk.interruption import check, pause
 
 REBOOTED = "rebooted"
 RETURN_S = 90.0
@@ -24,7 +24,7 @@ def reboot_named(
     environment: Environment,
     say: Say,
     look: Callable[[Device], str] | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = pause,
 ) -> Iterator[None]:
     """A connection lost in the block becomes the news that the board restarted, if it did.
 
@@ -39,6 +39,7 @@ def reboot_named(
     try:
         yield
     except TransportError as error:
+        check()  # It was we who broke it.
         if environment.boot_id:
             say(f"the connection to {device.name} broke: waiting for it to return")
             now = _return_of(device, look or _boot_id, sleep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ _REMEDIES: Mapping[RuntimeName, _Remedy] = {
 }
 _NO_MODULE = "trtexec"
 """Package of a TensorRT without its Python module, through which engines are run."""
+_DEVICE = re.compile(r"\bDEVICE\b")
+"""As of `device_agent.protocol.Failure`."""
 _GENERIC_TARGETS = {"x86_64": "generic-x86-64", "aarch64": "generic-arm64"}
 
 
@@ -173,10 +176,21 @@ def agent_on(
         AgentError: the agent does not start there; with code "busy": it is someone else's.
     """
     with (
+        _named(device),
         connect(device) as transport,
         _claimed(transport, device, claim, offering) as agent,
     ):
         yield agent
+
+
+@contextmanager
+def _named(device: Device) -> Iterator[None]:
+    """Let what the agent advises name the device as this workstation does."""
+    try:
+        yield
+    except AgentError as error:
+        error.hint = _DEVICE.sub(device.name, error.hint)
+        raise
 
 
 def _claimed(

@@ -6,16 +6,19 @@ values, and a cell that fails is one, too. On a cluster, paths mean what they me
 that has the task: models, data and results lie on a file system that all of them see.
 
     OUT/MODEL/TARGET/...        as `edgesdk.flows.deploy_many` has it
+
+Ctrl-C, or a polite kill, begins no more cells and ends those that processes of ours are at work
+with; what became of each is in the `SweepHalted` that is raised then.
 """
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
+import functools
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,12 +27,14 @@ from edgesdk.data.preprocessing import Postprocessing, Preprocessing
 from edgesdk.devices import inventory
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.selection import select
-from edgesdk.errors import EdgeSDKError, ExitCode, UsageError
+from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
 from edgesdk.flows.convert import convert
 from edgesdk.flows.deploy import Order
 from edgesdk.flows.deploy_many import Manner, deploy_many
 from edgesdk.flows.package import Signing, package
+from edgesdk.flows.pool import FAREWELL_S, born_deaf, processes, unless_ended
 from edgesdk.flows.signing import ensure_signer
+from edgesdk.interruption import Halted, Signalled, signal_of
 from edgesdk.targets.loading import load_target
 from edgesdk.values.forecast import accelerated_fraction
 from edgesdk.values.outcome import Problem, gravest, problem_of
@@ -39,6 +44,18 @@ from edgesdk.values.sweep import Made, Measured, Swept, measured
 from edgesdk.values.timing import Timing
 
 Say = Callable[[str], None]
+
+
+class SweepHalted(Halted):
+    """Ctrl-C in the middle of a sweep.
+
+    Args:
+        cells: what became of each, in their order; with an `Interrupted` where it is unfinished.
+    """
+
+    def __init__(self, cells: tuple[Swept, ...], signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.cells = cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +133,7 @@ def sweep(
         UsageError: the models, targets and data do not go together.
         TargetError: there is no such target.
         UnknownDevice: the selection means none.
+        SweepHalted: it was interrupted, and says what became of each.
     """
     found = select(inventory.load(inventory.default_path()), devices) if devices else ()
     cells = [
@@ -139,11 +157,11 @@ def sweep(
     ]
     if not unsigned:
         ensure_signer(say)  # Before the cells would each make a first one.
-    with contextlib.ExitStack() as own:
-        if executor is None:
-            spawn = multiprocessing.get_context("spawn")  # Toolkits have threads; a fork breaks.
-            executor = own.enter_context(ProcessPoolExecutor(jobs, spawn))
-        return _run(cells, executor, watch)
+    if executor is not None:
+        return _Sweep(cells, executor, carry_out, watch).run()
+    task = functools.partial(unless_ended, carry_out, ended=_unfinished)
+    with processes(jobs) as pool:
+        return _Sweep(cells, pool.executor, task, watch, pool.end).run()
 
 
 def carry_out(cell: Cell) -> Swept:
@@ -191,30 +209,87 @@ def _of_target(devices: Sequence[Device], target: str) -> str:
     return ",".join(each.name for each in devices if load_target(each.target).id == kind)
 
 
-def _run(
-    cells: Sequence[Cell], executor: Executor, watch: Callable[[Swept], None]
-) -> tuple[Swept, ...]:
-    futures = {_begun(executor, cell): index for index, cell in enumerate(cells)}
-    ended: dict[int, Swept] = {}
-    try:
-        for future in as_completed(futures):
-            index = futures[future]
-            ended[index] = _ended(future, cells[index])
-            watch(ended[index])
-    finally:
-        for future in futures:
-            future.cancel()
-    return tuple(ended[index] for index in range(len(cells)))
+class _Sweep:
+    """The cells at work, and what became of the others.
+
+    Args:
+        task: what the executor does with each.
+        end: has the executor end those at work.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        executor: Executor,
+        task: Callable[[Cell], Swept],
+        watch: Callable[[Swept], None],
+        end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._cells = cells
+        self._executor = executor
+        self._task = task
+        self._watch = watch
+        self._end = end
+        self._futures: dict[Future[Swept], int] = {}
+        self._ended: dict[int, Swept] = {}
+
+    def run(self) -> tuple[Swept, ...]:
+        """Until all have ended.
+
+        Raises:
+            SweepHalted: a signal came.
+        """
+        try:
+            with born_deaf():
+                for index, cell in enumerate(self._cells):
+                    self._futures[self._begun(cell)] = index
+            for future in as_completed(self._futures):
+                self._take(future)
+        except (KeyboardInterrupt, Signalled) as error:
+            raise self._halted(signal_of(error)) from None
+        finally:
+            for future in self._futures:
+                future.cancel()
+        return tuple(self._ended[index] for index in range(len(self._cells)))
+
+    def _begun(self, cell: Cell) -> Future[Swept]:
+        """A task; one that has failed where those before it have broken the executor already."""
+        try:
+            return self._executor.submit(self._task, cell)
+        except BrokenExecutor as error:
+            lost: Future[Swept] = Future()
+            lost.set_exception(error)
+            return lost
+
+    def _take(self, future: Future[Swept]) -> None:
+        index = self._futures[future]
+        self._ended[index] = _ended(future, self._cells[index])
+        self._watch(self._ended[index])
+
+    def _halted(self, signal_number: int) -> SweepHalted:
+        """End those at work, and say what became of all."""
+        self._end()
+        begun = {
+            future: index
+            for future, index in self._futures.items()
+            if index not in self._ended and not future.cancel()
+        }
+        done, _ = wait(begun, FAREWELL_S)
+        for future in done:
+            if future.exception() is None:
+                self._take(future)
+        for index, cell in enumerate(self._cells):
+            if index not in self._ended:
+                self._ended[index] = _unfinished(cell, index in begun.values(), signal_number)
+                self._watch(self._ended[index])
+        ended = tuple(self._ended[index] for index in range(len(self._cells)))
+        return SweepHalted(ended, signal_number)
 
 
-def _begun(executor: Executor, cell: Cell) -> Future[Swept]:
-    """A task; one that has failed where the executor is broken already by those before it."""
-    try:
-        return executor.submit(carry_out, cell)
-    except BrokenExecutor as error:
-        lost: Future[Swept] = Future()
-        lost.set_exception(error)
-        return lost
+def _unfinished(cell: Cell, began: bool, signal_number: int = signal.SIGINT) -> Swept:
+    """What became of a cell that was interrupted."""
+    when = "at work" if began else "before its turn came"
+    return _failed(cell, problem_of(Interrupted(signal_number, f"interrupted {when}")), 0.0)
 
 
 def _ended(future: Future[Swept], cell: Cell) -> Swept:

@@ -60,7 +60,7 @@ class Lab:
         if package is not None and not package.is_file():
             raise UsageError(f"found no file {package}, expected the .edgepkg to install")
         devices = tuple(api.find_device(name) for name in dict.fromkeys(names))
-        return cls(devices, root, package, parse_duration_ns(wait) / 1e9)
+        return cls(devices, root, package, parse_duration_ns(wait, least_ns=0) / 1e9)
 
     def lease(self, device: Device) -> None:
         """Have the device to this session; again, to have it for longer.

@@ -89,11 +89,18 @@ def test_a_board_that_one_user_keeps_refuses_another_until_it_is_given_back(
     )
     refused = bob("bench", "--device", "board")
     assert refused.code == 4
+    assert (
+        "next: wait for it: --wait 10m; or take it away: edgesdk device release board --force"
+        in (refused.err)
+    )
     assert "leased by anna@desk (process " in refused.err
     assert ") for a night of tests since 20" in refused.err
     assert " (2 h left)" in refused.err or "min left)" in refused.err
     assert bob("device", "lease", "board", "--for", "1 m").code == 4
-    assert bob("device", "release", "board").code == 4
+    held = bob("device", "release", "board")
+    assert held.code == 4
+    assert "is kept by anna@desk" in held.err and "--wait" not in held.err
+    assert "next: take it away: edgesdk device release board --force" in held.err
     shown = bob("device", "show", "board")
     assert "anna@desk" in shown.out and "a night of tests" in shown.out
     assert anna("device", "release", "board").code == 0
@@ -103,7 +110,9 @@ def test_a_board_that_one_user_keeps_refuses_another_until_it_is_given_back(
 def test_force_takes_it_away(anna: User, bob: User) -> None:
     anna("device", "lease", "board", "--for", "2h")
     given = bob("device", "release", "board", "--force", "--json")
-    assert (given.code, given.json["owner"]) == (0, ANNA)
+    assert (given.code, given.json["device"], given.json["released"]["owner"]) == (0, "board", ANNA)
+    nothing = bob("device", "release", "board", "--json")
+    assert (nothing.code, nothing.json) == (0, {"device": "board", "released": None})
     assert bob("device", "lease", "board", "--for", "30 m", "--json").json["owner"] == BOB
 
 
@@ -153,3 +162,12 @@ def test_a_user_whose_process_was_killed_holds_nothing(
     monkeypatch.setenv("EDGESDK_OWNER", BOB)
     with agent_on(device, claim=Claim("tests", wait_s=20)) as agent:
         assert [each.owner for each in agent.leases()] == [BOB]
+
+
+def test_a_lease_may_be_waited_for(in_use_by_anna: Callable[[], None], bob: User) -> None:
+    waiting = bob.cli.start("device", "lease", "board", "--for", "1h", "--wait", "60 s")
+    assert waiting.stderr is not None
+    assert "waiting for it" in waiting.stderr.readline()
+    in_use_by_anna()
+    out, _ = waiting.communicate(timeout=60)
+    assert "board is yours until " in out

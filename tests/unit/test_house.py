@@ -50,7 +50,7 @@ STAGES = {
 }
 LOWER = {
     *("calibration", "data", "errors", "files", "models", "progress", "serial", "targets", "text"),
-    *("choices", "distributions", "home", "processes", "units", "values"),
+    *("choices", "distributions", "home", "interruption", "processes", "units", "values"),
 }
 MAY_IMPORT = {
     "__main__": {"cli"},
@@ -80,7 +80,8 @@ MAY_IMPORT = {
     },
     "serial": {"errors", "files"},
     "units": {"errors"},
-    "processes": {"text"},
+    "processes": {"interruption", "text"},
+    "interruption": set(),
     "choices": set(),
     "distributions": set(),
     "files": set(),

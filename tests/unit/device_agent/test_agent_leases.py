@@ -98,7 +98,9 @@ def test_a_refusal_says_who_since_when_until_when_and_what_for() -> None:
         "the device is leased by bob@bench (process 4711) for a night of tests "
         "since 2027-01-15T08:16:40Z until 2027-01-15T10:16:40Z (1.5 h left)"
     )
-    assert "--wait" in caught.value.hint and "release NAME --force" in caught.value.hint
+    assert caught.value.hint == (
+        "wait for it: --wait 10m; or take it away: edgesdk device release DEVICE --force"
+    )
 
 
 def test_a_session_in_the_way_cannot_be_taken_away() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from edgesdk import interruption
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import (
     AgentError,
@@ -22,7 +25,8 @@ from edgesdk.errors import (
     HostKeyMismatch,
     TransportError,
 )
-from edgesdk.flows.many import Limits, Retry, Standing, Task, run_on
+from edgesdk.flows import many
+from edgesdk.flows.many import CrowdHalted, Limits, Retry, Standing, Task, run_on
 from edgesdk.serial import to_dict
 from edgesdk.values.outcome import Outcome, gravest
 
@@ -230,3 +234,127 @@ def test_an_outcome_has_a_json_form() -> None:
     assert [each["device"] for each in document] == ["d0", "d1"]
     assert document[0]["value"] == 2 and document[0]["problem"] is None
     assert document[1]["problem"]["facts"] == {"code": "busy"}
+
+
+# ---- interrupted ---------------------------------------------------------------------------------
+
+
+def _press_ctrl_c(after: threading.Event, times: int = 1) -> None:
+    """Once the event has come; a second time a moment later."""
+
+    def press() -> None:
+        assert after.wait(10)
+        for _ in range(times):
+            time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
+
+
+class Endless:
+    """A task that only an interruption ends, but for the devices that are done at once."""
+
+    def __init__(self, done: Sequence[str] = (), wait: Callable[[], object] | None = None) -> None:
+        self.at_work = threading.Event()
+        self.begun: list[str] = []
+        self._done = done
+        self._wait = wait or (lambda: interruption.pause(60))
+
+    def __call__(self, name: str) -> str:
+        self.begun.append(name)
+        if name not in self._done:
+            self.at_work.set()
+            self._wait()
+        return name
+
+
+def halted(devices: list[Device], task: Endless, times: int = 1, **options: Any) -> CrowdHalted:
+    _press_ctrl_c(task.at_work, times)
+    with pytest.raises(CrowdHalted) as raised:
+        run(devices, task, **options)
+    return raised.value
+
+
+def test_ctrl_c_begins_nothing_more_and_says_what_became_of_each() -> None:
+    task = Endless(done=["d0"])
+    ended = halted(lab(4), task, limits=Limits(1)).outcomes
+    assert task.begun == ["d0", "d1"]
+    assert [each.value for each in ended] == ["d0", None, None, None]
+    assert [each.attempts for each in ended] == [1, 1, 0, 0]
+    assert [each.exit_code for each in ended] == [0, 130, 130, 130]
+    told = [each.problem.message for each in ended if each.problem is not None]
+    assert told == [
+        "interrupted at work: its session is over",
+        *["interrupted before its turn came"] * 2,
+    ]
+
+
+def test_ctrl_c_is_a_keyboard_interrupt_to_whoever_catches_none_of_ours() -> None:
+    assert isinstance(halted(lab(1), Endless()), KeyboardInterrupt)
+
+
+def test_a_device_that_waits_for_its_next_attempt_is_interrupted_as_well() -> None:
+    ready = threading.Event()
+    task = Failing(lambda: unconnected(TransportError("no answer")), 99)
+    _press_ctrl_c(ready)
+    with pytest.raises(CrowdHalted) as raised:
+        run(lab(1), task, retry=Retry(pause_s=60), watch=lambda each: _set(ready, each))
+    (ended,) = raised.value.outcomes
+    assert ended.problem is not None
+    assert (ended.attempts, ended.problem.message) == (1, "interrupted before it was tried again")
+
+
+def _set(event: threading.Event, standing: Standing) -> None:
+    if standing.state == "waiting":
+        event.set()
+
+
+def test_what_is_cut_looks_lost_and_counts_as_interrupted() -> None:
+    hung_up = threading.Event()
+
+    def wait() -> None:
+        interruption.cut_by(hung_up.set)
+        assert hung_up.wait(10)
+        raise TransportError("the connection was lost")
+
+    (ended,) = halted(lab(1), Endless(wait=wait)).outcomes
+    assert ended.problem is not None and ended.problem.type == "Interrupted"
+
+
+def test_what_ends_by_itself_meanwhile_is_told_as_it_ended() -> None:
+    def wait() -> None:
+        time.sleep(0.3)
+        raise AgentError("not well", code="unhealthy")
+
+    (ended,) = halted(lab(1), Endless(wait=wait)).outcomes
+    assert ended.problem is not None and ended.problem.message == "not well"
+
+
+def test_one_that_nothing_ends_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "_FAREWELL_S", 0.1)
+    free = threading.Event()
+    (ended,) = halted(lab(1), Endless(wait=lambda: free.wait(60))).outcomes
+    assert ended.problem is not None and ended.problem.type == "Interrupted"
+    free.set()
+
+
+def test_a_second_ctrl_c_leaves_at_once() -> None:
+    free, began_s = threading.Event(), time.monotonic()
+    task = Endless(wait=lambda: free.wait(60))
+    _press_ctrl_c(task.at_work, times=2)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        run(lab(1), task)
+    assert not isinstance(raised.value, CrowdHalted)
+    assert time.monotonic() - began_s < many._FAREWELL_S
+    free.set()
+
+
+def test_the_watcher_hears_who_was_interrupted_and_who_never_began() -> None:
+    heard: list[tuple[str, str]] = []
+    halted(
+        lab(2),
+        Endless(),
+        limits=Limits(1),
+        watch=lambda each: heard.append((each.device, each.state)),
+    )
+    assert heard == [("d0", "running"), ("d0", "interrupted"), ("d1", "not begun")]

@@ -1,0 +1,126 @@
+"""Processes of this machine for tasks, which end when their parent wants it, or is gone.
+
+Ctrl-C in a terminal reaches every process there is; ours leave it to the parent, who closes the
+line that each of them listens to. A task at work is then ended by an exception, so that whatever it
+has open is closed; one that minds none for long dies with its process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TypeVar
+
+from edgesdk.interruption import Signalled
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+FAREWELL_S = 1.5
+"""How long a task may take to close what it has open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """An executor of processes.
+
+    Args:
+        end: have the tasks at work end, and let no other begin; never waits. Twice is fine.
+    """
+
+    executor: Executor
+    end: Callable[[], None]
+
+
+@contextmanager
+def processes(count: int) -> Iterator[Pool]:
+    """So many processes, gone when the block ends."""
+    spawn = multiprocessing.get_context("spawn")  # Toolkits have threads; a fork breaks.
+    theirs, ours = spawn.Pipe(duplex=False)
+    try:
+        with ProcessPoolExecutor(count, spawn, _listen, (theirs,)) as executor:
+            yield Pool(executor, ours.close)
+    finally:
+        ours.close()
+        theirs.close()
+
+
+@contextmanager
+def born_deaf() -> Iterator[None]:
+    """Processes that are started in the block never see Ctrl-C; ours comes after it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def unless_ended(task: Callable[[T], R], given: T, ended: Callable[[T, bool], R]) -> R:
+    """Carry a task out in a process of a pool.
+
+    Args:
+        ended: what becomes of it instead where the parent wants an end; the second argument says
+            whether it had begun.
+    """
+    if _line.has_ended():
+        return ended(given, False)
+    signal.signal(signal.SIGTERM, _end)
+    _line.at_work = True
+    try:
+        return task(given)
+    except (Signalled, KeyboardInterrupt):
+        if not _line.has_ended():  # Somebody else's wish, as of a pool that broke.
+            os._exit(128 + signal.SIGTERM)
+        return ended(given, True)
+    finally:
+        _line.at_work = False
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class _Line:
+    """Between a process of a pool and the one that started it, who holds it open.
+
+    Attributes:
+        at_work: a task has to be ended, once the line has.
+    """
+
+    def __init__(self) -> None:
+        self.at_work = False
+        self._end: Connection | None = None
+
+    def listen(self, end: Connection) -> None:
+        """From now on."""
+        self._end = end
+        threading.Thread(target=self._await_end, args=(end,), daemon=True).start()
+
+    def has_ended(self) -> bool:
+        """Whether the parent wants an end, or is gone."""
+        return self._end is not None and self._end.poll()
+
+    def _await_end(self, end: Connection) -> None:
+        end.poll(None)  # Nothing is ever written to it: what comes is its end.
+        if self.at_work:
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(FAREWELL_S)
+        os._exit(128 + signal.SIGTERM)
+
+
+_line = _Line()
+
+
+def _listen(end: Connection) -> None:
+    """Runs first in each process."""
+    _line.listen(end)
+
+
+def _end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Once is enough.
+    raise Signalled
