@@ -266,7 +266,9 @@ class Session:
         try:
             manifest = packages.manifest(self._installer().current(request.package).package_id)
         except AgentFailure as failure:
-            return dataclasses.replace(found, package_problem=str(failure))
+            return dataclasses.replace(
+                found, package_problem=str(failure), package_code=failure.code
+            )
         return dataclasses.replace(found, package=inspection.built_of(manifest))
 
     def _stage(self, request: Stage, payload: Payload) -> Staged:
