@@ -47,7 +47,7 @@ test-frameworks: frameworks
 	.venv-frameworks/bin/python -m pytest -m "network or not network" tests/toolkits
 
 # Real aarch64 code, in an arm64 Debian made on the first run. It needs root, qemu-user-static,
-# binfmt-support, mmdebstrap, zstd and the network; ten minutes or more.
+# binfmt-support, mmdebstrap, zstd and the network; without them the tests are skipped.
 test-aarch64: vendors
 	$(BIN)/python -m pytest -m "aarch64 and not slow" tests/integration
 

@@ -168,6 +168,7 @@ class Inspection:
         store_problem: why the agent cannot keep anything on the device; "" where it can.
         package: the package that was asked about; None where there is none.
         package_problem: why that is not known.
+        package_code: of `protocol.ErrorCode`, for programs: "not_installed", or what is damaged.
     """
 
     time_s: float
@@ -191,6 +192,7 @@ class Inspection:
     store_problem: str = ""
     package: Optional[Built] = None
     package_problem: str = ""
+    package_code: str = ""
 
 
 def built_of(manifest: Manifest) -> Built:

@@ -6,6 +6,9 @@ from typing import Optional, Tuple
 
 from device_agent.records import record
 
+LONGEST_S = 7 * 24 * 3600
+"""Of a lease that is kept."""
+
 
 @record(frozen=True)
 class Lease:

@@ -27,6 +27,7 @@ from device_agent.codec import Malformed, canonical, from_dict, parse_json
 from device_agent.durable import read_file, remove, replace_file
 from device_agent.failures import DEVICE, AgentFailure
 from device_agent.lease_messages import (
+    LONGEST_S,
     Lease,
     Leased,
     Leases,
@@ -42,8 +43,6 @@ from device_agent.system_files import read_text
 
 SESSION_S = 120
 """A session's lease expires after so long without renewal: it died, or the device is frozen."""
-LONGEST_S = 7 * 24 * 3600
-"""Of a lease that is kept."""
 RENEWED_S = SESSION_S / 3
 _FILE_MAX_BYTES = 64 * 1024
 _TEXT_CHARACTERS = 200

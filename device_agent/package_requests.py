@@ -124,7 +124,9 @@ class PackageRequests:
         try:
             manifest = packages.manifest(self.installer().current(request.package).package_id)
         except AgentFailure as failure:
-            return dataclasses.replace(found, package_problem=str(failure))
+            return dataclasses.replace(
+                found, package_problem=str(failure), package_code=failure.code
+            )
         return dataclasses.replace(found, package=inspection.built_of(manifest))
 
 

@@ -144,6 +144,10 @@ class ExportError(EdgeSDKError):
     exit_code = ExitCode.TOOLCHAIN
 
 
+class WheelFolderError(EdgeSDKError):
+    """A folder that wheels were to be taken from, and that is not there or holds none."""
+
+
 class BudgetExceeded(PackageError):
     """A size budget is broken.
 

@@ -34,6 +34,7 @@ def hardware_findings(examined: Examined, target: Target) -> Iterator[Finding]:
     yield from _board(examined, target)
     yield from _cores(examined, target)
     yield from _memory(examined, target)
+    yield from _not_compared(examined, target)
 
 
 def _width(examined: Examined, target: Target) -> Iterator[Finding]:
@@ -69,10 +70,8 @@ def _board(examined: Examined, target: Target) -> Iterator[Finding]:
 
 def _cores(examined: Examined, target: Target) -> Iterator[Finding]:
     """Only cores that the kernel names are compared."""
-    found = examined.inspection.cores
-    wanted = [unit for unit in target.compute_units if unit.kind == "cpu" and _is_named(unit)]
-    known = [kind for kind in found if _plain(kind.name).startswith(_NAMED)]
-    if not wanted or not found or len(known) < len(found) or examined.virtual:
+    found, wanted = examined.inspection.cores, _wanted(target)
+    if not wanted or not _are_known(found) or examined.virtual:
         return
     missing = [unit for unit in wanted if not _count(found, unit)]
     if missing:
@@ -101,6 +100,14 @@ def _cores(examined: Examined, target: Target) -> Iterator[Finding]:
 
 
 _NAMED = ("cortex ", "neoverse ", "carmel", "denver")
+
+
+def _wanted(target: Target) -> list[ComputeUnit]:
+    return [unit for unit in target.compute_units if unit.kind == "cpu" and _is_named(unit)]
+
+
+def _are_known(found: Sequence[CoreKind]) -> bool:
+    return bool(found) and all(_plain(kind.name).startswith(_NAMED) for kind in found)
 
 
 def _is_named(unit: ComputeUnit) -> bool:
@@ -142,4 +149,26 @@ def _memory(examined: Examined, target: Target) -> Iterator[Finding]:
             f"at least {format_bytes(sold.value)}",
             f"if it is another board, {_ANOTHER}; if a container or the kernel (mem=) limits it, "
             "set budgets for what is left",
+        )
+
+
+def _not_compared(examined: Examined, target: Target) -> Iterator[Finding]:
+    """What the target describes and the device does not tell: it fits by nobody's word."""
+    if examined.virtual:
+        return
+    told = {
+        "name": target.board is None or examined.environment.board is not None,
+        "cores": not _wanted(target) or _are_known(examined.inspection.cores),
+        "memory": target.memory.ram_bytes is None
+        or examined.environment.memory_total_bytes is not None,
+    }
+    if untold := [what for what, is_told in told.items() if not is_told]:
+        yield Finding(
+            "not-compared",
+            "note",
+            f"{examined.device} does not tell its {' and '.join(untold)}, so that was not compared "
+            f"with {target.id}",
+            "not readable",
+            f"the {' and '.join(untold)} of {target.id}",
+            "edgesdk device show has what was read, and why the rest was not",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from device_agent.inspection_messages import Built, Storage
+from device_agent.protocol import ErrorCode
 from edgesdk.units import GIB, MIB, format_bytes
 from edgesdk.values.doctor import Examined, Finding
 
@@ -193,12 +194,32 @@ def _heat(examined: Examined) -> Iterator[Finding]:
 
 
 def _package(examined: Examined, built: Built | None) -> Iterator[Finding]:
-    if built is None and examined.inspection.package_problem:
+    """That none is there is worth knowing where nobody asked for one, and an error otherwise."""
+    problem, code = examined.inspection.package_problem, examined.inspection.package_code
+    if problem and code != ErrorCode.NOT_INSTALLED:
+        yield Finding(
+            "package-damaged",
+            "error",
+            f"the installed package of {examined.device} cannot be read: {problem}",
+            "what cannot be read",
+            "a whole package",
+            f"edgesdk push FILE --device {examined.device} repairs it",
+        )
+    elif problem and examined.asked:
+        yield Finding(
+            "package-missing",
+            "error",
+            f"no package {examined.asked!r} is installed on {examined.device}",
+            "no such package",
+            f"an installed package {examined.asked!r}",
+            f"edgesdk device installed {examined.device} lists those that are there; edgesdk push "
+            f"FILE --device {examined.device} brings one",
+        )
+    elif problem and built is None:
         yield Finding(
             "package",
             "note",
-            f"{examined.device} was compared with its target only: "
-            f"{examined.inspection.package_problem}",
+            f"{examined.device} was compared with its target only: {problem}",
             "no package",
             "an installed package, or --package FILE",
             f"edgesdk push FILE --device {examined.device}, or name the file",

@@ -19,8 +19,14 @@ from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import Target
 from edgesdk.values.runtime_lock import RuntimeLock
-from edgesdk.wheels.locking import Chosen, choose
-from edgesdk.wheels.ways import EDGE_TPU_LIBRARY, INSTALLABLE, installed_as, ways_for
+from edgesdk.wheels.locking import Chosen, choose, wheel_folder
+from edgesdk.wheels.ways import (
+    EDGE_TPU_LIBRARY,
+    INSTALLABLE,
+    installed_as,
+    require_known,
+    ways_for,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,8 @@ def agent_install(
 
     Raises:
         UnknownDevice: there is none of that name.
+        UsageError: there is no runtime of such a name.
+        WheelFolderError: `wheels` is no folder, or holds no wheel.
         NoWheels: none fit the device, or no wheels bring that runtime.
         ToolchainMissing: there is no pip here.
         AgentError: the device refuses them or does not import them; it is as it was before.
@@ -121,7 +129,7 @@ def agent_install(
     wanted = tuple(dict.fromkeys(runtimes)) or (_default(target),)
     for runtime in wanted:
         ways_for(runtime)  # What cannot be brought is said before anybody waits.
-    source = None if wheels is None else Path(wheels)
+    source = None if wheels is None else wheel_folder(wheels)
     claim = Claim("installing a runtime", wait_s, say)
     with agent_on(enrolled, claim=claim) as agent:
         board = talk.read_interpreter(agent)
@@ -167,11 +175,13 @@ def agent_uninstall(
 
     Raises:
         UnknownDevice: there is none of that name.
-        UsageError: some runtimes and everything.
+        UsageError: some runtimes and everything, or there is no runtime of such a name.
         AgentError: there is no such runtime, or another session uses the device.
     """
     if runtimes and everything:
         raise UsageError("found both runtimes and everything", hint="everything includes them")
+    for runtime in runtimes:
+        require_known(runtime)
     claim = Claim("removing what edgesdk brought", wait_s, say)
     with agent_on(find_device(device), claim=claim) as agent:
         before = _names_here(agent)

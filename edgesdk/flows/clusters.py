@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
-from edgesdk.errors import ToolchainMissing, TransportError
+from edgesdk.errors import ToolchainMissing, TransportError, UsageError
 
 _CONNECT_S = 20.0
+_WITH_PORT = ("tcp", "tls")
+"""Dask's schemes whose addresses are host and port."""
 
 
 @contextmanager
@@ -22,9 +25,11 @@ def dask_executor(address: str) -> Iterator[Executor]:
         address: of the scheduler, e.g. "tcp://10.0.0.2:8786".
 
     Raises:
+        UsageError: it is no such address.
         ToolchainMissing: Dask distributed is not installed.
         TransportError: no scheduler answers there.
     """
+    _require_address(address)
     try:
         import distributed  # a large library, which only clusters need
     except ImportError as error:
@@ -42,3 +47,14 @@ def dask_executor(address: str) -> Iterator[Executor]:
         ) from error
     with client:
         yield client.get_executor(retries=0, pure=False)
+
+
+def _require_address(address: str) -> None:
+    """Of what has no port, Dask says so only after half a minute of trying."""
+    try:
+        parts = urlsplit(address if "://" in address else f"tcp://{address}")
+        is_whole = parts.scheme not in _WITH_PORT or bool(parts.hostname and parts.port)
+    except ValueError:  # a port that is no number
+        is_whole = False
+    if not is_whole:
+        raise UsageError(f"found --dask {address}, expected a scheduler such as tcp://HOST:8786")

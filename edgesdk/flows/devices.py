@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device_agent.lease_messages import Lease
+from device_agent.lease_messages import LONGEST_S, Lease
 from device_agent.package_messages import Installed, Inventory
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
@@ -33,7 +33,7 @@ from edgesdk.flows.session import (
 from edgesdk.interruption import Signalled
 from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
-from edgesdk.units import parse_bytes
+from edgesdk.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from edgesdk.choices import EmulatedKind
@@ -190,9 +190,15 @@ def lease_device(
         say: told whom it waits for, and whose expired lease was found there.
 
     Raises:
+        UsageError: for no time, or for more than a week.
         UnknownDevice: there is none of that name.
-        AgentError: with code "busy": it is someone else's; "bad_request": for too long.
+        AgentError: with code "busy": it is someone else's.
     """
+    if not 1 <= seconds <= LONGEST_S:
+        raise UsageError(
+            f"found a lease of {seconds} s, expected 1 s to {LONGEST_S // 86400} days",
+            hint="leasing it again before it is over makes it longer",
+        )
     with agent_on(find_device(name)) as agent:
         leased = leasing.keep(agent, seconds, Claim(purpose, wait_s, say))
     if leased.note:
@@ -285,9 +291,14 @@ def _server(
             f"--disk is for --kind arm64: a device of kind {kind} uses this machine's disk"
         )
     if kind == "arm64":
-        from edgesdk.devices.emulation.arm64 import DISK_BYTES, Arm64Device
+        from edgesdk.devices.emulation.arm64 import DISK_BYTES, LEAST_DISK_BYTES, Arm64Device
 
         size = DISK_BYTES if disk is None else parse_bytes(disk)
+        if size < LEAST_DISK_BYTES:
+            raise UsageError(
+                f"found --disk {disk}, expected {format_bytes(LEAST_DISK_BYTES)} or more: the "
+                "Debian itself takes most of that"
+            )
         return Arm64Device(progress, port=port, disk_bytes=size)
     if kind == "sshd":
         from edgesdk.devices.emulation.sshd import SshdDevice

@@ -17,6 +17,7 @@ from edgesdk.devices.inventory import Device
 from edgesdk.devices.last_seen import Seen
 from edgesdk.doctor.diagnosing import diagnose
 from edgesdk.doctor.software import impostor_finding
+from edgesdk.errors import UsageError
 from edgesdk.flows.session import agent_on, find_device, lack_of_runtime
 from edgesdk.package.reading import read_package
 from edgesdk.targets.loading import load_target
@@ -45,11 +46,17 @@ def doctor(name: str, *, package: Path | str | None = None, installed: str = "")
         installed: name of the installed package; the one that was committed last unless given.
 
     Raises:
+        UsageError: both a file and an installed package.
         UnknownDevice: there is none of that name.
         TargetError: its descriptor is gone, or does not hold.
         PackageError: the file is missing or damaged.
         DeviceError: it cannot be reached, or the agent does not start there.
     """
+    if package is not None and installed:
+        raise UsageError(
+            f"found both the file {package} and the installed package {installed!r}, expected one",
+            hint="a device is compared with one package at a time",
+        )
     device = find_device(name)
     target = load_target(device.target)
     given = None if package is None else built_of(read_package(Path(package)).manifest)
@@ -107,6 +114,7 @@ def _examine(device: Device, agent: AgentSession, installed: str) -> Examined:
         virtual=device.virtual,
         environment=agent.environment,
         inspection=found,
+        asked=installed,
         clock_ahead_s=clock_ahead(found, before, time.time()),
     )
 

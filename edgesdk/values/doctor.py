@@ -21,6 +21,7 @@ class Examined:
         device: what the user calls it.
         host_key_type: of the host key it is enrolled with, such as "ssh-ed25519".
         virtual: it is an emulation, whose hardware is this machine's.
+        asked: name of the installed package that was asked for; "" where none was.
         clock_ahead_s: how far its clock is ahead of ours, in seconds; the time that the answer took
             is not held against it.
     """
@@ -30,6 +31,7 @@ class Examined:
     virtual: bool
     environment: Environment
     inspection: Inspection
+    asked: str = ""
     clock_ahead_s: float = 0.0
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.runtime_messages import Interpreter
-from edgesdk.errors import MalformedFile, NoWheels
+from edgesdk.errors import MalformedFile, NoWheels, WheelFolderError
 from edgesdk.files import new_directory, one_writer, sha256_file
 from edgesdk.progress import Advance, Progress
 from edgesdk.serial import read_json, write_json
@@ -51,6 +51,25 @@ def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
     return cache / "edgesdk" / "runtimes"
 
 
+def wheel_folder(path: Path | str) -> Path:
+    """A folder that holds wheels.
+
+    Raises:
+        WheelFolderError: it is none, or holds none.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise WheelFolderError(
+            f"found no folder {folder}", hint="give a folder of wheels: --wheels FOLDER"
+        )
+    if not any(folder.glob("*.whl")):
+        raise WheelFolderError(
+            f"found no wheel in {folder}",
+            hint="pip download --only-binary=:all: --dest FOLDER fills one; see docs/runtimes.md",
+        )
+    return folder
+
+
 def choose(
     runtime: str,
     board: Interpreter,
@@ -65,7 +84,7 @@ def choose(
 
     Args:
         min_version: lowest of the runtime that will do; "" takes any.
-        source: a folder to choose them from; None takes the kept choice, or asks the index.
+        source: a `wheel_folder` to choose them from; None takes the kept choice, or asks the index.
         renew: ask the index also where a choice is kept.
         directory: where choices are kept; `cache_directory()` by default.
 
@@ -74,8 +93,6 @@ def choose(
         ToolchainMissing: there is no pip.
     """
     ways = ways_for(runtime)
-    if source is not None and not source.is_dir():
-        raise NoWheels(f"found no folder {source}", hint="give a folder of wheels: --wheels FOLDER")
     key = _key(runtime, board, min_version, source)
     folder = (directory or cache_directory()) / f"{runtime}-{key[:16]}"
     with one_writer(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgesdk.errors import NoWheels
+from edgesdk.errors import NoWheels, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,23 @@ def ways_for(runtime: str) -> tuple[Way, ...]:
     """How to get a runtime, best first.
 
     Raises:
+        UsageError: there is no runtime of that name.
         NoWheels: no wheel brings it.
     """
+    require_known(runtime)
     if runtime in _NOT_THERE:
         raise NoWheels(f"{runtime} comes with no wheel", hint=_NOT_THERE[runtime])
-    if runtime not in _WAYS:
-        raise NoWheels(f"found runtime {runtime!r}, expected one of: {', '.join(INSTALLABLE)}")
     return _WAYS[runtime]
+
+
+def require_known(runtime: str) -> None:
+    """Refuse a name that no runtime has.
+
+    Raises:
+        UsageError: naming those that can be brought.
+    """
+    if runtime not in _WAYS and runtime not in _NOT_THERE:
+        raise UsageError(f"found runtime {runtime!r}, expected one of: {', '.join(INSTALLABLE)}")
 
 
 def installed_as(runtime: str) -> str:

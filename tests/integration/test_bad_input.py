@@ -387,3 +387,46 @@ def test_an_agent_killed_while_it_measures(cli: Cli, device: VirtualDevice) -> N
 
 def agents_of(device: VirtualDevice, doing: str) -> list[int]:
     return [pid for pid, role in agent_processes(device.home).items() if role == doing]
+
+
+# Devices, runtimes, leases and sweeps: what is wrong with the command is said before anybody is
+# visited, by the exit codes that README lists.
+
+
+SWEEP = ("sweep", MODEL, "-t", "raspberry-pi-5", "--calibration", CALIBRATION, "-o", "out")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (("device", "show", "nope"), 3, "no device is called 'nope'"),
+        (("device", "doctor", "bench", "--package", "gone.edgepkg"), 3, "cannot be read"),
+        (("device", "doctor", "tag:none"), 3, "no device has the tag 'none'"),
+        (("device", "lease", "bench", "--for", "soon"), 2, "expected a duration"),
+        (("device", "lease", "bench", "--for", "0 s"), 2, "found a lease of 0 s"),
+        (("device", "lease", "bench", "--for", "8 d"), 2, "expected 1 s to 7 days"),
+        (("device", "release", "nope"), 3, "no device is called 'nope'"),
+        (("device", "emulate", "--disk", "1 GiB"), 2, "--disk is for --kind arm64"),
+        (("device", "emulate", "--kind", "arm64", "--disk", "1 KiB"), 2, "or more"),
+        (("device", "emulate", "--target", "nosuch"), 3, "there is no target 'nosuch'"),
+        (("agent", "install", "bench", "--runtime", "nosuch"), 2, "found runtime 'nosuch'"),
+        (("agent", "install", "bench", "--wheels", "gone"), 3, "found no folder gone"),
+        (("agent", "install", "bench", "--wheels", "."), 3, "found no wheel in ."),
+        (("agent", "uninstall", "bench", "--runtime", "nosuch"), 2, "found runtime 'nosuch'"),
+        (("agent", "ls", "nope"), 3, "no device is called 'nope'"),
+        (("runs", "ls", "--since", "soon"), 2, "found --since soon"),
+        (("runs", "show", "7"), 3, "found no run 7"),
+        (("compare", "1", "2"), 3, "found no run"),
+        ((*SWEEP, "--dask", "nonsense"), 2, "found --dask nonsense"),
+        ((*SWEEP, "--dask", "tcp://host:port"), 2, "expected a scheduler such as"),
+        ((*SWEEP, "-d", "nope"), 3, "no device is called 'nope'"),
+    ],
+    ids=lambda value: " ".join(map(str, value[:4])) if isinstance(value, tuple) else None,
+)
+def test_a_command_about_devices_that_cannot_be(
+    cli: Cli, device: VirtualDevice, command: tuple[str, ...], code: int, words: str
+) -> None:
+    before = device.logins
+    refused(cli(*command), code, words)
+    assert device.logins == before
+    nothing_written(cli)

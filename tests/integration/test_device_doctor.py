@@ -101,6 +101,26 @@ def test_an_installed_package_is_compared_by_what_it_was_made_with(
     assert told.json["package"] == "digits 0.1.0"
     assert told.json["findings"] == []
     assert told.json["inspection"]["package"]["lock"] == lock
+    (manifest,) = (device.home / ".edgesdk" / "store").glob("*/manifest.json")
+    manifest.write_text("{")
+    told = cli("device", "doctor", "bench", "--json")
+    assert told.code == 4
+    assert ids(told.json) == {"package-damaged": "error"}
+
+
+def test_a_package_that_is_not_installed_is_exit_code_4(cli: Cli, device: VirtualDevice) -> None:
+    told = cli("device", "doctor", "bench", "--installed", "nope", "--json")
+    assert told.code == 4
+    assert ids(told.json)["package-missing"] == "error"
+    assert told.json["able"] is False
+
+
+def test_one_package_is_compared_at_a_time(cli: Cli, device: VirtualDevice) -> None:
+    before = device.logins
+    done = cli("device", "doctor", "bench", "--installed", "a", "--package", "b.edgepkg")
+    assert done.code == 2, done.err
+    assert "one package at a time" in done.err
+    assert device.logins == before
 
 
 def test_a_package_file_is_compared_before_it_is_pushed(cli: Cli, device: VirtualDevice) -> None:

@@ -28,6 +28,8 @@ from edgesdk.units import MIB
 
 USER = "edge"
 DISK_BYTES = 2048 * MIB
+LEAST_DISK_BYTES = 320 * MIB
+"""The Debian, and what a login and the agent write."""
 
 _NAME = "edge-arm64"
 _SELF = Path(__file__)

@@ -65,6 +65,7 @@ def examined(planted: str, root: Path, /, **changes: Any) -> Examined:
         user="pi",
         groups=("pi", "plugdev"),
         package_problem="no package is installed on this device",
+        package_code="not_installed",
     )
     if not found.sensors:
         found = replace(found, sensors=(Sensor("cpu-thermal", 45.0),))

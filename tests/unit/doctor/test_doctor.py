@@ -83,7 +83,14 @@ def test_cores_that_are_off(tmp_path: Path) -> None:
 
 def test_cores_that_the_kernel_does_not_name_are_not_compared(tmp_path: Path) -> None:
     unnamed = (CoreKind("implementer 0x51 part 0x804", 8),)
-    assert findings(examined(PI, tmp_path, cores=unnamed), PI) == {}
+    told = only(findings(examined(PI, tmp_path, cores=unnamed), PI), "not-compared", "note")
+    assert told.says.startswith("bench-3 does not tell its cores, so that was not compared with")
+
+
+def test_a_board_that_tells_nothing_of_itself_is_not_said_to_fit(tmp_path: Path) -> None:
+    silent = examined(PI, tmp_path, cores=(), board=None, memory_total_bytes=None)
+    told = only(findings(silent, PI), "not-compared", "note")
+    assert told.expected == f"the name and cores and memory of {PI}"
 
 
 def test_less_memory_than_any_board_of_the_kind_is_sold_with(tmp_path: Path) -> None:
@@ -376,6 +383,19 @@ def test_states(
     told = only(findings(examined(PI, tmp_path, **changes), PI), id_, severity)
     assert told.found == found
     assert "bench-3" in told.says
+
+
+def test_a_package_that_was_asked_for_and_is_not_there_is_an_error(tmp_path: Path) -> None:
+    told = only(findings(examined(PI, tmp_path, asked="nope"), PI), "package-missing", "error")
+    assert told.says == "no package 'nope' is installed on bench-3"
+
+
+def test_an_installed_package_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    damaged = {"package_problem": "state.json is damaged", "package_code": "storage"}
+    for package in (None, built(PI)):
+        board = examined(PI, tmp_path / str(package is None), **damaged)
+        told = only(findings(board, PI, package), "package-damaged", "error")
+        assert "state.json is damaged" in told.says
 
 
 def test_a_clock_in_words(tmp_path: Path) -> None:

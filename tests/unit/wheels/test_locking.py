@@ -15,10 +15,10 @@ from boards import PI
 
 from device_agent.runtime_messages import WheelFile
 from device_agent.unpacking import unpack
-from edgesdk.errors import NoWheels, ToolchainMissing
+from edgesdk.errors import NoWheels, ToolchainMissing, UsageError, WheelFolderError
 from edgesdk.progress import Silent
 from edgesdk.wheels import locking, pip
-from edgesdk.wheels.locking import Chosen, choose
+from edgesdk.wheels.locking import Chosen, choose, wheel_folder
 from edgesdk.wheels.ways import INSTALLABLE, installed_as, ways_for
 from tests.wheel_files import EMPTY_RUNTIME, wheel_bytes
 
@@ -102,9 +102,11 @@ def test_none_that_fits_is_one_sentence_with_the_tags_and_what_there_is(folder: 
     assert error.hint
 
 
-def test_no_folder_is_said(tmp_path: Path) -> None:
-    with pytest.raises(NoWheels, match="found no folder"):
-        chosen(tmp_path / "nothing")
+def test_no_folder_and_no_wheel_in_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(WheelFolderError, match="found no folder"):
+        wheel_folder(tmp_path / "nothing")
+    with pytest.raises(WheelFolderError, match="found no wheel in"):
+        wheel_folder(tmp_path)
 
 
 def test_a_dependency_that_is_nowhere_is_named(folder: Path) -> None:
@@ -192,7 +194,7 @@ def test_tensorrt_has_none_and_says_what_brings_it() -> None:
 
 
 def test_an_unknown_runtime_is_told_the_known_ones() -> None:
-    with pytest.raises(NoWheels, match="expected one of: litert, edgetpu, onnxruntime, qnn"):
+    with pytest.raises(UsageError, match="expected one of: litert, edgetpu, onnxruntime, qnn"):
         ways_for("ncnn")
 
 
