@@ -6,6 +6,7 @@ When the host is gone, at any moment, the workers are killed and the process end
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import threading
 import time
@@ -412,17 +413,11 @@ class Session:
         return bench_stages(
             request,
             prepare,
-            self._ask_stages(request.key),
+            functools.partial(self._ask_timed, request.key),
+            self._sensors().read,
             self._tell,
             pause_for(PAUSE_S),
         )
-
-    def _ask_stages(self, key: str) -> Callable[[Any, Type[Any]], Tuple[Any, bytes]]:
-        def ask(message: Any, expected: Type[R]) -> Tuple[R, bytes]:
-            silence_s = FIRST_RUN_S + getattr(message, "max_seconds", 0.0)
-            return self._ask(key, message, expected, silence_s=silence_s)
-
-        return ask
 
     def _predict_pictures(self, request: PredictPictures, payload: Payload) -> Predicted:
         pictures = self._batch(request.payload_bytes, payload)
