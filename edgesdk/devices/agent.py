@@ -112,6 +112,8 @@ _BATCH_BYTES = 1 * MIB
 _BATCH_SAMPLES = 256
 _ANSWER_BYTES = 8 * MIB
 _SHELL_FOUND_NO_COMMAND = 127
+AGENT_DIED = "agent_died"
+"""Code of the error when the agent ended in the middle of its work."""
 
 _UNDERSTOOD = {**MESSAGES, Inspection.__name__: Inspection}
 """The agent has no use for this class before it is asked."""
@@ -680,11 +682,14 @@ def _failed(failure: Failure) -> AgentError:
 
 def _agent_died(process: Process, error: CommandEnded) -> AgentError:
     try:
-        how = f"with exit status {process.wait(_EXIT_S)}"
+        code = process.wait(_EXIT_S)
+        # An SSH channel tells no exit status of what a signal has ended, nor which signal.
+        how = "killed by a signal" if code < 0 else f"with exit status {code}"
     except DeadlineExceeded:
         how = "its output"
     return AgentError(
         f"the agent on the device ended in the middle of its work ({how})",
+        code=AGENT_DIED,
         hint="the device may be out of memory, or someone ended it: try again",
         details=error.details,
     )
