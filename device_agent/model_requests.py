@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from typing import Any, Callable, Dict, Optional, Tuple, Type, TypeVar
 
@@ -55,7 +56,7 @@ from device_agent.stages import bench_stages, pause_for
 from device_agent.store import Store
 from device_agent.sustaining import sustain
 from device_agent.turns import PAUSE_S, take_turns
-from device_agent.watchdog import FIRST_RUN_S, LOADING_S
+from device_agent.watchdog import LOADING_S
 from device_agent.worker_messages import (
     Classified,
     Classify,
@@ -250,17 +251,11 @@ class ModelRequests:
         return bench_stages(
             request,
             prepare,
-            self._ask_stages(request.key),
+            functools.partial(self._models.ask_timed, request.key),
+            self._models.sensors().read,
             self._tell,
             pause_for(PAUSE_S),
         )
-
-    def _ask_stages(self, key: str) -> Callable[[Any, Type[Any]], Tuple[Any, bytes]]:
-        def ask(message: Any, expected: Type[R]) -> Tuple[R, bytes]:
-            silence_s = FIRST_RUN_S + getattr(message, "max_seconds", 0.0)
-            return self._models.ask(key, message, expected, silence_s=silence_s)
-
-        return ask
 
     def _predict_pictures(self, request: PredictPictures, payload: Payload) -> Predicted:
         pictures = self._batch(request.payload_bytes, payload)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
+from device_agent.measuring_messages import Conditions, Turn
 from device_agent.preprocessing import Stages
 from device_agent.records import record
 
@@ -52,6 +53,8 @@ class StagesBenched:
         steady: the warm-up ended because the whole run no longer got faster.
         input_sha256: of the input that was made of the picture, as the model stores it, little
             endian.
+        conditions: before, during and after each turn, in order.
+        turns: where each turn lies among these.
     """
 
     preprocess_ns: Tuple[int, ...]
@@ -61,6 +64,8 @@ class StagesBenched:
     warm_up_runs: int
     steady: bool
     input_sha256: str
+    conditions: Tuple[Conditions, ...]
+    turns: Tuple[Turn, ...]
 
 
 @record(frozen=True)
@@ -125,8 +130,13 @@ class TimeStages:
 
 @record(frozen=True)
 class StagesTimed:
-    """Four clock readings a run follow as payload: nanoseconds, as in `worker_messages.Timed`."""
+    """Four clock readings a run follow as payload: nanoseconds, as in `worker_messages.Timed`.
 
+    Args:
+        settling_runs: runs before them that were not timed.
+    """
+
+    settling_runs: int
     payload_bytes: int
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import gc
 import time
 from array import array
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, List, Sequence, Tuple
 
+from device_agent.measuring_messages import Conditions, Turn
 from device_agent.protocol import Progress
 from device_agent.stage_messages import (
     BenchStages,
@@ -23,7 +24,9 @@ from device_agent.stage_messages import (
     TimeStages,
     WarmUpStages,
 )
-from device_agent.timing import SAMPLES_MAX, SETTLE_NS, SETTLE_RUNS
+from device_agent.timing import SAMPLES_MAX
+from device_agent.watchdog import FIRST_RUN_S, block_silence_s, warm_up_silence_s
+from device_agent.watching import watching
 from device_agent.worker_messages import Warm
 
 READINGS = 4
@@ -31,8 +34,9 @@ READINGS = 4
 
 _NS_PER_SECOND = 1e9
 
-Ask = Callable[[Any, Any], Tuple[Any, bytes]]
-"""Ask the model's worker: request, type of the reply; gives the reply and its payload."""
+Ask = Callable[[Any, Any, float], Tuple[Any, bytes]]
+"""Ask the model's worker: request, type of the reply, and after how many seconds of silence it
+hangs; gives the reply and its payload."""
 Step = Callable[[], None]
 Clock = Callable[[], int]
 
@@ -41,6 +45,7 @@ def bench_stages(
     request: BenchStages,
     prepare: PrepareStages,
     ask: Ask,
+    read_conditions: Callable[[], Conditions],
     tell: Callable[[Progress], None],
     pause: Step,
 ) -> StagesBenched:
@@ -52,41 +57,29 @@ def bench_stages(
     Raises:
         AgentFailure: from `ask`.
     """
-    prepared, _ = ask(prepare, StagesPrepared)
-    warm, _ = ask(WarmUpStages(request.max_warm_up_seconds), Warm)
+    prepared, _ = ask(prepare, StagesPrepared, FIRST_RUN_S)
+    warming = WarmUpStages(request.max_warm_up_seconds)
+    warm, _ = ask(warming, Warm, warm_up_silence_s(warming))
     block = TimeStages(
         min_runs=-(-request.min_runs // request.blocks),
         min_seconds=request.min_seconds / request.blocks,
         max_seconds=request.max_seconds / request.blocks,
     )
-    parts: Tuple[List[int], ...] = ([], [], [])
-    sizes: List[int] = []
+    runs = _Runs(warm.slowest_ns)
     for done in range(request.blocks):
         pause()
-        _, payload = ask(block, StagesTimed)
-        sizes.append(_add(payload, parts))
+        with watching(read_conditions) as conditions:
+            timed, payload = ask(block, StagesTimed, block_silence_s(block, runs.slowest_ns))
+        runs.add(timed, payload, conditions)
         tell(Progress(done + 1, request.blocks, "turns"))
-    preprocess, inference, postprocess = parts
-    return StagesBenched(
-        preprocess_ns=tuple(preprocess),
-        inference_ns=tuple(inference),
-        postprocess_ns=tuple(postprocess),
-        block_sizes=tuple(sizes),
-        warm_up_runs=warm.runs,
-        steady=warm.steady,
-        input_sha256=prepared.input_sha256,
-    )
+    return runs.benched(warm, prepared.input_sha256)
 
 
 def time_stages(
     preprocess: Step, infer: Step, postprocess: Step, block: TimeStages, clock_ns: Clock
 ) -> array[int]:
-    """Four clock readings of every run of one turn, garbage collection held off meanwhile.
-
-    A few runs before it are not timed, as in `timing.time_block`.
-    """
+    """Four clock readings of every run of one turn, garbage collection held off meanwhile."""
     readings = array("q")
-    _settle(preprocess, infer, postprocess, clock_ns)
     spent, runs = 0, 0
     collecting = gc.isenabled()
     gc.disable()
@@ -112,27 +105,48 @@ def pause_for(seconds: float) -> Step:
     return lambda: time.sleep(seconds)
 
 
-def _settle(preprocess: Step, infer: Step, postprocess: Step, clock_ns: Clock) -> None:
-    start = clock_ns()
-    for _ in range(SETTLE_RUNS):
-        preprocess()
-        infer()
-        postprocess()
-        if clock_ns() - start >= SETTLE_NS:
-            return
-
-
 def _is_over(runs: int, spent_ns: int, block: TimeStages) -> bool:
     if spent_ns >= block.max_seconds * _NS_PER_SECOND or runs >= SAMPLES_MAX:
         return True
     return runs >= block.min_runs and spent_ns >= block.min_seconds * _NS_PER_SECOND
 
 
-def _add(payload: bytes, parts: Tuple[List[int], ...]) -> int:
-    """Add a turn's samples, part by part; how many runs those were."""
-    readings = array("q")
-    readings.frombytes(payload)
-    for at, part in enumerate(parts):
-        ends, starts = readings[at + 1 :: READINGS], readings[at::READINGS]
-        part.extend(end - start for start, end in zip(starts, ends))
-    return len(readings) // READINGS
+class _Runs:
+    """What has been measured so far."""
+
+    def __init__(self, slowest_ns: int) -> None:
+        self.slowest_ns = slowest_ns
+        self._parts: Tuple[List[int], ...] = ([], [], [])
+        self._sizes: List[int] = []
+        self._conditions: List[Conditions] = []
+        self._turns: List[Turn] = []
+
+    def add(self, timed: StagesTimed, payload: bytes, conditions: List[Conditions]) -> None:
+        readings = array("q")
+        readings.frombytes(payload)
+        for at, part in enumerate(self._parts):
+            part.extend(_differences(readings[at::READINGS], readings[at + 1 :: READINGS]))
+        whole = _differences(readings[::READINGS], readings[READINGS - 1 :: READINGS])
+        self.slowest_ns = max(self.slowest_ns, *whole)
+        self._sizes.append(len(whole))
+        self._conditions += conditions
+        first, last = conditions[0].at_ns, conditions[-1].at_ns
+        self._turns.append(Turn(first, last, len(whole) + timed.settling_runs))
+
+    def benched(self, warm: Warm, input_sha256: str) -> StagesBenched:
+        preprocess, inference, postprocess = self._parts
+        return StagesBenched(
+            preprocess_ns=tuple(preprocess),
+            inference_ns=tuple(inference),
+            postprocess_ns=tuple(postprocess),
+            block_sizes=tuple(self._sizes),
+            warm_up_runs=warm.runs,
+            steady=warm.steady,
+            input_sha256=input_sha256,
+            conditions=tuple(self._conditions),
+            turns=tuple(self._turns),
+        )
+
+
+def _differences(starts: Sequence[int], ends: Sequence[int]) -> List[int]:
+    return [end - start for start, end in zip(starts, ends)]

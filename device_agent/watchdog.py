@@ -6,6 +6,9 @@ from outside, and only a limit tells when. Each is made of what was asked and wh
 
 from __future__ import annotations
 
+from typing import Union
+
+from device_agent.stage_messages import TimeStages, WarmUpStages
 from device_agent.worker_messages import TimeBlock, TimeWindow, WarmUp
 
 FIRST_RUN_S = 45.0
@@ -24,12 +27,12 @@ MOST_S = 55.0
 _NS_PER_SECOND = 1e9
 
 
-def warm_up_silence_s(request: WarmUp) -> float:
+def warm_up_silence_s(request: Union[WarmUp, WarmUpStages]) -> float:
     """Of a warm-up: its longest time, and one run that begins at its end."""
     return request.max_seconds + FIRST_RUN_S
 
 
-def block_silence_s(block: TimeBlock, slowest_ns: int) -> float:
+def block_silence_s(block: Union[TimeBlock, TimeStages], slowest_ns: int) -> float:
     """Of a turn, by the slowest run of the model so far."""
     return block.max_seconds + _beyond_s(slowest_ns)
 

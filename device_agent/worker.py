@@ -253,24 +253,17 @@ class Job:
         self._channel.send(StagesPrepared(stages.input_sha256()))
 
     def _warm_up_stages(self, request: WarmUpStages, _: Payload) -> None:
-        stages = self._stages()
-
-        def run() -> None:
-            stages.preprocess()
-            stages.infer()
-            stages.postprocess()
-
+        run = self._stages().run
         self._channel.send(warm_up(run, request.max_seconds, time.perf_counter_ns))
 
     def _time_stages(self, request: TimeStages, _: Payload) -> None:
         stages = self._stages()
+        settling = settle(stages.run, time.perf_counter_ns)
         readings = time_stages(
-            *(stages.preprocess, stages.infer, stages.postprocess),
-            block=request,
-            clock_ns=time.perf_counter_ns,
+            stages.preprocess, stages.infer, stages.postprocess, request, time.perf_counter_ns
         )
         payload = readings.tobytes()
-        self._channel.send(StagesTimed(len(payload)), payload)
+        self._channel.send(StagesTimed(settling, len(payload)), payload)
 
     def _stages(self) -> StagesUnderTest:
         if self._prepared_stages is None:

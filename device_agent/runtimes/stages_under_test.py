@@ -40,6 +40,12 @@ class StagesUnderTest:
         """Of the input that is made of the picture, little endian."""
         return hashlib.sha256(pack_arrays([self._before.apply(self._picture)])).hexdigest()
 
+    def run(self) -> None:
+        """All three, one after another."""
+        self.preprocess()
+        self.infer()
+        self.postprocess()
+
     def preprocess(self) -> None:
         """From the picture to the input in the runtime's hands."""
         self._model.set_inputs([self._before.apply(self._picture)])

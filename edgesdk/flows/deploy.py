@@ -27,6 +27,7 @@ from edgesdk.flows.convert import warn_of
 from edgesdk.flows.installing import Permissions, Say, install
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.package import Signing, dated, offered, stages_of, travelling
+from edgesdk.flows.rebooted import NO_RESULT, reboot_named
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
 from edgesdk.flows.runs import keep
 from edgesdk.flows.session import (
@@ -53,6 +54,8 @@ from edgesdk.values.report import Report
 from edgesdk.values.results import MeasuredDevice, Results
 from edgesdk.values.timing import Timing
 from edgesdk.wheels.ways import WHOLE
+
+_NOT_IN_USE = "the package on trial is not in use there"
 
 
 def deploy(
@@ -416,16 +419,19 @@ def _measure(
             permissions=visit.permissions,
             say=visit.claim.say,
         )
-        results = validate(
-            agent,
-            MeasuredDevice(device.name, device.kind, agent.environment),
-            installed,
-            reference=Reference(
-                conversion.directory / conversion.artifact.file("float").path, evaluation
-            ),
-            timing=timing,
-            progress=progress,
-        )
+        with reboot_named(
+            device, agent.environment, visit.claim.say, consequence=f"{NO_RESULT}; {_NOT_IN_USE}"
+        ):
+            results = validate(
+                agent,
+                MeasuredDevice(device.name, device.kind, agent.environment),
+                installed,
+                reference=Reference(
+                    conversion.directory / conversion.artifact.file("float").path, evaluation
+                ),
+                timing=timing,
+                progress=progress,
+            )
         try:
             committed = agent.commit(installed.package_id, progress)
         except Unhealthy as error:

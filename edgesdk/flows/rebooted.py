@@ -1,4 +1,4 @@
-"""A connection that broke in the middle of a measurement: did the board restart?"""
+"""A visit to a device that broke off: did the board restart, or was it the network?"""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from device_agent.environment_messages import Environment
+from edgesdk.devices.conversation.exchange import AGENT_DIED
 from edgesdk.devices.inventory import Device
-from edgesdk.errors import AgentError, EdgeSDKError, TransportError
+from edgesdk.errors import AgentError, EdgeSDKError, HostKeyMismatch, TransportError
 from edgesdk.flows.installing import Say
 from edgesdk.flows.session import agent_on
 from edgesdk.interruption import check, pause
@@ -15,7 +16,13 @@ from edgesdk.interruption import check, pause
 REBOOTED = "rebooted"
 RETURN_S = 90.0
 """How long a board is waited for: small ones take 20 to 60 s to start."""
-_EVERY_S = 5.0
+NO_RESULT = "so there is no result"
+_EVERY_S = 2.0
+_GOING_DOWN_S = 4.0
+"""A board that shuts down ends its programs first, and answers for a while yet."""
+
+Look = Callable[[Device], str]
+"""Gives the boot id of the device now."""
 
 
 @contextlib.contextmanager
@@ -23,46 +30,92 @@ def reboot_named(
     device: Device,
     environment: Environment,
     say: Say,
-    look: Callable[[Device], str] | None = None,
+    look: Look | None = None,
     sleep: Callable[[float], None] = pause,
+    *,
+    consequence: str = NO_RESULT,
 ) -> Iterator[None]:
-    """A connection lost in the block becomes the news that the board restarted, if it did.
+    """A connection or an agent lost in the block becomes the news of what happened to the board.
 
     Args:
         environment: the device before.
-        look: gives the boot id of the device now; by a session of its own unless given.
+        look: by a session of its own unless given.
+        consequence: of a restart.
 
     Raises:
-        AgentError: "rebooted".
-        TransportError: the connection was lost for another reason, or the board did not return.
+        AgentError: "rebooted"; or the agent died, and the board did not restart.
+        TransportError: the connection was lost, and the board did not restart, or did not return.
     """
     try:
         yield
-    except TransportError as error:
+    except (TransportError, AgentError) as error:
         check()  # It was we who broke it.
-        if environment.boot_id:
-            say(f"the connection to {device.name} broke: waiting for it to return")
-            now = _return_of(device, look or _boot_id, sleep)
-            if now and now != environment.boot_id:
-                raise AgentError(
-                    f"{device.name} restarted while it was measured, so there is no result",
-                    code=REBOOTED,
-                    hint="look there why: journalctl --boot=-1 --lines=50; power supply, heat and"
-                    " watchdogs are the usual causes",
-                ) from error
+        if not environment.boot_id or not _is_loss(error):
+            raise
+        now = _boot_id_after(error, device, environment.boot_id, say, look or _boot_id, sleep)
+        if now and now != environment.boot_id:
+            raise AgentError(
+                f"{device.name} restarted while it was measured, {consequence}",
+                code=REBOOTED,
+                hint="look there why: journalctl --boot=-1 --lines=50; power supply, heat and"
+                " watchdogs are the usual causes",
+            ) from error
+        if isinstance(error, TransportError):
+            raise _lost(device, error, now) from error
         raise
 
 
-def _return_of(
-    device: Device, look: Callable[[Device], str], sleep: Callable[[float], None]
+def _is_loss(error: TransportError | AgentError) -> bool:
+    return isinstance(error, TransportError) or error.code == AGENT_DIED
+
+
+def _boot_id_after(
+    error: TransportError | AgentError,
+    device: Device,
+    before: str,
+    say: Say,
+    look: Look,
+    sleep: Callable[[float], None],
 ) -> str:
-    """The boot id of a device as soon as it answers; "" of one that does not."""
+    """The boot id when the device answers; "" of one that does not return."""
+    if isinstance(error, AgentError):
+        if _glance(device, look) == before:
+            sleep(_GOING_DOWN_S)
+        if (now := _glance(device, look)) is not None:
+            return now
+    say(f"the connection to {device.name} broke: waiting for it to return")
     for _ in range(int(RETURN_S / _EVERY_S)):
-        try:
-            return look(device)
-        except EdgeSDKError:
-            sleep(_EVERY_S)
+        if (now := _glance(device, look)) is not None:
+            return now
+        sleep(_EVERY_S)
     return ""
+
+
+def _glance(device: Device, look: Look) -> str | None:
+    """The boot id of a device; None of one that does not answer.
+
+    Raises:
+        HostKeyMismatch: it is another device that answers.
+    """
+    try:
+        return look(device)
+    except HostKeyMismatch:
+        raise
+    except EdgeSDKError:
+        return None
+
+
+def _lost(device: Device, error: TransportError, now: str) -> TransportError:
+    """What to say of a connection that was lost on the way, by a board that did not restart."""
+    if now:
+        return TransportError(
+            f"{error.message}; {device.name} is back and did not restart, {NO_RESULT}",
+            hint="it was the network, or the device's SSH server: run the command again",
+        )
+    return TransportError(
+        f"{error.message}, and {device.name} did not return within {RETURN_S:.0f} s",
+        hint="is it switched on and on the network? It may hang, or lie without power",
+    )
 
 
 def _boot_id(device: Device) -> str:

@@ -226,9 +226,8 @@ def _add_stages(table: Table, findings: Findings) -> None:
     if stages is None:
         return
     name = f"Picture to answer{device_tag(findings.results.device)}"
-    problem = stages_problem(stages)
-    if problem:
-        table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), problem)
+    if stages_problem(findings):
+        table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), "why: see below")
         return
     whole = stages.latency("end_to_end")
     _add(table, name, whole.p50, "ns", "run")

@@ -11,7 +11,7 @@ from edgesdk.units import format_ns
 from edgesdk.values.energy import Energy
 from edgesdk.values.report import Findings, PackageSummary, Report, converted_name, role_name
 from edgesdk.values.results import MeasuredDevice, Role
-from edgesdk.values.stages import Stage, StagesSummary
+from edgesdk.values.stages import Stage
 from edgesdk.values.verdict import Estimate, Unit, Verdict, written
 
 NOT_MEASURED = "not measured"
@@ -221,11 +221,14 @@ STAGE_NAMES: Mapping[Stage, str] = {
 }
 
 
-def stages_problem(stages: StagesSummary) -> str:
+def stages_problem(findings: Findings) -> str:
     """Why the stages' figures are worth nothing; empty if they are."""
+    stages, validity = findings.stages, findings.stages_validity
+    if stages is None or validity is None:
+        return ""
     if not stages.same_input:
-        return "other input than on the workstation"
-    return "" if stages.steady else "never settled"
+        return "The device made another input of the same picture than the workstation."
+    return " ".join(validity.reasons)
 
 
 def stages_text(stages: Stages) -> str:

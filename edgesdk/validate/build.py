@@ -27,7 +27,7 @@ from edgesdk.validate.summaries import (
     summarize_accuracy,
     summarize_latency,
 )
-from edgesdk.validate.validity import stamp
+from edgesdk.validate.validity import stamp, stamp_stages
 from edgesdk.values.artifact import Artifact
 from edgesdk.values.forecast import Placement
 from edgesdk.values.package import Budget, Package
@@ -113,6 +113,7 @@ def build_report(
         agreement_percent=found.agreement_percent,
         accuracy=found.accuracy,
         stages=found.stages,
+        stages_validity=found.stages_validity,
         verdicts=found.verdicts,
         outcome=found.outcome,
         exit_code=found.exit_code,
@@ -154,6 +155,9 @@ def find(
         agreement_percent=None if predictions is None else agreement_percent(predictions),
         accuracy=None if predictions is None else summarize_accuracy(predictions),
         stages=summarize_stages(results.stages),
+        stages_validity=(
+            None if results.stages is None else stamp_stages(results.stages, results.device)
+        ),
         verdicts=verdicts,
         outcome=outcome(verdicts),
         exit_code=int(exit_code(verdicts)),
@@ -287,6 +291,10 @@ def _device_caveats(results: Results, target: Target) -> Iterator[str]:
 
 def _run_caveats(results: Results, precision: Precision | None) -> Iterator[str]:
     stamps = [stamp(run, results.device, precision) for run in results.runs]
+    if results.stages is not None:
+        stamps.append(stamp_stages(results.stages, results.device))
+        if problem := stages_problem(results):
+            yield problem
     # Both models ran on the one device: what is said of it is said once.
     yield from dict.fromkeys(
         sentence for stamped in stamps for sentence in (*stamped.reasons, *stamped.remarks)
@@ -297,8 +305,6 @@ def _run_caveats(results: Results, precision: Precision | None) -> Iterator[str]
             f"The speed-up compares two settings: float with {_setting(slow)},"
             f" {converted_name(precision)} with {_setting(fast)}."
         )
-    if problem := stages_problem(results):
-        yield f"The stages' times are invalid: {problem}."
     yield from _slower(speedup(results), precision)
 
 

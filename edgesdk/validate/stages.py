@@ -11,6 +11,7 @@ from device_agent.stage_messages import BenchStages, StagesBenched
 from edgesdk.data.preprocessing import expected_input_sha256
 from edgesdk.progress import Progress
 from edgesdk.validate.statistics import quantile, samples_needed
+from edgesdk.validate.validity import stamp_stages
 from edgesdk.values.results import Results
 from edgesdk.values.stages import STAGES, Stage, StageLatency, StageRun, StagesSummary
 from edgesdk.values.timing import Timing
@@ -105,15 +106,10 @@ def stages_problem(results: Results) -> str:
         return ""
     if not run.same_input:
         return (
-            "the device made another input of the same picture than the workstation:"
-            " its numpy, or its processor, computes otherwise"
+            "The stages' times are invalid: the device made another input of the same picture"
+            " than the workstation; its numpy, or its processor, computes otherwise."
         )
-    if not run.benched.steady:
-        return (
-            "the whole run was still getting faster when the time for warming up ended"
-            f" ({run.benched.warm_up_runs} runs)"
-        )
-    return ""
+    return " ".join(stamp_stages(run, results.device).reasons)
 
 
 def _why_not(installed: Installed) -> str:

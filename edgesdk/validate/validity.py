@@ -18,7 +18,8 @@ from edgesdk.validate.trend import find_trend
 from edgesdk.validate.turns import turns, within
 from edgesdk.values.endurance import Endured
 from edgesdk.values.report import role_name
-from edgesdk.values.results import MeasuredDevice, ModelRun
+from edgesdk.values.results import MeasuredDevice, ModelRun, Role
+from edgesdk.values.stages import StageRun
 from edgesdk.values.validity import Stamp, Validity
 from edgesdk.values.verdict import written
 
@@ -55,8 +56,15 @@ def stamp(run: ModelRun, device: MeasuredDevice, precision: Precision | None = N
     Args:
         precision: of the converted model, for its name; None where it is not known.
     """
-    latency = run.latency
-    name = f"{role_name(run.role, precision)} latency"
+    return _stamped(f"{role_name(run.role, precision)} latency", run.role, run.latency, device)
+
+
+def stamp_stages(run: StageRun, device: MeasuredDevice) -> Validity:
+    """Judge the conditions under which the converted model was timed from picture to answer."""
+    return _stamped("Time from picture to answer", "int8", run.whole, device)
+
+
+def _stamped(name: str, role: Role, latency: Latency, device: MeasuredDevice) -> Validity:
     reasons = list(_warm_up(name, latency))
     grave = [
         *_throttling(name, latency),
@@ -77,7 +85,7 @@ def stamp(run: ModelRun, device: MeasuredDevice, precision: Precision | None = N
         reasons += grave
         remarks += _nothing_known(latency.conditions)
     verdict: Stamp = "invalid" if reasons else "doubtful" if remarks else "valid"
-    return Validity(run.role, verdict, tuple(reasons), tuple(remarks), competing_percent(latency))
+    return Validity(role, verdict, tuple(reasons), tuple(remarks), competing_percent(latency))
 
 
 def stamp_endured(endured: Endured) -> Validity:

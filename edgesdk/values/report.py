@@ -242,6 +242,7 @@ class Findings:
         agreement_percent: samples both models put in the same class; needs no labels.
         accuracy: None without labelled data.
         stages: the converted model from picture to answer; None where that was not timed.
+        stages_validity: whether those times are a measurement at all; likewise.
         outcome: "fail" if a gate failed, else "invalid" if one is, else "not measured" if one that
             the user asked for is, else "pass" if one passed, else "not measured".
         exit_code: 0, 1 if a gate failed, 6 if one is invalid or was asked for and not measured.
@@ -259,6 +260,7 @@ class Findings:
     agreement_percent: Estimate | None
     accuracy: AccuracySummary | None
     stages: StagesSummary | None
+    stages_validity: Validity | None
     verdicts: tuple[Verdict, ...]
     outcome: Status
     exit_code: int

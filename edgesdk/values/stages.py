@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from device_agent.model_messages import Latency
 from device_agent.stage_messages import StagesBenched
 from edgesdk.errors import AgentError
 from edgesdk.values.verdict import Estimate
@@ -40,6 +41,21 @@ class StageRun:
     def same_input(self) -> bool:
         """The device made of the picture what the workstation does, to the last bit."""
         return self.benched.input_sha256 == self.expected_input_sha256
+
+    @property
+    def whole(self) -> Latency:
+        """The runs from picture to answer, with the conditions they were timed under."""
+        benched = self.benched
+        return Latency(
+            key="end_to_end",
+            samples_ns=self.samples_ns("end_to_end"),
+            block_sizes=benched.block_sizes,
+            warm_up_runs=benched.warm_up_runs,
+            steady=benched.steady,
+            conditions=benched.conditions,
+            peak_rss_bytes=None,
+            turns=benched.turns,
+        )
 
     def samples_ns(self, stage: Stage) -> tuple[int, ...]:
         """That part of every run; the sum of all three for "end_to_end"."""

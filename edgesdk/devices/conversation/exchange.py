@@ -14,6 +14,8 @@ from edgesdk.devices.transport import CommandEnded, Process
 from edgesdk.errors import AgentError, DeadlineExceeded, TransportError, Unhealthy
 from edgesdk.units import KIB, MIB
 
+AGENT_DIED = "agent_died"
+"""Code of the error when the agent ended in the middle of its work."""
 EXIT_S = 2.0
 _LINE_BYTES = 64 * MIB
 _PIECE_BYTES = 256 * KIB
@@ -141,11 +143,14 @@ def _failed(failure: Failure) -> AgentError:
 
 def _agent_died(process: Process, error: CommandEnded) -> AgentError:
     try:
-        how = f"with exit status {process.wait(EXIT_S)}"
+        code = process.wait(EXIT_S)
+        # An SSH channel tells no exit status of what a signal has ended, nor which signal.
+        how = "killed by a signal" if code < 0 else f"with exit status {code}"
     except DeadlineExceeded:
         how = "its output"
     return AgentError(
         f"the agent on the device ended in the middle of its work ({how})",
+        code=AGENT_DIED,
         hint="the device may be out of memory, or someone ended it: try again",
         details=error.details,
     )

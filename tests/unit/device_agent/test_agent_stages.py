@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from agent_packages import file_of, manifest_of
 
-from device_agent import documents, stages
+from device_agent import documents, stages, watchdog
 from device_agent.codec import canonical
 from device_agent.documents import CorruptPackage
 from device_agent.manifest import Port
+from device_agent.measuring_messages import Conditions, Turn
 from device_agent.preprocessing import Postprocessing, Preprocessing, Stages
 from device_agent.protocol import Progress
 from device_agent.stage_messages import (
@@ -67,10 +68,9 @@ class Device:
 def test_a_run_is_four_readings_of_the_clock_without_a_gap() -> None:
     device = Device()
     readings = device.time(2, 0.0, 9.0)
-    first = 3 * 14 * MS  # after the runs that refill the caches
-    assert readings[:4].tolist() == [first, first + 3 * MS, first + 13 * MS, first + 14 * MS]
+    assert readings[:4].tolist() == [0, 3 * MS, 13 * MS, 14 * MS]
     assert readings[4] == readings[3]
-    assert device.parts == "pia" * 5
+    assert device.parts == "pia" * 2
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_turn_is_never_longer_than_can_be_kept(monkeypatch: pytest.MonkeyPatch
 def test_garbage_is_not_collected_within_a_turn() -> None:
     device = Device()
     device.time(2, 0.0, 9.0)
-    assert device.collecting == [True, True, True, False, False]
+    assert device.collecting == [False, False]
     assert gc.isenabled()
 
 
@@ -101,15 +101,17 @@ class Worker:
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
+        self.silences: list[float] = []
 
-    def ask(self, request: Any, expected: Any) -> tuple[Any, bytes]:
+    def ask(self, request: Any, expected: Any, silence_s: float) -> tuple[Any, bytes]:
         self.asked.append(request)
+        self.silences.append(silence_s)
         if isinstance(request, PrepareStages):
             return StagesPrepared("ab" * 32), b""
         if isinstance(request, WarmUpStages):
-            return Warm(9, True, 1000), b""
+            return Warm(9, True, 100 * MS), b""
         readings = array("q", [0, 3, 13, 14, 14, 18, 28, 29])
-        return StagesTimed(64), readings.tobytes()
+        return StagesTimed(2, 64), readings.tobytes()
 
 
 def test_a_bench_prepares_warms_up_and_times_in_turns() -> None:
@@ -118,7 +120,8 @@ def test_a_bench_prepares_warms_up_and_times_in_turns() -> None:
     prepare = PrepareStages(STAGES, 5)
     request = BenchStages("int8", "id", 5, 3, 10, 3.0, 30.0, 2.0)
     found = bench_stages(
-        request, prepare, worker.ask, told.append, lambda: pauses.append(len(worker.asked))
+        *(request, prepare, worker.ask, lambda: reading(len(worker.asked)), told.append),
+        lambda: pauses.append(len(worker.asked)),
     )
     assert worker.asked == [prepare, WarmUpStages(2.0), *[TimeStages(4, 1.0, 10.0)] * 3]
     assert pauses == [2, 3, 4]
@@ -131,7 +134,23 @@ def test_a_bench_prepares_warms_up_and_times_in_turns() -> None:
         warm_up_runs=9,
         steady=True,
         input_sha256="ab" * 32,
+        conditions=tuple(reading(asked) for turn in (2, 3, 4) for asked in (turn, turn + 1)),
+        turns=tuple(Turn(turn, turn + 1, 2 + 2) for turn in (2, 3, 4)),
     )
+
+
+def test_a_whole_run_that_hangs_is_known_by_the_slowest() -> None:
+    worker = Worker()
+    request = BenchStages("int8", "id", 5, 2, 10, 3.0, 30.0, 2.0)
+    prepare = PrepareStages(STAGES, 5)
+    bench_stages(request, prepare, worker.ask, lambda: reading(0), lambda _: None, lambda: None)
+    turn = 15.0 + watchdog.LEAST_S + watchdog.TIMES_SLOWEST * 0.1
+    first = watchdog.FIRST_RUN_S
+    assert worker.silences == [first, 2.0 + first, turn, turn]
+
+
+def reading(at_ns: int) -> Conditions:
+    return Conditions(at_ns, None, None, None)
 
 
 # ---- manifests -----------------------------------------------------------------------------------

@@ -146,6 +146,8 @@ def staged_results(**changes: object) -> Results:
         warm_up_runs=20,
         steady=True,
         input_sha256=SHA,
+        conditions=within.conditions,
+        turns=within.turns,
     )
     benched = dataclasses.replace(benched, **changes)  # type: ignore[arg-type]
     return example_results(installed=installed, stages=StageRun(benched, SHA))

@@ -104,7 +104,36 @@ def test_another_input_than_ours_makes_every_stage_invalid() -> None:
 
 def test_an_unsettled_run_makes_every_stage_invalid() -> None:
     found = verdict(staged_results(steady=False), max_preprocess_p95="1 s")
-    assert found.status == "invalid" and "still getting faster" in found.reason
+    assert found.status == "invalid" and found.reason.startswith(
+        "Time from picture to answer is invalid: it was still"
+    )
+
+
+def disturbed(**fields: object) -> Results:
+    """Whole runs under other conditions; the model's own turns, before them, were calm."""
+    assert RESULTS.stages is not None
+    conditions = RESULTS.stages.benched.conditions
+    return staged_results(
+        conditions=tuple(dataclasses.replace(at, **fields) for at in conditions)  # type: ignore[arg-type]
+    )
+
+
+def test_what_disturbs_whole_runs_makes_every_stage_invalid() -> None:
+    results = disturbed(throttled=("under-voltage",))
+    found = verdict(results, max_end_to_end_p95="1 s")
+    assert found.status == "invalid"
+    assert found.reason == (
+        "Time from picture to answer is invalid: the device was held back while it ran"
+        " (under-voltage)."
+    )
+    assert verdict(results, max_p95="1 s").status == "pass", "of the model's own turns"
+
+
+def test_a_virtual_device_s_whole_runs_are_stamped_as_its_model_is() -> None:
+    results = disturbed(throttled=("under-voltage",))
+    device = dataclasses.replace(results.device, kind="python")
+    found = verdict(dataclasses.replace(results, device=device), max_end_to_end_p95="1 s")
+    assert found.status == "pass"
 
 
 def test_what_was_not_timed_is_not_measured() -> None:
