@@ -13,7 +13,35 @@ from edgesdk import api
 from edgesdk.cli import options
 
 if TYPE_CHECKING:
+    from edgesdk.targets.types import BudgetText, GateBounds
     from edgesdk.values.package import Release
+    from edgesdk.values.recipe import Recipe
+    from edgesdk.values.timing import Timing
+
+
+class RecipeFlags(NamedTuple):
+    """How a model is converted."""
+
+    io: options.Io = None
+    keep_float: options.KeepFloat = None
+    recipe: options.RecipeFile = None
+    precision: options.Precision = None
+    range_method: options.RangeMethod = None
+    quantizer: options.ChosenQuantizer = None
+    encodings: options.Encodings = False
+
+    def on(self, project: "Recipe") -> "Recipe":
+        """The recipe file, or the project's recipe without one, with the flags on top."""
+        return options.recipe(
+            project,
+            self.recipe,
+            io=self.io,
+            keep_float=self.keep_float,
+            precision=self.precision,
+            range_method=self.range_method,
+            quantizer=self.quantizer,
+            encodings=self.encodings,
+        )
 
 
 class ReleaseFlags(NamedTuple):
@@ -53,16 +81,69 @@ class ReleaseFlags(NamedTuple):
         return options.parse_command(self.health_command)
 
 
-class StageGates(NamedTuple):
-    """Budgets of time for the stages of a run."""
+class BudgetFlags(NamedTuple):
+    """What a package may take."""
 
+    package_budget: options.PackageBudget = None
+    delta_budget: options.DeltaBudget = None
+    installed_budget: options.InstalledBudget = None
+    ram_budget: options.RamBudget = None
+
+    def text(self) -> "BudgetText":
+        """As it is written in project files."""
+        return api.BudgetText(
+            self.package_budget, self.installed_budget, self.ram_budget, self.delta_budget
+        )
+
+
+class SpeedGates(NamedTuple):
+    """What a model that is timed on a device must keep, and the run it is held against."""
+
+    max_p95: options.MaxP95 = None
     max_preprocess_p95: options.MaxPreprocess = None
     max_inference_p95: options.MaxInference = None
     max_postprocess_p95: options.MaxPostprocess = None
     max_end_to_end_p95: options.MaxEndToEnd = None
+    max_peak_ram: options.MaxPeakRam = None
+    max_parity_mismatch: options.MaxParityMismatch = None
+    min_accelerated_fraction: options.MinAcceleratedFraction = None
+    max_latency_regression: options.MaxLatencyRegression = None
+    baseline: options.Baseline = None
+
+    def bounds(self, max_accuracy_drop: float | None = None) -> "GateBounds":
+        """As it is written in project files, with the one gate that is not of speed."""
+        return api.GateBounds(
+            max_accuracy_drop_points=max_accuracy_drop,
+            max_p95=self.max_p95,
+            max_preprocess_p95=self.max_preprocess_p95,
+            max_inference_p95=self.max_inference_p95,
+            max_postprocess_p95=self.max_postprocess_p95,
+            max_end_to_end_p95=self.max_end_to_end_p95,
+            max_peak_ram=self.max_peak_ram,
+            max_parity_mismatch_percent=self.max_parity_mismatch,
+            min_accelerated_fraction=self.min_accelerated_fraction,
+            max_latency_regression_percent=self.max_latency_regression,
+        )
 
 
-_GROUPS = (ReleaseFlags, StageGates)
+class TimingFlags(NamedTuple):
+    """How long to measure."""
+
+    threads: options.Threads = 0
+    seconds: options.Seconds = 3.0
+    per_operator: options.PerOperator = False
+
+    def timing(self) -> "Timing":
+        """The most is never less than the least that was asked for."""
+        return api.Timing(
+            threads=self.threads,
+            min_seconds=self.seconds,
+            max_seconds=max(60.0, self.seconds),
+            operators=self.per_operator,
+        )
+
+
+_GROUPS = (RecipeFlags, ReleaseFlags, BudgetFlags, SpeedGates, TimingFlags)
 
 
 def spelt_out(command: Callable[..., None]) -> Callable[..., None]:

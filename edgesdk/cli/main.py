@@ -12,11 +12,13 @@ from edgesdk.cli import (
     agent,
     check,
     commands,
+    deploy,
     devices,
     diff,
     export,
     keys,
     late,
+    measuring,
     output,
     runs,
     sweep,
@@ -32,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-late.add(app, "deploy", commands.deploy)
+late.add(app, "deploy", deploy.deploy)
 late.add(app, "check", check.check)
 late.add(app, "convert", commands.convert)
 late.add(app, "sweep", sweep.sweep)
@@ -43,8 +45,8 @@ late.add(app, "diff", diff.diff)
 late.add(app, "push", commands.push)
 late.add(app, "rollback", commands.rollback)
 late.add(app, "export", export.export)
-late.add(app, "bench", commands.bench)
-late.add(app, "eval", commands.evaluate)
+late.add(app, "bench", measuring.bench)
+late.add(app, "eval", measuring.evaluate)
 late.add(app, "compare", runs.compare)
 late.add(app, "report", commands.report)
 late.add(app, "init", commands.init)

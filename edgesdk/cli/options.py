@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from edgesdk.targets.types import GateBounds
     from edgesdk.values.package import FallbackCause
     from edgesdk.values.recipe import Recipe
-    from edgesdk.values.timing import Timing
 
 Checked = Callable[[typer.CallbackParam, str | None], str | None]
 
@@ -55,6 +54,12 @@ def _numeric(param: typer.CallbackParam, value: float) -> float:
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Target = Annotated[
     str | None, typer.Option("--target", "-t", help="Target id, or the path of a descriptor.")
+]
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        help="Float model: .onnx, .tflite, .keras, .h5, .pt2, a SavedModel or module:factory."
+    ),
 ]
 Device = Annotated[
     str | None,
@@ -347,16 +352,6 @@ def recipe(
 def preprocessing(project: Preprocessing | None, file: Path | None) -> Preprocessing | None:
     """The preprocessing file, or the project's without one."""
     return project if file is None else api.load_preprocessing(file)
-
-
-def timing(threads: int, seconds: float, per_operator: bool = False) -> Timing:
-    """How long to measure; the most is never less than the least that was asked for."""
-    return api.Timing(
-        threads=threads,
-        min_seconds=seconds,
-        max_seconds=max(60.0, seconds),
-        operators=per_operator,
-    )
 
 
 def contracted(project: Project) -> GateBounds:

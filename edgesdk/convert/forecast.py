@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -110,14 +110,9 @@ def forecast(
     else:
         sizes = sizes_converted(graph, subject.file, chain, given, recipe.golden_vectors)
         tensors = tensors_converted(graph, chain, given)
-    doubt = 0.0 if graph.is_quantized else chain.toolchain.size_doubt
     network = _network(graph, target, chain, recipe)
-    over = [
-        each
-        for each in _totals(limits.budget, sizes, tensors, network)
-        if each.actual_bytes * (1 + doubt) > each.limit_bytes
-    ]
-    broken = [each for each in over if each.actual_bytes * (1 - doubt) > each.limit_bytes]
+    totals = _totals(limits.budget, sizes, tensors, network)
+    broken, close = _over(totals, 0.0 if graph.is_quantized else chain.toolchain.size_doubt)
     return Forecast(
         model_name=subject.name,
         model_format=graph.format,
@@ -146,14 +141,21 @@ def forecast(
             for each in broken
         ),
         notes=(
-            *(
-                f"{_taken(each)}: too close to tell before the conversion"
-                for each in over
-                if each not in broken
-            ),
+            *(f"{_taken(each)}: too close to tell before the conversion" for each in close),
             *_notes(subject, target, chain),
         ),
     )
+
+
+def _over(totals: Iterable[Overrun], doubt: float) -> tuple[Sequence[Overrun], Sequence[Overrun]]:
+    """Those that break their budget whatever comes of the conversion, and those that may.
+
+    Args:
+        doubt: by what share of it a size may be off.
+    """
+    over = [each for each in totals if each.actual_bytes * (1 + doubt) > each.limit_bytes]
+    broken = [each for each in over if each.actual_bytes * (1 - doubt) > each.limit_bytes]
+    return broken, [each for each in over if each not in broken]
 
 
 def _placements(

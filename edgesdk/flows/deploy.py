@@ -30,13 +30,9 @@ from edgesdk.flows.package import Signing, dated, offered, stages_of, travelling
 from edgesdk.flows.rebooted import NO_RESULT, reboot_named
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
 from edgesdk.flows.runs import keep
-from edgesdk.flows.session import (
-    agent_on,
-    find_device,
-    lack_of_runtime,
-    require_architecture,
-)
+from edgesdk.flows.session import agent_on, find_device, lack_of_runtime, require_architecture
 from edgesdk.models.opening import open_model
+from edgesdk.models.types import Model
 from edgesdk.package.budget import resolve_budget
 from edgesdk.package.building import build_package, check_release, package_name
 from edgesdk.package.reading import read_package
@@ -242,12 +238,7 @@ def make(
     earlier = None if order.base is None else read_package(Path(order.base))
     opened = open_model(order.model, order.input_shapes)
     check_release(called, opened.name)
-    with progress.task("reading the data", 0) as advance:
-        samples = open_samples(order.calibration, opened.inputs, advance, order.preprocessing)
-        evaluation = None
-        if order.dataset is not None:
-            evaluation = open_samples(order.dataset, opened.inputs, advance, order.preprocessing)
-            check_labels(evaluation, opened.outputs)
+    samples, evaluation = _read(order, opened, progress)
     warn_of(samples)
     limits = resolve_budget(target.budget, *order.budget)
     bounds = resolve_gates(target.gates, *order.gates, budget=limits, contract=target.contract)
@@ -283,6 +274,17 @@ def make(
         regression_percent=regression_bound((target.gates, *order.gates)),
         baseline=order.baseline,
     )
+
+
+def _read(order: Order, model: Model, progress: Progress) -> tuple[Samples, Samples | None]:
+    """The samples to calibrate with, and those to evaluate on, where there are any."""
+    with progress.task("reading the data", 0) as advance:
+        samples = open_samples(order.calibration, model.inputs, advance, order.preprocessing)
+        if order.dataset is None:
+            return samples, None
+        evaluation = open_samples(order.dataset, model.inputs, advance, order.preprocessing)
+        check_labels(evaluation, model.outputs)
+    return samples, evaluation
 
 
 def meet(

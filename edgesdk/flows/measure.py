@@ -122,13 +122,8 @@ def evaluate(
     """
     float_model = _float_model(Path(model))
     samples = _samples(dataset, float_model, preprocessing, needs_labels=not metrics)
-    if on_device_preprocessing and samples.pictures is None:
-        raise UsageError(
-            f"found {samples.origin}, which are no pictures, expected a folder of them",
-            hint="leave --on-device-preprocessing out, or give --dataset FOLDER",
-        )
-    if on_device_preprocessing and metrics:
-        raise UsageError("found --metric with --on-device-preprocessing, expected one of them")
+    if on_device_preprocessing:
+        _require_pictures(samples, metrics)
     enrolled = find_device(device)
     layers, contract = _layers(enrolled, gates)
     wanted = None
@@ -139,11 +134,31 @@ def evaluate(
     reference = Reference(
         float_model.path, samples if wanted is None else None, on_device_preprocessing
     )
-    bounds = resolve_gates(*layers, contract=contract)
-    if samples.labels is None:
-        bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
-    bounds = dataclasses.replace(
-        bounds,
+    bounds = _of_accuracy(resolve_gates(*layers, contract=contract), samples)
+    tell_samples_needed(samples, bounds.max_accuracy_drop_points, say)
+    claim = Claim("a measurement of accuracy", wait_s, say)
+    chosen = _Chosen(package, permissions or Permissions(), claim, float_model.expected)
+    findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent(), wanted)
+    keep("eval", findings, target=enrolled.target, data=summarize_data(samples), say=say)
+    return findings
+
+
+def _require_pictures(samples: Samples, metrics: Sequence[str]) -> None:
+    if samples.pictures is None:
+        raise UsageError(
+            f"found {samples.origin}, which are no pictures, expected a folder of them",
+            hint="leave --on-device-preprocessing out, or give --dataset FOLDER",
+        )
+    if metrics:
+        raise UsageError("found --metric with --on-device-preprocessing, expected one of them")
+
+
+def _of_accuracy(gates: Gates, samples: Samples) -> Gates:
+    """Those that `evaluate` judges: nothing is timed, and without labels there is no top-1."""
+    top1 = None if samples.labels is None else gates.max_accuracy_drop_points
+    return dataclasses.replace(
+        gates,
+        max_accuracy_drop_points=top1,
         max_p95_ns=None,
         max_peak_ram_bytes=None,
         max_preprocess_p95_ns=None,
@@ -151,12 +166,6 @@ def evaluate(
         max_postprocess_p95_ns=None,
         max_end_to_end_p95_ns=None,
     )
-    tell_samples_needed(samples, bounds.max_accuracy_drop_points, say)
-    claim = Claim("a measurement of accuracy", wait_s, say)
-    chosen = _Chosen(package, permissions or Permissions(), claim, float_model.expected)
-    findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent(), wanted)
-    keep("eval", findings, target=enrolled.target, data=summarize_data(samples), say=say)
-    return findings
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 
 from device_agent.archive import payloads
@@ -105,21 +106,7 @@ def build_report(
         conversion=conversion,
         artifact=summarize_artifact(artifact),
         package=summarize_package(package, budget, results.installed, unhealthy),
-        results=found.results,
-        precision=found.precision,
-        latencies=found.latencies,
-        validities=found.validities,
-        speedup=found.speedup,
-        agreement_percent=found.agreement_percent,
-        accuracy=found.accuracy,
-        stages=found.stages,
-        stages_validity=found.stages_validity,
-        verdicts=found.verdicts,
-        outcome=found.outcome,
-        exit_code=found.exit_code,
-        caveats=found.caveats,
-        placement=found.placement,
-        profiles=found.profiles,
+        **{each.name: getattr(found, each.name) for each in fields(Findings)},
     )
 
 

@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from edgesdk.cli import commands
+from edgesdk.cli import commands, deploy
 from edgesdk.cli.groups import ReleaseFlags
 from edgesdk.values.package import Release
 
@@ -55,7 +55,7 @@ def test_flags_lie_on_top_of_the_project() -> None:
     assert ReleaseFlags(include_float=True).on(Release()).include_float
 
 
-@pytest.mark.parametrize("command", [commands.package, commands.deploy])
+@pytest.mark.parametrize("command", [commands.package, deploy.deploy])
 def test_a_command_takes_each_of_them_by_its_own_name(command: object) -> None:
     parameters = inspect.signature(command).parameters  # type: ignore[arg-type]
     assert "release" not in parameters
