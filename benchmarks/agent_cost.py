@@ -40,7 +40,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from device_agent import runtimes
 from device_agent.manifest import Port
-from device_agent.protocol import Bench
+from device_agent.model_messages import Bench
 from device_agent.runtimes.tensors import quantize
 from device_agent.sensors import Sensors
 from device_agent.turns import take_turns

@@ -19,9 +19,9 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.manifest import is_at_least
 from device_agent.profile_messages import OperatorPlace, Profiled
-from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes.base import LoadedModel, NotProfiled
 from device_agent.runtimes.litert_placement import XNNPACK
 from device_agent.runtimes.profiling import ProfileOrder, profiled, timed_runs, times_of

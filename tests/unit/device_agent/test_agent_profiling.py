@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from device_agent import runtimes
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.manifest import Port
 from device_agent.profile_messages import OperatorPlace, Profiled
-from device_agent.protocol import RuntimeVersion
 from device_agent.runtimes import NotProfiled, RuntimeFailed, litert_library
 from device_agent.runtimes.litert_benchmark import TOOL, read_profile
 from device_agent.runtimes.litert_library import Timed, operators_of
