@@ -21,8 +21,9 @@ from edgesdk.processes import Ended, run_to_end
 from edgesdk.progress import Progress
 
 SUITE = "bookworm"
-PACKAGES = ("python3", "openssh-server", "procps")
-"""Beside what no Debian is without: apt, which nobody may use there, is not among that."""
+PACKAGES = ("python3", "openssh-server", "procps", "libstdc++6")
+"""Beside what no Debian is without. apt, which nobody may use there, is not; the C++ library that
+comes with it is, as wheels take it for granted."""
 
 _UNREAD = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*")
 _RECIPE = [
