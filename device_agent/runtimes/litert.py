@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from device_agent.environment_messages import RuntimeVersion
 from device_agent.manifest import Port
 from device_agent.profile_messages import ModelPlacement, Profiled
-from device_agent.runtimes.base import LoadedModel, Runtime, RuntimeFailed
+from device_agent.runtimes.base import LoadedModel, NotProfiled, Runtime, RuntimeFailed
 from device_agent.runtimes.litert_benchmark import profile_with_tool
 from device_agent.runtimes.litert_placement import XNNPACK, places
 from device_agent.runtimes.profiling import ProfileOrder
@@ -37,6 +38,10 @@ class LiteRT(Runtime):
         self._module = interpreter
 
     def load(self, path: str, threads: int, kernel: str = "") -> LoadedModel:
+        interpreter = self._interpreter(path, threads, kernel)
+        return LiteRTModel(self.version, interpreter, _kernel_path(interpreter))
+
+    def _interpreter(self, path: str, threads: int, kernel: str) -> Any:
         resolvers = self._module.OpResolverType
         kernels = {"": resolvers.AUTO, "builtin": resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
         if kernel not in kernels:
@@ -50,10 +55,19 @@ class LiteRT(Runtime):
             interpreter.allocate_tensors()
         except FAILURES as error:
             raise RuntimeFailed(f"LiteRT refuses the model: {error}") from error
-        return LiteRTModel(self.version, interpreter, _kernel_path(interpreter))
+        return interpreter
 
     def profile(self, order: ProfileOrder) -> Profiled:
-        return profile_with_tool(order, self.load(order.path, order.threads).kernel_path)
+        interpreter = self._interpreter(order.path, order.threads, "")
+        model = LiteRTModel(self.version, interpreter, _kernel_path(interpreter))
+        try:
+            # Not for everyone: it needs ctypes, which not every Python has.
+            from device_agent.runtimes.litert_library import profile_with_library
+
+            folder = os.path.dirname(self._module.__file__)
+            return profile_with_library(folder, order, model, places(interpreter))
+        except (ImportError, NotProfiled) as reason:
+            return profile_with_tool(order, model.kernel_path, str(reason))
 
 
 class LiteRTModel(LoadedModel):

@@ -1,8 +1,8 @@
 """Times of a LiteRT model's operators, through LiteRT's own benchmark tool.
 
-LiteRT's Python API times no operators. Its makers' tool `benchmark_model`, where the device has it
-on PATH, does, with inputs of its own making and kernels of its own build, which need not be those
-of the Python package. It writes them as Protocol Buffers: tflite/profiling/proto/
+Where the package's own library does not (`litert_library`), its makers' tool `benchmark_model`
+does, if the device has it on PATH: with inputs of its own making and kernels of its own build,
+which need not be those of the package. It writes them as Protocol Buffers: tflite/profiling/proto/
 profiling_info.proto, BenchmarkProfilingData. What litert-benchmark of the Python package times is
 the whole model.
 """
@@ -38,11 +38,12 @@ _WORDS_MAX = 300
 _Fields = Dict[int, List[Union[int, bytes]]]
 
 
-def profile_with_tool(order: ProfileOrder, kernel: str) -> Profiled:
+def profile_with_tool(order: ProfileOrder, kernel: str, because: str) -> Profiled:
     """Run the tool on a model.
 
     Args:
         kernel: "xnnpack" or "builtin", as the model runs by itself.
+        because: why the runtime itself times no operators.
 
     Raises:
         NotProfiled: the device has no such tool, or it does not time operators.
@@ -50,9 +51,7 @@ def profile_with_tool(order: ProfileOrder, kernel: str) -> Profiled:
     """
     tool = shutil.which(TOOL)
     if tool is None:
-        raise NotProfiled(
-            f"LiteRT's Python API times no operators, and its {TOOL} is not on PATH there"
-        )
+        raise NotProfiled(f"{because}, and {TOOL} is not on PATH there")
     with tempfile.TemporaryDirectory(prefix="edgesdk-profile-") as folder:
         path = os.path.join(folder, "operators.pb")
         _run(_command(tool, path, order, kernel), order.max_seconds + _SLACK_S)

@@ -1,6 +1,6 @@
 """An emulated arm64 Debian as a device, from the command line: real aarch64 code, real OpenSSH.
 
-The first run makes the Debian, which takes five minutes and the network; it is kept in the user's
+The first run makes the Debian, which takes some minutes and the network; it is kept in the user's
 cache. The runtimes come from the package index each time.
 """
 
@@ -192,12 +192,15 @@ def test_a_deployment_judges_what_was_computed_and_not_how_fast(cli: Cli, device
     done = cli(
         *("deploy", DIGITS / "digits.tflite", "--device", device.name),
         *("--calibration", CALIBRATION, "--dataset", TEST, "-o", "out", "--seconds", "0.5"),
-        *("--max-p95", "60 s", "--json"),
+        *("--max-p95", "60 s", "--per-operator", "--json"),
     )
     assert done.code == 6, done.err
     report = done.json
     assert report["results"]["device"]["kind"] == "arm64"
     assert report["results"]["parity"]["kernel_path"] == "xnnpack"
+    for profiled in report["results"]["profiles"]:
+        assert profiled["source"].startswith("the profiler of libLiteRt.so, ai-edge-litert ")
+        assert len(profiled["operators"]) > 4
     verdicts = {each["gate"]: each for each in report["verdicts"]}
     assert verdicts["parity"]["status"] == verdicts["accuracy_drop"]["status"] == "pass"
     for gate in ("p95", "peak_ram"):

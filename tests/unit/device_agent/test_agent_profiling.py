@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from device_agent import runtimes
+from device_agent.environment_messages import RuntimeVersion
 from device_agent.manifest import Port
 from device_agent.profile_messages import OperatorPlace, Profiled
-from device_agent.runtimes import NotProfiled, RuntimeFailed
+from device_agent.runtimes import NotProfiled, RuntimeFailed, litert_library
 from device_agent.runtimes.litert_benchmark import TOOL, read_profile
+from device_agent.runtimes.litert_library import Timed, operators_of
 from device_agent.runtimes.litert_placement import places
 from device_agent.runtimes.onnx_profile import read_profile as read_onnx_profile
 from device_agent.runtimes.profiling import WARM_UP_RUNS, ProfileOrder, runs_for
@@ -187,11 +189,95 @@ def test_what_lies_between_two_pieces_of_a_delegate_is_not_its_own() -> None:
     ]
 
 
-def test_litert_alone_times_no_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+# ---- LiteRT's own library ------------------------------------------------------------------------
+
+CONV, SUM = OperatorPlace("CONV_2D", "t1", "cpu", "XNNPACK"), OperatorPlace("ADD", "t2", "cpu", "")
+NODE, TAKEN = 2, 8
+"""Types of events: litert/c/litert_profiler_event.h."""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_litert_times_its_operators_in_its_own_library(threads: int) -> None:
     pytest.importorskip("ai_edge_litert", reason="install ai-edge-litert")
+    found = runtimes.prepare("litert").profile(order("digits.tflite")._replace(threads=threads))
+    assert found.source.startswith("the profiler of libLiteRt.so, ai-edge-litert ")
+    assert (found.runs, len(found.samples_ns), found.resolution_ns) == (6, 6, 1000)
+    assert {len(each.samples_ns) for each in found.operators} == {6}
+    kinds = [each.place.type.partition(" (")[0] for each in found.operators]
+    assert kinds.count("Convolution") == 4
+    assert {each.place.delegate for each in found.operators} == {"XNNPACK"}
+    assert len({each.place for each in found.operators}) == len(found.operators)
+    assert 0 < sum(each.mean_ns for each in found.operators) < max(found.samples_ns) * 2
+
+
+def test_it_runs_the_inputs_that_it_was_given() -> None:
+    pytest.importorskip("ai_edge_litert", reason="install ai-edge-litert")
+    wrong = order("digits.tflite")._replace(inputs=lambda ports: [IMAGE[:, :, :4]])
+    with pytest.raises(NotProfiled, match="found 128 bytes for input 'serving_default_image', exp"):
+        runtimes.prepare("litert").profile(wrong)
+
+
+def test_a_litert_without_either_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ai_edge_litert", reason="install ai-edge-litert")
+    monkeypatch.setattr(litert_library, "LIBRARY", "libNone.so")
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(NotProfiled, match="Python API times no operators, and its benchmark_model"):
+    with pytest.raises(
+        NotProfiled, match=r"libNone.so of LiteRT cannot .* benchmark_model is not on"
+    ):
         runtimes.prepare("litert").profile(order("digits.tflite"))
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "has"),
+    [
+        ("ai-edge-litert", "2.3.0", True),
+        ("ai-edge-litert-nightly", "2.4.0.dev20260901", True),
+        ("ai-edge-litert", "2.1.2", False),
+        ("ai-edge-litert", "3.0", False),
+        ("ai-edge-litert", "unknown", False),
+        ("tflite-runtime", "2.14.0", False),
+    ],
+)
+def test_only_a_library_whose_interface_is_known_is_asked(
+    package: str, version: str, has: bool
+) -> None:
+    assert litert_library.has_profiler(RuntimeVersion("litert", package, version)) is has
+
+
+def test_operators_of_the_file_have_its_names_and_the_delegates_have_numbers() -> None:
+    run = (
+        Timed(NODE, "ADD", 1, 0, 3),
+        Timed(TAKEN, "Convolution (NHWC, QC8)", 0, 0, 40),
+        Timed(NODE, "TfLiteXNNPackDelegate", 2, 0, 41),
+    )
+    assert operators_of([run, run], [CONV, SUM]) == [
+        (SUM, [3_000, 3_000]),
+        (OperatorPlace("Convolution (NHWC, QC8)", "#1", "cpu", "XNNPACK"), [40_000, 40_000]),
+    ]
+
+
+def test_a_delegate_that_tells_nothing_is_one_operator() -> None:
+    found = operators_of([(Timed(NODE, "TfLiteXNNPackDelegate", 2, 0, 41),)], [CONV, SUM])
+    assert found == [(OperatorPlace("TfLiteXNNPackDelegate", "#0", "cpu", "XNNPACK"), [41_000])]
+
+
+def test_what_a_loop_of_litert_computes_is_part_of_the_loop() -> None:
+    loop = OperatorPlace("WHILE", "t3", "cpu", "")
+    run = (
+        Timed(NODE, "ADD", 0, 1, 5),
+        Timed(TAKEN, "Add", 0, 0, 5),
+        Timed(NODE, "WHILE", 0, 0, 11),
+    )
+    assert operators_of([run], [loop]) == [(loop, [11_000])]
+
+
+def test_runs_of_different_operators_are_no_profile() -> None:
+    one, other = Timed(NODE, "ADD", 1, 0, 3), Timed(NODE, "MUL", 1, 0, 3)
+    with pytest.raises(NotProfiled, match="other operators in one run than in another"):
+        operators_of([(one,), (other,)], [CONV, SUM])
+
+
+# ---- LiteRT's benchmark tool ---------------------------------------------------------------------
 
 
 def benchmark_tool(folder: Path, script: str) -> None:
@@ -222,6 +308,7 @@ with open(flags["op_profiling_output_file"], "wb") as stream:
 def profile_with(tool: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Profiled:
     pytest.importorskip("ai_edge_litert", reason="install ai-edge-litert")
     benchmark_tool(folder, tool)
+    monkeypatch.setattr(litert_library, "LIBRARY", "libNone.so")
     monkeypatch.setenv("PATH", str(folder))
     return runtimes.prepare("litert").profile(order("digits.tflite"))
 
