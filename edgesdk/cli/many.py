@@ -10,9 +10,9 @@ import typer
 
 from edgesdk import api, cli
 from edgesdk.cli import output
+from edgesdk.cli.tables import SENTENCES, Column, Listing
 from edgesdk.interruption import check
 from edgesdk.progress import Advance, Progress
-from edgesdk.text import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -141,11 +141,11 @@ class Board:
         self._doing[name] = doing
 
     def _table(self) -> Table:
-        table = output.table("", "device", "state", "", fixed="device")
+        table = Listing(Column("device"), Column("state"), Column("what", fold=SENTENCES))
         for name, standing in tuple(self._standings.items()):
             doing = self._doing.get(name, standing.note)
-            table.add_row(name, standing.state, plain(doing).replace("[", "\\["))
-        return table
+            table.add(name, standing.state, doing)
+        return table.within(output.stderr().width)
 
 
 class _OneOfMany:
