@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
@@ -26,6 +28,7 @@ Jobs = Annotated[
     int, typer.Option("--jobs", "-j", min=1, max=256, help="Of many devices, so many at once.")
 ]
 DEFAULT_JOBS = 8
+_UNTIL_NUMBER = re.compile(r"(\D*[\d.]*).*", re.DOTALL)
 
 Say = Callable[[str], None]
 Task = Callable[[str, Progress, Say], T]
@@ -90,6 +93,25 @@ def show(
         lambda console, ended: cli.render_lab.outcomes(console, ended, tell),
     )
     raise typer.Exit(api.gravest([each.exit_code for each in outcomes]))
+
+
+def say_once() -> Say:
+    """Talk of the data, which each device's task leads to and which need be heard but once.
+
+    Two texts that begin alike, to their first number, are the same: how many samples a gate needs
+    is reckoned from the last run, which another device may just have made.
+    """
+    said: set[str] = set()
+    lock = threading.Lock()
+
+    def say(text: str) -> None:
+        with lock:
+            key = _UNTIL_NUMBER.sub(r"\1", text)
+            if key not in said:
+                said.add(key)
+                output.say(text)
+
+    return say
 
 
 class Board:
