@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
@@ -10,9 +12,9 @@ import typer
 
 from edgesdk import api, cli
 from edgesdk.cli import output
+from edgesdk.cli.tables import SENTENCES, Column, Listing
 from edgesdk.interruption import check
 from edgesdk.progress import Advance, Progress
-from edgesdk.text import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,6 +28,7 @@ Jobs = Annotated[
     int, typer.Option("--jobs", "-j", min=1, max=256, help="Of many devices, so many at once.")
 ]
 DEFAULT_JOBS = 8
+_UNTIL_NUMBER = re.compile(r"(\D*[\d.]*).*", re.DOTALL)
 
 Say = Callable[[str], None]
 Task = Callable[[str, Progress, Say], T]
@@ -92,6 +95,25 @@ def show(
     raise typer.Exit(api.gravest([each.exit_code for each in outcomes]))
 
 
+def say_once() -> Say:
+    """Talk of the data, which each device's task leads to and which need be heard but once.
+
+    Two texts that begin alike, to their first number, are the same: how many samples a gate needs
+    is reckoned from the last run, which another device may just have made.
+    """
+    said: set[str] = set()
+    lock = threading.Lock()
+
+    def say(text: str) -> None:
+        with lock:
+            key = _UNTIL_NUMBER.sub(r"\1", text)
+            if key not in said:
+                said.add(key)
+                output.say(text)
+
+    return say
+
+
 class Board:
     """How far each device is: one live table on a terminal, a line for each change elsewhere."""
 
@@ -141,11 +163,11 @@ class Board:
         self._doing[name] = doing
 
     def _table(self) -> Table:
-        table = output.table("", "device", "state", "", fixed="device")
+        table = Listing(Column("device"), Column("state"), Column("what", fold=SENTENCES))
         for name, standing in tuple(self._standings.items()):
             doing = self._doing.get(name, standing.note)
-            table.add_row(name, standing.state, plain(doing).replace("[", "\\["))
-        return table
+            table.add(name, standing.state, doing)
+        return table.within(output.stderr().width)
 
 
 class _OneOfMany:

@@ -139,6 +139,7 @@ def evaluate(
         ),
         permissions=api.Permissions(allow_unsigned),
         wait_s=options.seconds(wait),
+        say_of_data=many.say_once(),
     )
     _measure(chosen, wanted, jobs, as_json)
 

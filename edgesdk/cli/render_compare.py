@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from edgesdk.cli.moments import minute
 from edgesdk.cli.output import table
 from edgesdk.report.terminal import gates_table
 from edgesdk.report.wording import interval_text, p_text, value_text
@@ -43,8 +44,8 @@ def comparison(console: Console, compared: Comparison) -> None:
 
 def _run(head: RunHead) -> str:
     mark = ", the baseline" if head.baseline else ""
-    made = head.created[:16].replace("T", " ")
-    return f"run {head.id} of {made} UTC: {head.package} {head.version} on {head.place}{mark}"
+    made = minute(head.created)
+    return f"run {head.id} of {made}: {head.package} {head.version} on {head.place}{mark}"
 
 
 def _latency(console: Console, latency: LatencyComparison) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from edgesdk.cli.output import table
+from edgesdk.cli.moments import minute
+from edgesdk.cli.tables import NAMES, Column, Listing
 from edgesdk.text import plain
 from edgesdk.units import format_bytes
 
@@ -70,13 +71,20 @@ def listed(console: Console, devices: Sequence[tuple[Device, Seen | None]]) -> N
     if not devices:
         _line(console, "no devices yet: edgesdk device add NAME --address user@host --target ID")
         return
-    shown = table("", "device", "address", "target", "kind", "tags", "last seen")
+    shown = Listing(
+        Column("device"),
+        Column("address", spare=2),
+        Column("target", spare=1),
+        Column("kind", fold=NAMES, spare=3),
+        Column("tags", fold=NAMES),
+        Column("last seen", fold=NAMES),
+    )
     for each, seen in devices:
         kind = f"virtual ({each.kind})" if each.virtual else each.kind
-        when = "never" if seen is None else f"{seen.at[:10]} {seen.at[11:16]}, {seen.verdict}"
+        when = "never" if seen is None else f"{minute(seen.at)}, {seen.verdict}"
         tags = ", ".join(each.tags)
-        shown.add_row(_plain(each.name), str(each.address), each.target, kind, tags, _plain(when))
-    console.print(shown)
+        shown.add(each.name, str(each.address), each.target, kind, tags, when)
+    shown.show(console)
 
 
 # ---- device show ---------------------------------------------------------------------------------
@@ -155,7 +163,3 @@ def _storage(storage: Storage) -> str:
 
 def _line(console: Console, text: str) -> None:
     console.print(plain(text), markup=False, soft_wrap=True)
-
-
-def _plain(text: str) -> str:
-    return plain(text).replace("[", "\\[")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from edgesdk.cli.output import table
+from edgesdk.cli.moments import from_now
+from edgesdk.cli.tables import SENTENCES, Column, Listing
 from edgesdk.errors import Interrupted
+from edgesdk.report.wording import value_text
 from edgesdk.text import plain
 from edgesdk.units import format_bytes, format_ns
 
@@ -27,7 +29,7 @@ T = TypeVar("T")
 
 def lease(console: Console, name: str, kept: Lease) -> None:
     """A lease that was just taken."""
-    _line(console, f"{name} is yours until {_clock(kept.left_s)}")
+    _line(console, f"{name} is yours until {from_now(kept.left_s)}")
     _line(console, f"  edgesdk device release {name} gives it back")
 
 
@@ -48,24 +50,24 @@ def holder(held: Lease) -> str:
 
 def whose(held: Lease) -> str:
     """A lease in full; the clock is this workstation's."""
-    until = f"until {_clock(held.left_s)}" if held.kept else "until that ends"
-    return f"{holder(held)}, since {_clock(-held.age_s)} {until}"
+    until = f"until {from_now(held.left_s)}" if held.kept else "until that ends"
+    return f"{holder(held)}, since {from_now(-held.age_s)} {until}"
 
 
 def outcomes(console: Console, ended: Sequence[Outcome[T]], tell: Callable[[T], str]) -> None:
     """What became of each of many devices, and of how many."""
-    listed = table("", "device", "result", "", "tries", "time", right=("tries", "time"))
+    listed = Listing(
+        Column("device"),
+        Column("result"),
+        Column("what", fold=SENTENCES),
+        Column("tries", right=True, spare=2),
+        Column("time", right=True, spare=1),
+    )
     for each in ended:
         words = each.problem.message if each.problem else tell(cast(T, each.value))
         verdict = _verdict(each)
-        listed.add_row(
-            _plain(each.device),
-            verdict,
-            _plain(words),
-            str(each.attempts),
-            f"{each.elapsed_s:.1f} s",
-        )
-    console.print(listed)
+        listed.add(each.device, verdict, words, str(each.attempts), f"{each.elapsed_s:.1f} s")
+    listed.show(console)
     passed = sum(not each.exit_code for each in ended)
     _line(console, f"{passed} of {len(ended)} devices: ok")
     for each in ended:
@@ -119,6 +121,9 @@ def findings(found: Findings) -> str:
             told.append(f"{name} {format_ns(figure.value)}")
     if found.accuracy is not None:
         told.append(f"accuracy drop {found.accuracy.drop.value:.2f} points")
+    for metric in found.metrics:
+        value = value_text(metric.int8_value, metric.unit)
+        told.append(f"{metric.title} {value}, {value_text(metric.drop, metric.drop_unit)} lost")
     if found.results.device.virtual:
         told.append("virtual device")
     return ", ".join(told)
@@ -126,28 +131,36 @@ def findings(found: Findings) -> str:
 
 def sweep(console: Console, cells: Sequence[Swept]) -> None:
     """Models by targets, and a row for each device that measured one."""
-    listed = table(
-        *("", "model", "target", "result", "size", "SQNR", "accelerated", "package"),
-        right=("size", "SQNR", "accelerated", "package"),
+    listed = Listing(
+        Column("model"),
+        Column("target"),
+        Column("result", fold=SENTENCES),
+        Column("size", right=True),
+        Column("of float", right=True, spare=4),
+        Column("SQNR", right=True, spare=1),
+        Column("accelerated", right=True, spare=3),
+        Column("package", right=True, spare=2),
     )
     for cell in cells:
-        listed.add_row(_plain(cell.model), _plain(cell.target), *_cell(cell))
+        name = cell.model if ":" in cell.model else Path(cell.model).name
+        listed.add(name, cell.target, *_cell(cell))
         for each in cell.measured:
-            listed.add_row("", f"  on {_plain(each.device)}", _measured(each), "", "", "", "")
-    console.print(listed)
+            listed.add("", f"  on {each.device}", _measured(each), "", "", "", "", "")
+    listed.show(console)
     made = sum(cell.made is not None for cell in cells)
     _line(console, f"{made} of {len(cells)} made")
 
 
 def _cell(cell: Swept) -> tuple[str, ...]:
     if cell.made is None:
-        words = "" if cell.problem is None else _plain(cell.problem.message)
-        return words, "", "", "", ""
+        words = "" if cell.problem is None else cell.problem.message
+        return words, "", "", "", "", ""
     made = cell.made
     share, sqnr = made.accelerated_fraction, made.worst_sqnr_db
     return (
         "ok",
-        f"{format_bytes(made.model_bytes)} ({made.model_bytes / made.float_bytes:.2f}x)",
+        format_bytes(made.model_bytes),
+        f"{made.model_bytes / made.float_bytes:.2f}x",
         "-" if sqnr is None else f"{sqnr:.1f} dB",
         "-" if share is None else f"{100 * share:.0f} %",
         format_bytes(made.package_bytes),
@@ -156,7 +169,7 @@ def _cell(cell: Swept) -> tuple[str, ...]:
 
 def _measured(each: Measured) -> str:
     if each.problem is not None:
-        return _plain(each.problem.message)
+        return each.problem.message
     told: list[str] = [each.outcome]
     if each.p50_ns is not None:
         told.append(f"p50 {format_ns(each.p50_ns)}")
@@ -165,17 +178,5 @@ def _measured(each: Measured) -> str:
     return ", ".join([*told, *(["virtual device"] if each.virtual else [])])
 
 
-def _clock(seconds_from_now: float) -> str:
-    """Local time, with the day where it is not today."""
-    moment = datetime.now(UTC) + timedelta(seconds=seconds_from_now)
-    local = moment.astimezone()
-    is_today = local.date() == datetime.now(UTC).astimezone().date()
-    return f"{local:%H:%M:%S}" if is_today else f"{local:%Y-%m-%d %H:%M}"
-
-
 def _line(console: Console, text: str) -> None:
     console.print(plain(text), markup=False, soft_wrap=True)
-
-
-def _plain(text: str) -> str:
-    return plain(text).replace("[", "\\[")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from edgesdk.cli import render
-from edgesdk.cli.output import table
+from edgesdk.cli.moments import minute
+from edgesdk.cli.tables import NAMES, Column, Listing
 from edgesdk.report.endurance_words import duration_text
 from edgesdk.text import plain
 from edgesdk.values.endurance import Endurance
@@ -29,21 +30,28 @@ def runs(console: Console, heads: Sequence[RunHead], sought: Mapping[str, str | 
     if not heads:
         line(console, _none(sought))
         return
-    listed = table(
-        "", "run", "made (UTC)", "of", "device", "package", "p50", "drop", "outcome", fixed="run"
+    listed = Listing(
+        Column("run"),
+        Column("made", spare=1),
+        Column("of", spare=3),
+        Column("device", fold=NAMES),
+        Column("package", fold=NAMES),
+        Column("p50", right=True),
+        Column("drop", right=True, spare=2),
+        Column("outcome", fold=NAMES),
     )
     for head in heads:
-        listed.add_row(
+        listed.add(
             head.id,
-            head.created[:16].replace("T", " "),
+            minute(head.created),
             head.command,
-            _safe(head.place),
-            f"{_safe(head.package)} {_safe(head.version)}",
+            head.place,
+            f"{head.package} {head.version}",
             "-" if head.p50_ns is None else with_symbol("ns", head.p50_ns),
             "-" if head.drop_points is None else with_symbol("points", head.drop_points),
             ", ".join(_told(head)),
         )
-    console.print(listed)
+    listed.show(console)
 
 
 def _none(sought: Mapping[str, str | None]) -> str:
@@ -97,7 +105,3 @@ def exported(console: Console, done: Exported) -> None:
 def line(console: Console, text: str) -> None:
     """A line of plain text, whatever is in it."""
     console.print(plain(text), markup=False, soft_wrap=True)
-
-
-def _safe(text: str) -> str:
-    return plain(text).replace("[", "\\[")

@@ -96,6 +96,7 @@ def evaluate(
     wait_s: float = 0.0,
     progress: Progress | None = None,
     say: Say = lambda _: None,
+    say_of_data: Say | None = None,
 ) -> Findings:
     """Measure on a device how much accuracy a package loses against its float model.
 
@@ -115,6 +116,7 @@ def evaluate(
         package: as for `bench`.
         gates: as for `bench`, but those of accuracy and parity are judged.
         wait_s: as for `bench`.
+        say_of_data: told what concerns no device, which is the same for many; `say` unless given.
 
     Raises:
         DataError: the data do not fit, or carry no labels.
@@ -135,7 +137,7 @@ def evaluate(
         float_model.path, samples if wanted is None else None, on_device_preprocessing
     )
     bounds = _of_accuracy(resolve_gates(*layers, contract=contract), samples)
-    tell_samples_needed(samples, bounds.max_accuracy_drop_points, say)
+    tell_samples_needed(samples, bounds.max_accuracy_drop_points, say_of_data or say)
     claim = Claim("a measurement of accuracy", wait_s, say)
     chosen = _Chosen(package, permissions or Permissions(), claim, float_model.expected)
     findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent(), wanted)

@@ -71,3 +71,23 @@ def test_a_function_and_numbers_need_no_labels(cli: Cli) -> None:
     assert unasked.code == 2 and "found a bound for f1" in unasked.err
     alone = evaluate(cli, "--max-metric-drop", "f1=1")
     assert alone.code == 2 and "found a bound for f1" in alone.err
+
+
+def test_of_many_devices_the_table_has_the_metrics_and_the_data_are_told_of_once(cli: Cli) -> None:
+    (cli.folder / "second").mkdir()
+    with VirtualDevice(cli.folder / "second") as second:
+        cli.enrol(second.as_device("other", this_machine()))
+        asked = (
+            *("eval", "--device", "all", "--dataset", TEST, "--model", cli.folder / "out/artifact"),
+            *("--package", cli.folder / "out/digits.edgepkg"),
+            *("--metric", "f1", "--metric", "top1", "--max-accuracy-drop", "5"),
+        )
+        done = cli(*asked)
+        as_json = cli(*asked, "--json")
+    assert done.code == 0, done.err
+    for row in (line for line in done.out.splitlines() if "│ bench" in line or "│ other" in line):
+        assert "F1" in row and "lost" in row and "Top-1" in row, done.out
+    assert done.err.count("samples are needed") == 1
+    assert as_json.err.count("samples are needed") == 1
+    for each in as_json.json:
+        assert [metric["name"] for metric in each["value"]["metrics"]] == ["f1", "top1"]

@@ -316,7 +316,7 @@ def _load_keys(wanted: Wanted) -> Keys:
 def _notes(trusted: Trusted, keys: Keys) -> tuple[str, ...]:
     root = trusted.root.signed
     notes = [
-        f"clients refuse it after {trusted.timestamp.signed.expires:%Y-%m-%d %H:%M} UTC: export "
+        f"clients refuse it after {trusted.timestamp.signed.expires:%Y-%m-%d %H:%MZ}: export "
         "again before that, the same package will do",
         f"its root holds until {root.expires:%Y-%m-%d}: give --root-key again before that",
     ]
