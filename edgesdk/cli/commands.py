@@ -356,22 +356,23 @@ def evaluate(
     """Measure on a device how much accuracy INT8 loses against the float model."""
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
+    asked = options.asked(settings, metric, truth, decode)
     wanted = partial(
         api.evaluate,
         dataset=required(dataset or settings.dataset, "--dataset", "dataset"),
         model=required(model or settings.model, "--model", "model"),
         preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
         on_device_preprocessing=on_device_preprocessing,
-        metrics=metric or (),
-        truth=truth,
-        decode=decode,
+        metrics=asked.names,
+        truth=asked.truth,
+        decode=asked.decode,
         package=package,
         gates=(
             options.contracted(settings),
             api.GateBounds(
                 max_accuracy_drop_points=max_accuracy_drop,
                 max_parity_mismatch_percent=max_parity_mismatch,
-                max_metric_drop=options.parse_drops(max_metric_drop, metric),
+                max_metric_drop=options.parse_drops(max_metric_drop, asked.names),
             ),
         ),
         permissions=api.Permissions(allow_unsigned),
@@ -399,6 +400,9 @@ def deploy(
     quantizer: options.ChosenQuantizer = None,
     encodings: options.Encodings = False,
     preprocessing: options.PreprocessingFile = None,
+    metric: options.Metrics = None,
+    truth: options.Truth = None,
+    decode: options.Decode = None,
     release: ReleaseFlags,
     base: options.Base = None,
     key: options.Key = None,
@@ -408,6 +412,7 @@ def deploy(
     installed_budget: options.InstalledBudget = None,
     ram_budget: options.RamBudget = None,
     max_accuracy_drop: options.MaxAccuracyDrop = None,
+    max_metric_drop: options.MetricDrops = None,
     max_p95: options.MaxP95 = None,
     max_peak_ram: options.MaxPeakRam = None,
     max_parity_mismatch: options.MaxParityMismatch = None,
@@ -428,6 +433,7 @@ def deploy(
     chosen = required(device or settings.device, "--device", "device")
     data = required(calibration or settings.calibration, "--calibration", "calibration")
     folder = out or Path(required(settings.output, "--output", "output"))
+    asked = options.asked(settings, metric, truth, decode)
     order = api.Order(
         model=required(model or settings.model, "MODEL", "model"),
         calibration=data,
@@ -459,10 +465,12 @@ def deploy(
                 max_parity_mismatch_percent=max_parity_mismatch,
                 min_accelerated_fraction=min_accelerated_fraction,
                 max_latency_regression_percent=max_latency_regression,
+                max_metric_drop=options.parse_drops(max_metric_drop, asked.names),
                 **stages._asdict(),
             ),
         ),
         baseline=baseline,
+        metrics=asked,
         signing=options.signing(key, unsigned),
         base=base,
     )

@@ -15,6 +15,7 @@ from edgesdk.errors import UsageError
 
 if TYPE_CHECKING:
     from edgesdk.data.preprocessing import Preprocessing
+    from edgesdk.flows.metrics import Asked
     from edgesdk.flows.package import Signing
     from edgesdk.project import Project
     from edgesdk.targets.types import GateBounds
@@ -229,7 +230,7 @@ def required(value: str | None, name: str, key: str) -> str:
     return value
 
 
-def parse_drops(texts: list[str] | None, metrics: list[str] | None) -> dict[str, float] | None:
+def parse_drops(texts: list[str] | None, metrics: tuple[str, ...]) -> dict[str, float] | None:
     """Read `f1=1.5` texts; a bound without a name is for every metric.
 
     Raises:
@@ -246,8 +247,17 @@ def parse_drops(texts: list[str] | None, metrics: list[str] | None) -> dict[str,
             bound = math.nan
         if not 0 <= bound < math.inf:
             raise UsageError(f"found --max-metric-drop {text}, expected 1.5 or f1=1.5")
-        drops.update({name: bound} if name else dict.fromkeys(metrics or (), bound))
+        drops.update({name: bound} if name else dict.fromkeys(metrics, bound))
     return drops
+
+
+def asked(
+    project: Project, metrics: list[str] | None, truth: str | None, decode: str | None
+) -> Asked:
+    """Metrics by flags, else by the project: those of the one do not mix with the other's."""
+    if metrics:
+        return api.Asked(tuple(metrics), truth or project.truth, decode or project.decode)
+    return api.Asked(project.metrics, truth or project.truth, decode or project.decode)
 
 
 def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:

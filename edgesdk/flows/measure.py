@@ -14,10 +14,23 @@ from edgesdk.data.samples import LABEL, Samples, Source, check_labels, open_samp
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, UsageError
-from edgesdk.flows.baseline import against_baseline, regression_bound, tell_samples_needed
+from edgesdk.flows.baseline import (
+    against_baseline,
+    regression_bound,
+    require_usable,
+    tell_samples_needed,
+)
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
-from edgesdk.flows.metrics import Wanted, collect, want, with_metrics, with_predictions
+from edgesdk.flows.metrics import (
+    Asked,
+    Wanted,
+    collect,
+    find_metrics,
+    want,
+    with_metrics,
+    with_predictions,
+)
 from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.runs import keep
 from edgesdk.flows.session import agent_on, find_device
@@ -57,13 +70,15 @@ def bench(
         model: the float model to time beside it, or an artifact directory that holds it.
         gates: on top of the target's, the last one winning. Those of p95, peak memory and parity
             are judged; accuracy is `evaluate`'s.
-        baseline: the run that a gate of regression holds this one against, as `runs show` takes
-            it; the accepted one of the package on the device unless given.
+        baseline: the run that this one is held against, as `runs show` takes it. Without it a gate
+            of regression takes the accepted one of the package on the device.
         wait_s: how long to wait for a device that is someone else's.
 
     Raises:
+        HistoryError: no such baseline, or none that can be.
         EdgeSDKError: the device cannot be reached, or has nothing to run.
     """
+    require_usable(baseline)
     float_model = None if model is None else _float_model(Path(model))
     reference = None if float_model is None else Reference(float_model.path, None)
     enrolled = find_device(device)
@@ -120,6 +135,8 @@ def evaluate(
         DataError: the data do not fit, or carry no labels.
         EdgeSDKError: the device cannot be reached.
     """
+    asked = Asked(tuple(metrics), truth, decode)
+    find_metrics(asked, gates)  # Before samples are read: a misspelt name need not wait for them.
     float_model = _float_model(Path(model))
     samples = _samples(dataset, float_model, preprocessing, needs_labels=not metrics)
     if on_device_preprocessing and samples.pictures is None:
@@ -131,11 +148,7 @@ def evaluate(
         raise UsageError("found --metric with --on-device-preprocessing, expected one of them")
     enrolled = find_device(device)
     layers, contract = _layers(enrolled, gates)
-    wanted = None
-    if metrics or any(layer.max_metric_drop for layer in gates):
-        wanted = want(
-            *(metrics, samples, float_model.inputs), truth=truth, decode=decode, gates=layers
-        )
+    wanted = want(asked, samples, float_model.inputs, float_model.outputs, layers)
     reference = Reference(
         float_model.path, samples if wanted is None else None, on_device_preprocessing
     )

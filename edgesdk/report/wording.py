@@ -9,6 +9,7 @@ from device_agent.protocol import Opened
 from edgesdk.text import plain
 from edgesdk.units import format_ns
 from edgesdk.values.energy import Energy
+from edgesdk.values.metric import MetricSummary
 from edgesdk.values.report import (
     Findings,
     PackageSummary,
@@ -399,3 +400,15 @@ GLOSSARY = (
         " its latencies are its workstation's.",
     ),
 )
+
+
+NOT_DEFINED = "not defined"
+"""Of a metric that has no value for the samples it was to be measured on."""
+
+
+def metric_values(findings: Findings, metric: MetricSummary) -> Iterator[tuple[str, Estimate]]:
+    """Each model's name and value, of those for which the metric is defined."""
+    names = ("float", converted_name(findings.precision))
+    for name, estimate in zip(names, (metric.float_value, metric.int8_value), strict=True):
+        if estimate is not None:
+            yield name, estimate

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesdk.metrics.plain import top_k
+from edgesdk.metrics.plain import check_top_k, top_k
 from edgesdk.metrics.table import find_metric
 from edgesdk.validate.resampling import summarize_metric
 from edgesdk.validate.statistics import paired_difference
 from edgesdk.values.metric import Metric, Outputs
 
-TOP1 = Metric("top1", "Top-1 accuracy", "higher", "percent", 400, top_k(1))
+TOP1 = Metric("top1", "Top-1 accuracy", "higher", "percent", 400, check_top_k(1), top_k(1))
 
 
 def guesses(right: np.ndarray) -> Outputs:
@@ -36,7 +37,7 @@ def test_the_interval_holds_the_truth_as_often_as_promised() -> None:
         found = summarize_metric(
             TOP1, measured(random, 150), {"label": np.zeros(150, int)}, seed=seed
         )
-        assert found is not None and found.drop.interval is not None
+        assert found.drop is not None and found.drop.interval is not None
         covered += found.drop.interval.low <= 0 <= found.drop.interval.high
     assert covered >= 89  # 95 are expected; fewer than 89 have a chance below 1 %.
 
@@ -80,10 +81,26 @@ def test_draws_that_have_no_value_are_counted_and_too_many_cost_the_interval() -
     assert found is not None and found.undefined > 100 and found.drop.interval is None
 
 
-def test_a_metric_that_is_not_defined_is_none() -> None:
+def test_a_metric_that_is_not_defined_has_a_reason_and_no_value() -> None:
     scores = [(np.array([0.1]),)] * 9
     truth = {"label": np.zeros(9, int)}
-    assert summarize_metric(find_metric("roc-auc"), (scores, scores), truth) is None
+    found = summarize_metric(find_metric("roc-auc"), (scores, scores), truth)
+    assert (found.drop, found.float_value, found.int8_value, found.samples) == (None,) * 3 + (9,)
+    assert found.reason == "no sample is of class 1, and a curve needs both kinds"
+
+
+def test_a_model_whose_outputs_are_no_numbers_is_named_and_the_other_keeps_its_value() -> None:
+    good, bad = [(np.zeros(1),)] * 9, [(np.full(1, np.nan),)] * 9
+    found = summarize_metric(find_metric("mae"), (good, bad), {"target": np.ones((9, 1))})
+    assert found.drop is None and found.int8_value is None
+    assert found.float_value is not None and found.float_value.value == 1.0
+    assert found.reason.startswith("of the converted model, the outputs of 9 of 9 samples hold NaN")
+
+
+def test_a_function_that_gives_nan_is_not_defined() -> None:
+    nothing = dataclasses.replace(TOP1, name="mine:nan", prepare=lambda *_: lambda _: math.nan)
+    found = summarize_metric(nothing, ([(np.zeros(1),)], [(np.zeros(1),)]), {})
+    assert found.reason == "mine:nan gave nan"
 
 
 @settings(max_examples=30, deadline=None)
