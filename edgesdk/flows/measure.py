@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.preprocessing import Stages
 from device_agent.protocol import Installed
 from edgesdk.convert.conversion import ARTIFACT_FILE, read_artifact
 from edgesdk.data.preprocessing import Preprocessing
@@ -42,8 +43,9 @@ from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import Contract, GateBounds
 from edgesdk.validate.build import find, summarize_data
 from edgesdk.validate.gates import Gates, resolve_gates
-from edgesdk.validate.visit import Reference, validate
+from edgesdk.validate.visit import Reference, require_alike, validate
 from edgesdk.values.forecast import Placement
+from edgesdk.values.package import Package
 from edgesdk.values.report import Findings
 from edgesdk.values.results import MeasuredDevice
 from edgesdk.values.timing import Timing
@@ -87,7 +89,8 @@ def bench(
     bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
     expected = () if float_model is None else float_model.expected
     claim = Claim("a measurement of latency", wait_s, say)
-    chosen = _Chosen(package, permissions or Permissions(), claim, expected)
+    sealed = _sealed(package, None if float_model is None else float_model.inputs)
+    chosen = _Chosen(sealed, permissions or Permissions(), claim, expected)
     how_long = dataclasses.replace(timing or Timing(), cold_load=True)
     findings = _measure(enrolled, chosen, reference, bounds, how_long, progress or Silent())
     findings = against_baseline(findings, regression_bound(layers), baseline)
@@ -164,9 +167,13 @@ def evaluate(
         max_postprocess_p95_ns=None,
         max_end_to_end_p95_ns=None,
     )
+    sealed = _sealed(package, float_model.inputs)
+    if sealed is not None and on_device_preprocessing:
+        manifest = sealed.manifest
+        _require_same(f"{manifest.name} {manifest.version}", manifest.stages, samples)
     tell_samples_needed(samples, bounds.max_accuracy_drop_points, say)
     claim = Claim("a measurement of accuracy", wait_s, say)
-    chosen = _Chosen(package, permissions or Permissions(), claim, float_model.expected)
+    chosen = _Chosen(sealed, permissions or Permissions(), claim, float_model.expected)
     findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent(), wanted)
     keep("eval", findings, target=enrolled.target, data=summarize_data(samples), say=say)
     return findings
@@ -228,13 +235,13 @@ def _float_model(path: Path) -> _FloatModel:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The package to measure: a file to install first, or what is current.
+    """The package to measure: one to install first, or what is current.
 
     Args:
         expected: where its operators must be, where its artifact is at hand.
     """
 
-    package: Path | str | None
+    package: Package | None
     permissions: Permissions
     claim: Claim
     expected: tuple[Placement, ...] = ()
@@ -252,7 +259,8 @@ def _measure(
     with agent_on(device, claim=chosen.claim) as agent:
         installed = _installed(agent, device, chosen, progress)
         if reference is not None and reference.on_device:
-            _require_same(installed, reference.dataset)
+            called = f"{installed.name} {installed.version}"
+            _require_same(called, installed.stages, reference.dataset)
         with reboot_named(device, agent.environment, chosen.claim.say):
             results = validate(
                 agent,
@@ -272,19 +280,38 @@ def _measure(
     return with_metrics(findings, wanted, outputs)
 
 
-def _require_same(installed: Installed, samples: Samples | None) -> None:
+def _sealed(package: Path | str | None, inputs: Sequence[TensorSpec] | None) -> Package | None:
+    """A package file, seen to take what the float model beside it takes, before it is sent.
+
+    Raises:
+        PackageError: it is damaged.
+        UsageError: it takes other inputs.
+    """
+    if package is None:
+        return None
+    sealed = read_package(Path(package))
+    manifest = sealed.manifest
+    if inputs is not None:
+        require_alike(
+            [each.shape for each in inputs],
+            [tuple(each.shape) for each in manifest.inputs],
+            f"the package {manifest.name} {manifest.version}",
+        )
+    return sealed
+
+
+def _require_same(called: str, stages: Stages | None, samples: Samples | None) -> None:
     """The device prepares pictures as its package says, which must be as this project says."""
-    stages, wanted = installed.stages, "" if samples is None else samples.preprocessing
+    wanted = "" if samples is None else samples.preprocessing
     if stages is None:
         raise UsageError(
-            f"the package {installed.name} {installed.version} declares no preprocessing, which"
-            " the device would need",
+            f"the package {called} declares no preprocessing, which the device would need",
             hint="set [preprocessing] in edgesdk.toml, convert, package and push again; or leave"
             " --on-device-preprocessing out",
         )
     if stages.preprocessing.digest != wanted:
         raise UsageError(
-            f"the package {installed.name} {installed.version} declares the preprocessing "
+            f"the package {called} declares the preprocessing "
             f"{stages.preprocessing.digest[:12]}, found {wanted[:12]} here",
             hint="use the one it was made with, or convert, package and push again",
         )
@@ -295,8 +322,12 @@ def _installed(
 ) -> Installed:
     if chosen.package is None:
         return agent.current()
-    package = read_package(Path(chosen.package))
     committed = put(
-        agent, device, package, progress, permissions=chosen.permissions, say=chosen.claim.say
+        agent,
+        device,
+        chosen.package,
+        progress,
+        permissions=chosen.permissions,
+        say=chosen.claim.say,
     )
     return committed.installed

@@ -211,12 +211,12 @@ def _add_accuracy(table: Table, findings: Findings) -> None:
 
 def _add_metrics(table: Table, findings: Findings) -> None:
     for metric in findings.metrics:
+        lost = f"{metric.title} lost"
         if metric.drop is None:
-            name = Text(f"{metric.title} lost", "bold")
-            count = count_text(metric.samples, "sample")
-            table.add_row(name, Text(NOT_DEFINED, "bold yellow"), Text(plain(metric.reason)), count)
+            none, why = Text(NOT_DEFINED, "bold yellow"), Text(plain(metric.reason))
+            table.add_row(Text(lost, "bold"), none, why, count_text(metric.samples, "sample"))
         else:
-            _add(table, f"{metric.title} lost", metric.drop, metric.drop_unit, "sample")
+            _add(table, lost, metric.drop, metric.drop_unit, "sample")
         for name, estimate in metric_values(findings, metric):
             _add(table, f"  {name}", estimate, metric.unit, "sample")
 

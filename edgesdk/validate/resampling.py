@@ -39,8 +39,12 @@ def summarize_metric(
     count, scale = len(outputs[0]), 100 if metric.unit == "percent" else 1
     scored = [_score(metric, each, truth) for each in outputs]
     summary = MetricSummary(
-        *(metric.name, metric.title, metric.better, metric.unit),
-        *(_bare(each, count, scale) for each in scored),
+        name=metric.name,
+        title=metric.title,
+        better=metric.better,
+        unit=metric.unit,
+        float_value=_bare(scored[0], count, scale),
+        int8_value=_bare(scored[1], count, scale),
         drop=None,
         samples=count,
         resamples=0,

@@ -53,7 +53,7 @@ def pr_auc(outputs: Outputs, truth: Truth) -> Score:
 
 def _areas(outputs: Outputs, truth: Truth, area: Callable[[Scores, Scores], float]) -> Score:
     scores = class_scores(outputs)
-    require_numbers(~np.isfinite(scores).all(axis=1), "infinity")
+    require_numbers(np.isinf(scores).any(axis=1), "infinity")
     true = labels(truth, scores.shape[1])
     sides = [1] if scores.shape[1] <= 2 else [int(each) for each in np.unique(true)]
 

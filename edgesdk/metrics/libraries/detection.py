@@ -69,7 +69,10 @@ def _require_three(outputs: Sequence[TensorSpec]) -> None:
 
 
 def first_three(outputs: tuple[npt.NDArray[Any], ...]) -> Mapping[str, npt.NDArray[Any]]:
-    """Outputs in the order boxes, scores, classes, with or without a batch axis of 1."""
+    """Outputs in the order boxes, scores, classes, with or without a batch axis of 1.
+
+    Classes are whole numbers, and a quantized output is off them by up to half its step.
+    """
     if len(outputs) < 3:
         raise DataError(
             f"found {len(outputs)} outputs, expected boxes, scores and classes",
@@ -79,7 +82,7 @@ def first_three(outputs: tuple[npt.NDArray[Any], ...]) -> Mapping[str, npt.NDArr
     return {
         "boxes": np.asarray(boxes, np.float64).reshape(-1, 4),
         "scores": np.asarray(scores, np.float64).reshape(-1),
-        "classes": np.asarray(classes).reshape(-1),
+        "classes": np.rint(np.asarray(classes, np.float64)).reshape(-1),
     }
 
 

@@ -260,3 +260,9 @@ def test_a_text_without_words_is_refused(
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(DataError, match=r"found (a )?text"):
         find_metric("wer", "saying:text").check({"text": text}, THREE_CLASSES)
+
+
+def test_classes_of_a_quantized_output_are_the_whole_numbers_they_stand_for() -> None:
+    pytest.importorskip("pycocotools")
+    off = [(boxes, scores, kinds * 1.003) for boxes, scores, kinds in detections()]
+    assert value("map", off, {"boxes": BOXES, "classes": KINDS}) == pytest.approx(1.0)

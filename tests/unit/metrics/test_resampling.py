@@ -49,7 +49,7 @@ def test_it_agrees_with_tangos_interval_where_both_apply() -> None:
     exact = paired_difference(
         int((right[0] & ~right[1]).sum()), int((~right[0] & right[1]).sum()), 800
     )
-    assert found is not None and found.drop.interval is not None and exact.interval is not None
+    assert found.drop is not None and found.drop.interval is not None and exact.interval is not None
     assert found.drop.value == pytest.approx(100 * exact.value)
     assert found.drop.interval.low == pytest.approx(100 * exact.interval.low, abs=0.4)
     assert found.drop.interval.high == pytest.approx(100 * exact.interval.high, abs=0.4)
@@ -59,7 +59,7 @@ def test_pairing_makes_the_interval_narrower_than_either_models() -> None:
     found = summarize_metric(
         TOP1, measured(np.random.default_rng(3), 500), {"label": np.zeros(500, int)}
     )
-    assert found is not None
+    assert found.float_value is not None and found.drop is not None
     width = {
         name: estimate.interval.high - estimate.interval.low  # type: ignore[union-attr]
         for name, estimate in (("float", found.float_value), ("drop", found.drop))
@@ -70,7 +70,7 @@ def test_pairing_makes_the_interval_narrower_than_either_models() -> None:
 def test_worse_is_positive_whatever_is_better() -> None:
     good, bad = [(np.zeros(1),)] * 9, [(np.ones(1),)] * 9
     found = summarize_metric(find_metric("mae"), (good, bad), {"target": np.zeros((9, 1))})
-    assert found is not None and (found.better, found.drop.value) == ("lower", 1.0)
+    assert found.drop is not None and (found.better, found.drop.value) == ("lower", 1.0)
     assert found.unit == "own" and found.drop_unit == "own"
 
 
@@ -78,7 +78,7 @@ def test_draws_that_have_no_value_are_counted_and_too_many_cost_the_interval() -
     scores = [(np.array([0.1 * i]),) for i in range(9)]
     truth = {"label": np.array([1, 0, 0, 0, 0, 0, 0, 0, 0])}
     found = summarize_metric(find_metric("roc-auc"), (scores, scores), truth)
-    assert found is not None and found.undefined > 100 and found.drop.interval is None
+    assert found.drop is not None and found.undefined > 100 and found.drop.interval is None
 
 
 def test_a_metric_that_is_not_defined_has_a_reason_and_no_value() -> None:
@@ -114,7 +114,7 @@ def test_the_value_lies_within_its_interval_and_can_be_repeated(
     outputs = guesses([a for a, _ in pairs]), guesses([b for _, b in pairs])  # type: ignore[arg-type]
     truth = {"label": np.zeros(len(pairs), int)}
     found = summarize_metric(metric, outputs, truth, seed=seed)
-    assert found is not None and found == summarize_metric(metric, outputs, truth, seed=seed)
+    assert found == summarize_metric(metric, outputs, truth, seed=seed)
     for estimate in (found.float_value, found.int8_value, found.drop):
-        assert estimate.interval is not None
+        assert estimate is not None and estimate.interval is not None
         assert estimate.interval.low <= estimate.value <= estimate.interval.high
