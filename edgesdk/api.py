@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.many import on_devices as on_devices
     from edgesdk.flows.measure import bench as bench
     from edgesdk.flows.measure import evaluate as evaluate
+    from edgesdk.flows.metrics import Asked as Asked
     from edgesdk.flows.package import Signing as Signing
     from edgesdk.flows.package import inspect as inspect
     from edgesdk.flows.package import package as package
@@ -129,6 +130,7 @@ _HOMES = {
     "rollback": "edgesdk.flows.devices",
     "save_agent": "edgesdk.flows.devices",
     "Permissions": "edgesdk.flows.installing",
+    "Asked": "edgesdk.flows.metrics",
     "Signing": "edgesdk.flows.package",
     "SweepHalted": "edgesdk.flows.sweep",
     "sweep": "edgesdk.flows.sweep",

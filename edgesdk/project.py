@@ -38,6 +38,9 @@ class Project:
         input_shapes: fixed shapes for dynamic inputs.
         preprocessing: what makes inputs of pictures.
         postprocessing: what makes the answer of the model's outputs.
+        metrics: beyond top-1, as `--metric` has them.
+        truth: what they judge by, an `.npz` beside the dataset.
+        decode: "module:function" that makes of one sample's outputs what "map" or "wer" judges.
     """
 
     model: str | None = None
@@ -49,6 +52,9 @@ class Project:
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
     postprocessing: Postprocessing | None = None
+    metrics: tuple[str, ...] = ()
+    truth: str | None = None
+    decode: str | None = None
     recipe: Recipe = Recipe()
     package: Release = Release()
     budget: BudgetText = BudgetText()
@@ -119,4 +125,5 @@ def _anchored(project: Project, folder: Path) -> Project:
         calibration=data_at(project.calibration),
         dataset=data_at(project.dataset),
         output=at(project.output),
+        truth=at(project.truth),
     )

@@ -12,6 +12,7 @@ from edgesdk import api, cli
 from edgesdk.cli import many, options, output
 from edgesdk.cli.groups import (
     BudgetFlags,
+    MetricFlags,
     RecipeFlags,
     ReleaseFlags,
     SpeedGates,
@@ -39,6 +40,7 @@ def deploy(
     input_shape: options.InputShapes = None,
     recipe: RecipeFlags,
     preprocessing: options.PreprocessingFile = None,
+    metrics: MetricFlags,
     release: ReleaseFlags,
     base: options.Base = None,
     key: options.Key = None,
@@ -56,6 +58,7 @@ def deploy(
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
     data = required(calibration or settings.calibration, "--calibration", "calibration")
+    asked = metrics.on(settings)
     folder = out or Path(required(settings.output, "--output", "output"))
     order = api.Order(
         model=required(model or settings.model, "MODEL", "model"),
@@ -67,8 +70,12 @@ def deploy(
         postprocessing=settings.postprocessing,
         release=release.on(settings.package),
         budget=(settings.budget, budget.text()),
-        gates=(options.contracted(settings), gates.bounds(max_accuracy_drop)),
+        gates=(
+            options.contracted(settings),
+            gates.bounds(max_accuracy_drop, metrics.drops(asked)),
+        ),
         baseline=gates.baseline,
+        metrics=asked,
         signing=options.signing(key, unsigned),
         base=base,
     )

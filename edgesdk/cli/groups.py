@@ -5,7 +5,7 @@ Annotations here are evaluated once, as in `edgesdk.cli.commands`.
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +13,8 @@ from edgesdk import api
 from edgesdk.cli import options
 
 if TYPE_CHECKING:
+    from edgesdk.flows.metrics import Asked
+    from edgesdk.project import Project
     from edgesdk.targets.types import BudgetText, GateBounds
     from edgesdk.values.package import Release
     from edgesdk.values.recipe import Recipe
@@ -110,10 +112,15 @@ class SpeedGates(NamedTuple):
     max_latency_regression: options.MaxLatencyRegression = None
     baseline: options.Baseline = None
 
-    def bounds(self, max_accuracy_drop: float | None = None) -> "GateBounds":
-        """As it is written in project files, with the one gate that is not of speed."""
+    def bounds(
+        self,
+        max_accuracy_drop: float | None = None,
+        max_metric_drop: Mapping[str, float] | None = None,
+    ) -> "GateBounds":
+        """As it is written in project files, with those gates that are not of speed."""
         return api.GateBounds(
             max_accuracy_drop_points=max_accuracy_drop,
+            max_metric_drop=max_metric_drop,
             max_p95=self.max_p95,
             max_preprocess_p95=self.max_preprocess_p95,
             max_inference_p95=self.max_inference_p95,
@@ -124,6 +131,24 @@ class SpeedGates(NamedTuple):
             min_accelerated_fraction=self.min_accelerated_fraction,
             max_latency_regression_percent=self.max_latency_regression,
         )
+
+
+class MetricFlags(NamedTuple):
+    """What is measured of the outputs beyond top-1, and how much of it may be lost."""
+
+    metric: options.Metrics = None
+    truth: options.Truth = None
+    decode: options.Decode = None
+    max_metric_drop: options.MetricDrops = None
+
+    def on(self, project: "Project") -> "Asked":
+        """The metrics of the flags, or the project's without any: the two do not mix."""
+        names = tuple(self.metric or ()) or project.metrics
+        return api.Asked(names, self.truth or project.truth, self.decode or project.decode)
+
+    def drops(self, asked: "Asked") -> dict[str, float] | None:
+        """The most that each metric may lose, by its name; None without such a gate."""
+        return options.parse_drops(self.max_metric_drop, asked.names)
 
 
 class TimingFlags(NamedTuple):
@@ -143,7 +168,7 @@ class TimingFlags(NamedTuple):
         )
 
 
-_GROUPS = (RecipeFlags, ReleaseFlags, BudgetFlags, SpeedGates, TimingFlags)
+_GROUPS = (RecipeFlags, ReleaseFlags, BudgetFlags, SpeedGates, MetricFlags, TimingFlags)
 
 
 def spelt_out(command: Callable[..., None]) -> Callable[..., None]:

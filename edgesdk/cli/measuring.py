@@ -12,7 +12,7 @@ import typer
 
 from edgesdk import api, cli
 from edgesdk.cli import many, options, output
-from edgesdk.cli.groups import SpeedGates, TimingFlags, spelt_out
+from edgesdk.cli.groups import MetricFlags, SpeedGates, TimingFlags, spelt_out
 from edgesdk.cli.options import required
 from edgesdk.cli.places import at_place
 from edgesdk.errors import UsageError
@@ -92,16 +92,15 @@ def bench(
 
 
 @at_place
+@spelt_out
 def evaluate(
     device: options.Device = None,
     dataset: options.Dataset = None,
     model: FloatModel = None,
     package: OptionalPackage = None,
-    metric: options.Metrics = None,
-    truth: options.Truth = None,
-    decode: options.Decode = None,
+    *,
+    metrics: MetricFlags,
     max_accuracy_drop: options.MaxAccuracyDrop = None,
-    max_metric_drop: options.MetricDrops = None,
     max_parity_mismatch: options.MaxParityMismatch = None,
     preprocessing: options.PreprocessingFile = None,
     on_device_preprocessing: Annotated[
@@ -119,22 +118,23 @@ def evaluate(
     """Measure on a device how much accuracy INT8 loses against the float model."""
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
+    asked = metrics.on(settings)
     wanted = partial(
         api.evaluate,
         dataset=required(dataset or settings.dataset, "--dataset", "dataset"),
         model=required(model or settings.model, "--model", "model"),
         preprocessing=options.preprocessing(settings.preprocessing, preprocessing),
         on_device_preprocessing=on_device_preprocessing,
-        metrics=metric or (),
-        truth=truth,
-        decode=decode,
+        metrics=asked.names,
+        truth=asked.truth,
+        decode=asked.decode,
         package=package,
         gates=(
             options.contracted(settings),
             api.GateBounds(
                 max_accuracy_drop_points=max_accuracy_drop,
                 max_parity_mismatch_percent=max_parity_mismatch,
-                max_metric_drop=options.parse_drops(max_metric_drop, metric),
+                max_metric_drop=metrics.drops(asked),
             ),
         ),
         permissions=api.Permissions(allow_unsigned),

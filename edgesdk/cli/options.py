@@ -288,7 +288,7 @@ def required(value: str | None, name: str, key: str) -> str:
     return value
 
 
-def parse_drops(texts: list[str] | None, metrics: list[str] | None) -> dict[str, float] | None:
+def parse_drops(texts: list[str] | None, metrics: tuple[str, ...]) -> dict[str, float] | None:
     """Read `f1=1.5` texts; a bound without a name is for every metric.
 
     Raises:
@@ -305,7 +305,7 @@ def parse_drops(texts: list[str] | None, metrics: list[str] | None) -> dict[str,
             bound = math.nan
         if not 0 <= bound < math.inf:
             raise UsageError(f"found --max-metric-drop {text}, expected 1.5 or f1=1.5")
-        drops.update({name: bound} if name else dict.fromkeys(metrics or (), bound))
+        drops.update({name: bound} if name else dict.fromkeys(metrics, bound))
     return drops
 
 

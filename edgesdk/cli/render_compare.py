@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
 from edgesdk.cli.moments import minute
 from edgesdk.cli.output import table
+from edgesdk.report.changes import HEADINGS, chance_text, change_rows
 from edgesdk.report.terminal import gates_table
 from edgesdk.report.wording import interval_text, p_text, value_text
 from edgesdk.text import plain
-from edgesdk.values.comparison import AccuracyComparison, Comparison, LatencyComparison
+from edgesdk.values.comparison import AccuracyComparison, Comparison
+from edgesdk.values.latency_comparison import LatencyComparison
 from edgesdk.values.results import Role
 from edgesdk.values.run import RunHead
-from edgesdk.values.verdict import Estimate, Interval, Unit
+from edgesdk.values.verdict import Estimate, Unit
 
 _TITLES: dict[Role, str] = {
     "int8": "Latency of the converted model",
@@ -52,22 +56,12 @@ def _latency(console: Console, latency: LatencyComparison) -> None:
     _heading(console, _TITLES[latency.role], latency.word, latency.reason)
     if not latency.changes:
         return
-    shown = table("", "", "before", "after", "after / before", "95 % interval", "p", "")
-    for change in latency.changes:
-        name = "median" if change.probability == 0.5 else f"p{100 * change.probability:.0f}"
-        shown.add_row(
-            name,
-            value_text(change.before, "ns"),
-            value_text(change.after, "ns"),
-            _ratio(change.ratio),
-            _ends(change.ratio.interval),
-            p_text(change.p),
-            change.word,
-        )
+    shown = table("", *HEADINGS)
+    for row in change_rows(latency):
+        shown.add_row(*astuple(row))
     console.print(shown)
-    if latency.slower_chance is not None:
-        chance = 100 * latency.slower_chance
-        _line(console, f"A run of the later is slower than one of the earlier in {chance:.0f} %.")
+    if said := chance_text(latency):
+        _line(console, said)
 
 
 def _accuracy(console: Console, accuracy: AccuracyComparison) -> None:
@@ -94,14 +88,6 @@ def _heading(console: Console, title: str, word: str, reason: str) -> None:
     console.print()
     told = f": {reason}" if reason else ""
     console.print(f"[bold]{title}: {word}[/]{_safe(told)}", soft_wrap=True)
-
-
-def _ratio(ratio: Estimate) -> str:
-    return f"{ratio.value:.3f} ({100 * (ratio.value - 1):+.1f} %)"
-
-
-def _ends(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
 
 
 def _line(console: Console, text: str) -> None:

@@ -17,6 +17,8 @@ import numpy.typing as npt
 from edgesdk.data.samples import LABEL, Samples
 from edgesdk.errors import DataError
 
+_KNOWN = (LABEL, "target", "boxes", "classes", "text")
+
 
 def open_truth(
     source: str | None, samples: Samples, without: Container[str] = ()
@@ -60,8 +62,9 @@ def _read(
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     rows = {name: array for name, array in arrays.items() if array.shape[:1] == (count,)}
-    if strict and len(rows) != len(arrays):
-        wrong = ", ".join(f"{n} {list(a.shape)}" for n, a in arrays.items() if n not in rows)
+    odd = {n: a for n, a in arrays.items() if n not in rows and (strict or n in _KNOWN)}
+    if odd:
+        wrong = ", ".join(f"{name} {list(array.shape)}" for name, array in odd.items())
         raise DataError(f"found {wrong} in {origin}, expected {count} rows, one a sample")
     if strict and not rows:
         raise DataError(f"{origin} holds no arrays")

@@ -5,18 +5,19 @@ What a gate needs is said before the measurement; what it found is a verdict amo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar
 
 from edgesdk.data.samples import Samples
 from edgesdk.errors import HistoryError, MalformedFile
 from edgesdk.flows.installing import Say
-from edgesdk.flows.runs import history, require_baseline, side_of
+from edgesdk.flows.runs import find_baseline, history, require_baseline, side_of
 from edgesdk.history.store import Wanted
 from edgesdk.serial import to_dict
 from edgesdk.targets.types import GateBounds
 from edgesdk.validate.adding import with_verdicts
-from edgesdk.validate.comparing import Side, compare_latency, latency_verdict
+from edgesdk.validate.comparing import Side, latency_verdict, since_baseline
 from edgesdk.validate.statistics import pairs_needed
 from edgesdk.values.report import Findings
 from edgesdk.values.run import SeenResults, seen
@@ -29,43 +30,63 @@ ASSUMED_DISCORDANCE = 0.05
 
 
 def against_baseline(findings: F, bound: float | None, baseline: str | None) -> F:
-    """Judge the latency against the baseline, where there is a bound.
+    """Hold the latency against the baseline, where a run or a bound is named; judge it by a bound.
 
     Args:
         bound: see `regression_bound`.
         baseline: this run instead of the accepted one.
     """
-    if bound is None:
+    if bound is None and baseline is None:
         return findings
     now = Side("this run", "", seen(to_dict(findings), "this run"))
-    return with_verdicts(findings, [_judged(now, bound, baseline)])
+    try:
+        before = _before(now.results, baseline)
+    except (HistoryError, MalformedFile) as error:
+        reason = f"{error.message}: {error.hint}" if error.hint else error.message
+        return _without(findings, bound, reason)
+    since = since_baseline(before, now)
+    findings = dataclasses.replace(findings, since=since)
+    if bound is None:
+        return findings
+    verdict = latency_verdict(since.latency, bound, f"the baseline, {before.called}")
+    return with_verdicts(findings, [verdict])
+
+
+def require_usable(baseline: str | None) -> None:
+    """See that a run that is named as the baseline can be one, before anything is measured.
+
+    Raises:
+        HistoryError: there is no such run, or nothing can be held against it.
+    """
+    if baseline is not None:
+        find_baseline(baseline)
+
+
+def _before(now: SeenResults, baseline: str | None) -> Side:
+    store = history()
+    if baseline is not None:
+        return side_of(store, find_baseline(baseline))
+    return side_of(store, require_baseline(store, now.device.name, now.installed.name))
+
+
+def _without(findings: F, bound: float | None, reason: str) -> F:
+    """The gate was not measured; where there is none, the baseline that was named is a caveat."""
+    if bound is None:
+        caveat = f"It was not held against the baseline: {reason}."
+        return dataclasses.replace(findings, caveats=(*findings.caveats, caveat))
+    verdict = Verdict(
+        *("latency_regression", "Latency added since the baseline", "percent", bound, None),
+        "not measured",
+        reason,
+        asked=True,
+    )
+    return with_verdicts(findings, [verdict])
 
 
 def regression_bound(gates: Sequence[GateBounds]) -> float | None:
     """By how many percent the latency may be worse; the last that says so wins, None if none."""
     asked = (layer.max_latency_regression_percent for layer in reversed(gates))
     return next((bound for bound in asked if bound is not None), None)
-
-
-def _judged(now: Side, bound: float, baseline: str | None) -> Verdict:
-    store, results = history(), now.results
-    try:
-        head = (
-            store.find(baseline)
-            if baseline
-            else require_baseline(store, results.device.name, results.installed.name)
-        )
-        before = side_of(store, head)
-    except (HistoryError, MalformedFile) as error:
-        reason = f"{error.message}: {error.hint}" if error.hint else error.message
-        return Verdict(
-            *("latency_regression", "Latency added since the baseline", "percent", bound, None),
-            "not measured",
-            reason,
-            asked=True,
-        )
-    compared = compare_latency("int8", before, now)
-    return latency_verdict(compared, bound, f"the baseline, {before.called}")
 
 
 def tell_samples_needed(samples: Samples, bound_points: float | None, say: Say) -> None:

@@ -22,10 +22,24 @@ from edgesdk.errors import (
     Unhealthy,
 )
 from edgesdk.flows.agents import agent_install
-from edgesdk.flows.baseline import against_baseline, regression_bound, tell_samples_needed
+from edgesdk.flows.baseline import (
+    against_baseline,
+    regression_bound,
+    require_usable,
+    tell_samples_needed,
+)
 from edgesdk.flows.convert import warn_of
 from edgesdk.flows.installing import Permissions, Say, install
 from edgesdk.flows.leasing import Claim
+from edgesdk.flows.metrics import (
+    Asked,
+    Wanted,
+    collect,
+    find_metrics,
+    want,
+    with_metrics,
+    with_predictions,
+)
 from edgesdk.flows.package import Signing, dated, offered, stages_of, travelling
 from edgesdk.flows.rebooted import NO_RESULT, reboot_named
 from edgesdk.flows.report import HTML_FILE, REPORT_FILE, write_html
@@ -43,6 +57,7 @@ from edgesdk.targets.types import BudgetText, GateBounds, Target
 from edgesdk.validate.build import build_report, summarize_data
 from edgesdk.validate.gates import Gates, resolve_gates
 from edgesdk.validate.visit import Reference, validate
+from edgesdk.values.metric import Outputs
 from edgesdk.values.package import Budget, Package, Release
 from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.recipe import Recipe
@@ -71,6 +86,7 @@ def deploy(
     gates: tuple[GateBounds, ...] = (),
     timing: Timing | None = None,
     baseline: str | None = None,
+    metrics: Asked | None = None,
     signing: Signing | None = None,
     base: Path | str | None = None,
     permissions: Permissions | None = None,
@@ -100,6 +116,7 @@ def deploy(
         budget: on top of the target's, the last one winning.
         gates: likewise.
         baseline: as for `bench`.
+        metrics: beyond top-1, measured on the evaluation data.
         base: an earlier package that the device has, to send a delta against.
         wait_s: how long to wait for a device that is someone else's, before and after converting.
         say: told what is not as usual, such as that a first key was made.
@@ -123,6 +140,7 @@ def deploy(
         signing=signing or Signing(),
         base=base,
         baseline=baseline,
+        metrics=metrics or Asked(),
     )
     return carry_out(
         order,
@@ -154,6 +172,7 @@ class Order:
     signing: Signing = Signing()
     base: Path | str | None = None
     baseline: str | None = None
+    metrics: Asked = Asked()
 
 
 def carry_out(
@@ -200,6 +219,7 @@ class Made:
     Args:
         regression_percent: by which it may be slower than the baseline; None without that gate.
         baseline: the run that is it; the accepted one of each device unless given.
+        wanted: metrics beyond top-1, known to be possible.
     """
 
     conversion: Conversion
@@ -211,6 +231,7 @@ class Made:
     gates: Gates
     regression_percent: float | None = None
     baseline: str | None = None
+    wanted: Wanted | None = None
 
 
 Meet = Callable[[ConversionPlan, str], int]
@@ -235,13 +256,17 @@ def make(
         EdgeSDKError: the input does not hold, a toolchain failed; or whatever `meet` raises.
     """
     called = dated(order.release)
+    require_usable(order.baseline)
+    find_metrics(order.metrics, order.gates)  # Before data are read, which may take long.
     earlier = None if order.base is None else read_package(Path(order.base))
     opened = open_model(order.model, order.input_shapes)
     check_release(called, opened.name)
     samples, evaluation = _read(order, opened, progress)
+    layers = (target.gates, *order.gates)
+    wanted = want(order.metrics, evaluation, opened.inputs, opened.outputs, layers)
     warn_of(samples)
     limits = resolve_budget(target.budget, *order.budget)
-    bounds = resolve_gates(target.gates, *order.gates, budget=limits, contract=target.contract)
+    bounds = resolve_gates(*layers, budget=limits, contract=target.contract)
     if evaluation is not None:
         tell_samples_needed(evaluation, bounds.max_accuracy_drop_points, say)
     plan = plan_conversion(
@@ -271,8 +296,9 @@ def make(
     )
     return Made(
         *(conversion, package, target, samples, evaluation, limits, bounds),
-        regression_percent=regression_bound((target.gates, *order.gates)),
+        regression_percent=regression_bound(layers),
         baseline=order.baseline,
+        wanted=wanted,
     )
 
 
@@ -344,7 +370,7 @@ def visit(visited: Visit, made: Made, folder: Path, timing: Timing) -> Report:
         Unhealthy: the package passed every gate and not its health check; the report is written.
         DeviceError: the device cannot be reached, or refuses the package.
     """
-    results, unhealthy = _measure(visited, made.conversion, made.evaluation, timing)
+    results, outputs, unhealthy = _measure(visited, made, timing)
     report = build_report(
         artifact=made.conversion.artifact,
         target=made.target,
@@ -357,6 +383,8 @@ def visit(visited: Visit, made: Made, folder: Path, timing: Timing) -> Report:
         created=datetime.now(UTC),
         unhealthy="" if unhealthy is None else unhealthy.message,
     )
+    if made.wanted is not None and outputs is not None:
+        report = with_metrics(report, made.wanted, outputs)
     report = against_baseline(report, made.regression_percent, made.baseline)
     write_json(folder / REPORT_FILE, report)
     write_html(report, folder / HTML_FILE)
@@ -407,10 +435,18 @@ class Visit:
     progress: Progress
 
 
+Pair = tuple[Outputs, Outputs]
+
+
 def _measure(
-    visit: Visit, conversion: Conversion, evaluation: Samples | None, timing: Timing
-) -> tuple[Results, Unhealthy | None]:
-    """What was measured of the package on trial, and why it is not in use if it is not."""
+    visit: Visit, made: Made, timing: Timing
+) -> tuple[Results, Pair | None, Unhealthy | None]:
+    """What was measured of the package on trial, and why it is not in use if it is not.
+
+    Both models' outputs are fetched only where metrics are judged by them; the predicted classes
+    are read from these then.
+    """
+    conversion, wanted = made.conversion, made.wanted
     device, progress = visit.device, visit.progress
     with agent_on(device, claim=visit.claim) as agent:
         installed = install(
@@ -429,13 +465,17 @@ def _measure(
                 MeasuredDevice(device.name, device.kind, agent.environment),
                 installed,
                 reference=Reference(
-                    conversion.directory / conversion.artifact.file("float").path, evaluation
+                    conversion.directory / conversion.artifact.file("float").path,
+                    made.evaluation if wanted is None else None,
                 ),
                 timing=timing,
                 progress=progress,
             )
+            outputs = None if wanted is None else collect(agent, wanted.samples, progress)
+        if wanted is not None and outputs is not None:
+            results = with_predictions(results, wanted.samples, outputs)
         try:
             committed = agent.commit(installed.package_id, progress)
         except Unhealthy as error:
-            return results, error
-    return replace(results, installed=committed.installed), None
+            return results, outputs, error
+    return replace(results, installed=committed.installed), outputs, None

@@ -8,16 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.package_messages import Installed
+from device_agent.preprocessing import Stages
 from edgesdk.convert.conversion import ARTIFACT_FILE, read_artifact
 from edgesdk.data.preprocessing import Preprocessing
 from edgesdk.data.samples import LABEL, Samples, Source, check_labels, open_samples
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, UsageError
-from edgesdk.flows.baseline import against_baseline, regression_bound, tell_samples_needed
+from edgesdk.flows.baseline import (
+    against_baseline,
+    regression_bound,
+    require_usable,
+    tell_samples_needed,
+)
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
-from edgesdk.flows.metrics import Wanted, collect, want, with_metrics, with_predictions
+from edgesdk.flows.metrics import (
+    Asked,
+    Wanted,
+    collect,
+    find_metrics,
+    want,
+    with_metrics,
+    with_predictions,
+)
 from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.runs import keep
 from edgesdk.flows.session import agent_on, find_device
@@ -29,8 +43,9 @@ from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import Contract, GateBounds
 from edgesdk.validate.build import find, summarize_data
 from edgesdk.validate.gates import Gates, resolve_gates
-from edgesdk.validate.visit import Reference, validate
+from edgesdk.validate.visit import Reference, require_alike, validate
 from edgesdk.values.forecast import Placement
+from edgesdk.values.package import Package
 from edgesdk.values.report import Findings
 from edgesdk.values.results import MeasuredDevice
 from edgesdk.values.timing import Timing
@@ -57,13 +72,15 @@ def bench(
         model: the float model to time beside it, or an artifact directory that holds it.
         gates: on top of the target's, the last one winning. Those of p95, peak memory and parity
             are judged; accuracy is `evaluate`'s.
-        baseline: the run that a gate of regression holds this one against, as `runs show` takes
-            it; the accepted one of the package on the device unless given.
+        baseline: the run that this one is held against, as `runs show` takes it. Without it a gate
+            of regression takes the accepted one of the package on the device.
         wait_s: how long to wait for a device that is someone else's.
 
     Raises:
+        HistoryError: no such baseline, or none that can be.
         EdgeSDKError: the device cannot be reached, or has nothing to run.
     """
+    require_usable(baseline)
     float_model = None if model is None else _float_model(Path(model))
     reference = None if float_model is None else Reference(float_model.path, None)
     enrolled = find_device(device)
@@ -72,7 +89,8 @@ def bench(
     bounds = dataclasses.replace(bounds, max_accuracy_drop_points=None)
     expected = () if float_model is None else float_model.expected
     claim = Claim("a measurement of latency", wait_s, say)
-    chosen = _Chosen(package, permissions or Permissions(), claim, expected)
+    sealed = _sealed(package, None if float_model is None else float_model.inputs)
+    chosen = _Chosen(sealed, permissions or Permissions(), claim, expected)
     how_long = dataclasses.replace(timing or Timing(), cold_load=True)
     findings = _measure(enrolled, chosen, reference, bounds, how_long, progress or Silent())
     findings = against_baseline(findings, regression_bound(layers), baseline)
@@ -122,24 +140,26 @@ def evaluate(
         DataError: the data do not fit, or carry no labels.
         EdgeSDKError: the device cannot be reached.
     """
+    asked = Asked(tuple(metrics), truth, decode)
+    find_metrics(asked, gates)  # Before samples are read: a misspelt name need not wait for them.
     float_model = _float_model(Path(model))
     samples = _samples(dataset, float_model, preprocessing, needs_labels=not metrics)
     if on_device_preprocessing:
         _require_pictures(samples, metrics)
     enrolled = find_device(device)
     layers, contract = _layers(enrolled, gates)
-    wanted = None
-    if metrics or any(layer.max_metric_drop for layer in gates):
-        wanted = want(
-            *(metrics, samples, float_model.inputs), truth=truth, decode=decode, gates=layers
-        )
+    wanted = want(asked, samples, float_model.inputs, float_model.outputs, layers)
     reference = Reference(
         float_model.path, samples if wanted is None else None, on_device_preprocessing
     )
     bounds = _of_accuracy(resolve_gates(*layers, contract=contract), samples)
+    sealed = _sealed(package, float_model.inputs)
+    if sealed is not None and on_device_preprocessing:
+        manifest = sealed.manifest
+        _require_same(f"{manifest.name} {manifest.version}", manifest.stages, samples)
     tell_samples_needed(samples, bounds.max_accuracy_drop_points, say_of_data or say)
     claim = Claim("a measurement of accuracy", wait_s, say)
-    chosen = _Chosen(package, permissions or Permissions(), claim, float_model.expected)
+    chosen = _Chosen(sealed, permissions or Permissions(), claim, float_model.expected)
     findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent(), wanted)
     keep("eval", findings, target=enrolled.target, data=summarize_data(samples), say=say)
     return findings
@@ -226,13 +246,13 @@ def _float_model(path: Path) -> _FloatModel:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The package to measure: a file to install first, or what is current.
+    """The package to measure: one to install first, or what is current.
 
     Args:
         expected: where its operators must be, where its artifact is at hand.
     """
 
-    package: Path | str | None
+    package: Package | None
     permissions: Permissions
     claim: Claim
     expected: tuple[Placement, ...] = ()
@@ -250,7 +270,8 @@ def _measure(
     with agent_on(device, claim=chosen.claim) as agent:
         installed = _installed(agent, device, chosen, progress)
         if reference is not None and reference.on_device:
-            _require_same(installed, reference.dataset)
+            called = f"{installed.name} {installed.version}"
+            _require_same(called, installed.stages, reference.dataset)
         with reboot_named(device, agent.environment, chosen.claim.say):
             results = validate(
                 agent,
@@ -270,19 +291,38 @@ def _measure(
     return with_metrics(findings, wanted, outputs)
 
 
-def _require_same(installed: Installed, samples: Samples | None) -> None:
+def _sealed(package: Path | str | None, inputs: Sequence[TensorSpec] | None) -> Package | None:
+    """A package file, seen to take what the float model beside it takes, before it is sent.
+
+    Raises:
+        PackageError: it is damaged.
+        UsageError: it takes other inputs.
+    """
+    if package is None:
+        return None
+    sealed = read_sealed(Path(package))
+    manifest = sealed.manifest
+    if inputs is not None:
+        require_alike(
+            [each.shape for each in inputs],
+            [tuple(each.shape) for each in manifest.inputs],
+            f"the package {manifest.name} {manifest.version}",
+        )
+    return sealed
+
+
+def _require_same(called: str, stages: Stages | None, samples: Samples | None) -> None:
     """The device prepares pictures as its package says, which must be as this project says."""
-    stages, wanted = installed.stages, "" if samples is None else samples.preprocessing
+    wanted = "" if samples is None else samples.preprocessing
     if stages is None:
         raise UsageError(
-            f"the package {installed.name} {installed.version} declares no preprocessing, which"
-            " the device would need",
+            f"the package {called} declares no preprocessing, which the device would need",
             hint="set [preprocessing] in edgesdk.toml, convert, package and push again; or leave"
             " --on-device-preprocessing out",
         )
     if stages.preprocessing.digest != wanted:
         raise UsageError(
-            f"the package {installed.name} {installed.version} declares the preprocessing "
+            f"the package {called} declares the preprocessing "
             f"{stages.preprocessing.digest[:12]}, found {wanted[:12]} here",
             hint="use the one it was made with, or convert, package and push again",
         )
@@ -293,8 +333,12 @@ def _installed(
 ) -> Installed:
     if chosen.package is None:
         return agent.current()
-    package = read_sealed(Path(chosen.package))
     committed = put(
-        agent, device, package, progress, permissions=chosen.permissions, say=chosen.claim.say
+        agent,
+        device,
+        chosen.package,
+        progress,
+        permissions=chosen.permissions,
+        say=chosen.claim.say,
     )
     return committed.installed

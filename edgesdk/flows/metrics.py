@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from edgesdk.data.samples import Samples
 from edgesdk.data.truth import open_truth
 from edgesdk.devices.agent import AgentSession
 from edgesdk.errors import DataError, UsageError
-from edgesdk.metrics.table import find_metric
+from edgesdk.metrics.table import DECODED, find_metric
 from edgesdk.models.types import TensorSpec
 from edgesdk.progress import Progress
 from edgesdk.targets.types import GateBounds
@@ -25,11 +24,29 @@ from edgesdk.validate.resampling import summarize_metric
 from edgesdk.values.metric import Metric, MetricSummary, Outputs, Truth
 from edgesdk.values.report import Findings
 from edgesdk.values.results import Predictions, Prepared, Results
-from edgesdk.values.verdict import Verdict
+from edgesdk.values.verdict import Estimate, Status, Verdict, written
+
+F = TypeVar("F", bound=Findings)
 
 _ROLES = ("float", "int8")
 MOST_BYTES = 2 * GIB
 """Of outputs of both models, which are held in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Metrics as a user asks for them.
+
+    Args:
+        names: see `edgesdk.metrics.table.find_metric`.
+        truth: `FILE.npz` or `FILE.npz#SPLIT` with what they judge by, one row a sample; the
+            dataset's own arrays unless given.
+        decode: "module:function" that makes of one sample's outputs what "map" or "wer" judges.
+    """
+
+    names: tuple[str, ...] = ()
+    truth: str | None = None
+    decode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +63,72 @@ class Wanted:
     bounds: Mapping[str, float]
 
 
-def want(
-    names: Sequence[str],
-    samples: Samples,
-    inputs: Sequence[TensorSpec],
-    *,
-    truth: str | None,
-    decode: str | None,
-    gates: Sequence[GateBounds],
-) -> Wanted:
-    """Read the truth and find the metrics.
+def find_metrics(asked: Asked, gates: Sequence[GateBounds]) -> tuple[Metric, ...]:
+    """The metrics that are asked for; nothing is read but the user's own modules.
 
     Raises:
-        UsageError: no such metric, one twice, or a bound for one that is not measured.
+        UsageError: no such metric, one twice, a bound for one that is not measured, or a truth or
+            decoding that none of them needs.
         ToolchainMissing: a metric's library is not installed.
-        DataError: the truth cannot be read.
+        DataError: a function cannot be imported.
     """
-    if repeated := {name for name in names if list(names).count(name) > 1}:
-        raise UsageError(f"found --metric {', '.join(sorted(repeated))} more than once")
-    asked = (layer.max_metric_drop for layer in reversed(gates))
-    bounds = next((each for each in asked if each is not None), {})
-    if unknown := sorted(set(bounds) - set(names)):
+    names = asked.names
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"found the metric {', '.join(sorted(repeated))} more than once")
+    if unknown := sorted(set(_bounds(gates)) - set(names)):
         raise UsageError(
             f"found a bound for {', '.join(unknown)}, expected one for a metric that is measured",
-            hint=f"measure it, too: --metric {unknown[0]}",
+            hint=f"measure it, too: --metric {unknown[0]}, or metrics in edgesdk.toml",
         )
-    found = tuple(find_metric(name, decode) for name in names)
-    without = {name for spec in inputs for name in spec.names}
-    return Wanted(found, open_truth(truth, samples, without), samples, bounds)
+    if asked.truth is not None and not names:
+        raise UsageError("found a truth (--truth) and no metric that is judged by it (--metric)")
+    if asked.decode is not None and not set(names) & set(DECODED):
+        raise UsageError(
+            f"found a decoding (--decode) and no --metric {' or '.join(DECODED)}, which alone are"
+            " decoded"
+        )
+    return tuple(find_metric(name, asked.decode) for name in names)
+
+
+def want(
+    asked: Asked,
+    samples: Samples | None,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    gates: Sequence[GateBounds],
+) -> Wanted | None:
+    """Find the metrics, read the truth, and see that each can judge such outputs by it.
+
+    Args:
+        samples: to run both models on; None without any.
+        inputs, outputs: of the float model.
+
+    Returns:
+        None where no metric is asked for.
+
+    Raises:
+        UsageError: as `find_metrics`; or there are no samples.
+        ToolchainMissing: a metric's library is not installed.
+        DataError: the truth cannot be read, or does not fit.
+    """
+    found = find_metrics(asked, gates)
+    if not found:
+        return None
+    if samples is None:
+        raise UsageError(
+            f"found the metric {found[0].name} and no data to measure it on",
+            hint="give --dataset, or set dataset in edgesdk.toml",
+        )
+    truth = open_truth(asked.truth, samples, {name for spec in inputs for name in spec.names})
+    for metric in found:
+        metric.check(truth, outputs)
+    return Wanted(found, truth, samples, _bounds(gates))
+
+
+def _bounds(gates: Sequence[GateBounds]) -> Mapping[str, float]:
+    """By metric, of the last layer that says any."""
+    asked = (layer.max_metric_drop for layer in reversed(gates))
+    return next((each for each in asked if each is not None), {})
 
 
 def collect(agent: AgentSession, samples: Samples, progress: Progress) -> tuple[Outputs, Outputs]:
@@ -109,51 +164,37 @@ def with_predictions(
     return dataclasses.replace(results, predictions=Predictions(labels, top1[0], top1[1], prepared))
 
 
-def with_metrics(findings: Findings, wanted: Wanted, outputs: tuple[Outputs, Outputs]) -> Findings:
+def with_metrics(findings: F, wanted: Wanted, outputs: tuple[Outputs, Outputs]) -> F:
     """The findings with every metric that is wanted, and the verdicts on them."""
-    found = {
-        metric.name: summarize_metric(metric, outputs, wanted.truth) for metric in wanted.metrics
-    }
-    metrics = tuple(each for each in found.values() if each is not None)
-    undefined = tuple(
-        f"{metric.title} is not defined for these samples: one of its classes has none."
-        for metric in wanted.metrics
-        if found[metric.name] is None
+    metrics = tuple(summarize_metric(metric, outputs, wanted.truth) for metric in wanted.metrics)
+    findings = dataclasses.replace(findings, metrics=metrics)
+    verdicts = (
+        _verdict(each, wanted.bounds[each.name]) for each in metrics if each.name in wanted.bounds
     )
-    caveats = (*findings.caveats, *undefined)
-    findings = dataclasses.replace(findings, metrics=metrics, caveats=caveats)
-    return with_verdicts(findings, tuple(_verdicts(wanted, found)))
+    return with_verdicts(findings, tuple(verdicts))
 
 
-def _verdicts(wanted: Wanted, found: Mapping[str, MetricSummary | None]) -> Iterator[Verdict]:
-    for metric in wanted.metrics:
-        bound = wanted.bounds.get(metric.name)
-        if bound is None:
-            continue
-        gate, title, summary = f"metric {metric.name}", f"{metric.title} lost", found[metric.name]
-        if summary is None:
-            reason = "it is not defined for these samples"
-            yield Verdict(
-                gate, title, metric.drop_unit, bound, None, "not measured", reason, asked=True
-            )
-            continue
-        passed = summary.drop.value <= bound
-        yield Verdict(
-            gate,
-            title,
-            metric.drop_unit,
-            bound,
-            summary.drop,
-            "pass" if passed else "fail",
-            _doubt(summary, bound, passed),
-            asked=True,
-        )
+def _verdict(found: MetricSummary, bound: float) -> Verdict:
+    if found.drop is None:
+        status: Status = "not measured"
+        reason = f"it is not defined for these samples: {found.reason}"
+    else:
+        status = "pass" if found.drop.value <= bound else "fail"
+        reason = _doubt(found, found.drop, bound)
+    gate, title = f"metric {found.name}", f"{found.title} lost"
+    return Verdict(gate, title, found.drop_unit, bound, found.drop, status, reason, asked=True)
 
 
-def _doubt(summary: MetricSummary, bound: float, passed: bool) -> str:
-    """Says so when the interval reaches across the bound; empty when it does not."""
-    interval = summary.drop.interval
-    if interval is None:
-        return "" if math.isfinite(summary.drop.value) else "it is no number"
-    across = interval.high > bound if passed else interval.low <= bound
-    return "within uncertainty: the 95 % interval reaches across the bound" if across else ""
+def _doubt(found: MetricSummary, drop: Estimate, bound: float) -> str:
+    """Says so when there is no interval, or it reaches across the bound; else empty."""
+    if drop.interval is None:
+        lack = f"no value for {found.undefined} of {found.resamples} draws of them"
+        why = lack if found.undefined else "too few"
+        return f"without an interval: {drop.n} samples, {why}"
+    passed = drop.value <= bound
+    end = drop.interval.high if passed else drop.interval.low
+    if (end > bound) is not passed:
+        return ""
+    symbol, (_, text) = written(found.drop_unit, bound, end)
+    verb = "reaches" if passed else "reaches down to"
+    return f"within uncertainty: the 95 % interval {verb} {text} {symbol}".rstrip()

@@ -187,6 +187,22 @@ def accept_run(run: str) -> RunHead:
     return store.accept(head)
 
 
+def find_baseline(run: str) -> RunHead:
+    """A run that a measurement of latency can be held against.
+
+    Raises:
+        HistoryError: there is none of that name, or it is none.
+    """
+    head = history().find(run)
+    reason = _unacceptable(head) or ("" if head.p50_ns is not None else "it timed no model")
+    if reason:
+        raise HistoryError(
+            f"run {head.id} cannot be a baseline: {reason}",
+            hint="edgesdk runs ls lists those that bench and deploy kept",
+        )
+    return head
+
+
 def _unacceptable(head: RunHead) -> str:
     if head.command == "sustained":
         return "it ran without a pause, and what is held against a baseline runs in turns"

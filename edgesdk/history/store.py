@@ -449,5 +449,11 @@ def _head(cursor: sqlite3.Cursor) -> RunHead:
 
 
 def _as_head(row: Sequence[Any]) -> RunHead:
-    *columns, baseline = row
-    return RunHead(*columns, bool(baseline))
+    number, sha256, created, command, device, kind, *rest = row
+    target, package, version, package_id, data_sha256, outcome, *figures, baseline = rest
+    stamp, p50_ns, drop, steady_p90_ns, gave_way_s = figures
+    return RunHead(
+        *(number, sha256, created, command, device, kind, target, package, version),
+        *(package_id, data_sha256, outcome, stamp, p50_ns, drop, steady_p90_ns, gave_way_s),
+        bool(baseline),
+    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesdk.errors import DataError
-from edgesdk.values.metric import Outputs, Truth
+from edgesdk.models.types import TensorSpec
+from edgesdk.values.metric import NotDefined, Outputs, Truth
 
 
 def class_scores(outputs: Outputs) -> npt.NDArray[np.float64]:
@@ -16,6 +19,7 @@ def class_scores(outputs: Outputs) -> npt.NDArray[np.float64]:
 
     Raises:
         DataError: it is no single row of scores.
+        NotDefined: some of them are no numbers, which have no order.
     """
     first = [np.asarray(sample[0], np.float64) for sample in outputs]
     shapes = {array.shape for array in first}
@@ -24,7 +28,43 @@ def class_scores(outputs: Outputs) -> npt.NDArray[np.float64]:
         raise DataError(
             f"found outputs of shape {sorted(shapes)}, expected one row of class scores"
         )
-    return np.array([array.reshape(-1) for array in first])
+    scores = np.array([array.reshape(-1) for array in first])
+    require_numbers(np.isnan(scores).any(axis=1), "NaN")
+    return scores
+
+
+def require_numbers(wrong: npt.NDArray[np.bool_], what: str) -> None:
+    """Refuse outputs that hold what no metric can be made of.
+
+    Args:
+        wrong: by sample.
+
+    Raises:
+        NotDefined: there are such samples.
+    """
+    if count := int(wrong.sum()):
+        raise NotDefined(f"the outputs of {count} of {len(wrong)} samples hold {what}")
+
+
+def class_count(outputs: Sequence[TensorSpec]) -> int:
+    """How many scores the first output of a model has.
+
+    Raises:
+        DataError: it is no single row of scores.
+    """
+    shape = outputs[0].shape
+    if not shape or math.prod(shape) != shape[-1]:
+        raise DataError(f"the output {outputs[0]} is not one row of class scores")
+    return shape[-1]
+
+
+def check_labels(truth: Truth, outputs: Sequence[TensorSpec]) -> None:
+    """That labels are classes of the model's first output.
+
+    Raises:
+        DataError: they are none, or it holds no class scores.
+    """
+    labels(truth, class_count(outputs))
 
 
 def labels(truth: Truth, classes: int) -> npt.NDArray[np.int64]:

@@ -9,12 +9,21 @@ from collections.abc import Callable
 from typing import Any
 
 from edgesdk.errors import DataError, ToolchainMissing, UsageError
-from edgesdk.metrics.plain import mean_absolute_error, root_mean_square_error, top_k
+from edgesdk.metrics.plain import (
+    check_numbers,
+    check_top_k,
+    mean_absolute_error,
+    root_mean_square_error,
+    top_k,
+)
+from edgesdk.metrics.shapes import check_labels
 from edgesdk.values.metric import Better, Metric, Outputs, Score, Truth
 
 RESAMPLES = 1000
 _FEW_RESAMPLES = 200
 _TOP = re.compile(r"top([1-9][0-9]{0,3})")
+DECODED = ("map", "wer")
+"""Metrics that may judge what a user's function makes of the outputs."""
 NAMES = ("top1", "top5", "f1", "f1-micro", "roc-auc", "pr-auc", "rmse", "mae", "map", "wer")
 
 
@@ -35,27 +44,32 @@ def find_metric(name: str, decode: str | None = None) -> Metric:
     """
     if match := _TOP.fullmatch(name):
         k = int(match[1])
-        return Metric(name, f"Top-{k} accuracy", "higher", "percent", RESAMPLES, top_k(k))
+        title, judged = f"Top-{k} accuracy", (check_top_k(k), top_k(k))
+        return Metric(name, title, "higher", "percent", RESAMPLES, *judged)
     if name == "rmse":
-        title = "Root mean square error"
-        return Metric(name, title, "lower", "own", RESAMPLES, root_mean_square_error)
+        title, judged = "Root mean square error", (check_numbers, root_mean_square_error)
+        return Metric(name, title, "lower", "own", RESAMPLES, *judged)
     if name == "mae":
-        return Metric(name, "Mean absolute error", "lower", "own", RESAMPLES, mean_absolute_error)
+        title, judged = "Mean absolute error", (check_numbers, mean_absolute_error)
+        return Metric(name, title, "lower", "own", RESAMPLES, *judged)
     if name in ("f1", "f1-micro", "roc-auc", "pr-auc"):
         return _classification(name)
     if name == "map":
         library = _library("detection", "pycocotools")
         chosen = library.first_three if decode is None else _function(decode)
+        check = library.check_boxes(as_they_are=decode is None)
         prepare = library.mean_average_precision(_checked(chosen, decode or name))
-        return Metric(name, "mAP (COCO)", "higher", "percent", _FEW_RESAMPLES, prepare)
+        return Metric(name, "mAP (COCO)", "higher", "percent", _FEW_RESAMPLES, check, prepare)
     if name == "wer":
         if decode is None:
             raise UsageError(
                 "the word error rate needs to know how outputs become text",
                 hint="give --decode module:function, one sample's outputs to its text",
             )
-        prepare = _library("words", "jiwer").word_error_rate(_checked(_function(decode), decode))
-        return Metric(name, "Word error rate", "lower", "percent", RESAMPLES, prepare)
+        library = _library("words", "jiwer")
+        prepare = library.word_error_rate(_checked(_function(decode), decode))
+        title = "Word error rate"
+        return Metric(name, title, "lower", "percent", RESAMPLES, library.check_text, prepare)
     if ":" in name:
         return _own(name)
     raise UsageError(
@@ -71,7 +85,7 @@ def _classification(name: str) -> Metric:
         "roc-auc": ("ROC-AUC", library.roc_auc),
         "pr-auc": ("PR-AUC", library.pr_auc),
     }[name]
-    return Metric(name, title, "higher", "percent", RESAMPLES, prepare)
+    return Metric(name, title, "higher", "percent", RESAMPLES, check_labels, prepare)
 
 
 def _own(name: str) -> Metric:
@@ -92,7 +106,7 @@ def _own(name: str) -> Metric:
 
         return score
 
-    return Metric(name, name, better, "own", _FEW_RESAMPLES, prepare)
+    return Metric(name, name, better, "own", _FEW_RESAMPLES, lambda truth, outputs: None, prepare)
 
 
 def _library(module: str, package: str) -> Any:

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from device_agent.model_messages import Latency
-from edgesdk.report import charts, wording
+from edgesdk.report import changes, charts, wording
 from edgesdk.report.charts import ClassChart, CumulativeChart, Gauge, RunChart, SizeBar
 from edgesdk.report.operators import (
     Row,
@@ -87,6 +87,9 @@ def _template() -> Template:
     )
     environment.filters["bytes"] = format_bytes
     environment.globals["with_symbol"] = with_symbol
+    environment.globals["change_rows"] = changes.change_rows
+    environment.globals["change_headings"] = changes.HEADINGS
+    environment.globals["chance_text"] = changes.chance_text
     source = files("edgesdk.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source)
 

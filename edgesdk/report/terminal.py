@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import astuple
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgesdk.report.changes import HEADINGS, chance_text, change_rows
 from edgesdk.report.operators import (
     placement_facts,
     placement_lines,
@@ -19,6 +21,7 @@ from edgesdk.report.operators import (
 from edgesdk.report.placement import conversion_facts, fallen_text, first, moved_text
 from edgesdk.report.wording import (
     CACHE_KEPT,
+    NOT_DEFINED,
     STAGE_NAMES,
     count_text,
     device_kind,
@@ -29,6 +32,7 @@ from edgesdk.report.wording import (
     joules_text,
     latency_problem,
     latency_title,
+    metric_values,
     notice,
     p_text,
     reason_text,
@@ -45,6 +49,7 @@ from edgesdk.report.wording import (
 )
 from edgesdk.text import plain
 from edgesdk.units import format_bytes, format_ns
+from edgesdk.values.latency_comparison import SinceBaseline
 from edgesdk.values.placement import ProfileSummary
 from edgesdk.values.report import Findings, Report, converted_name
 from edgesdk.values.results import Role
@@ -99,6 +104,8 @@ def _layout(
     parts: list[RenderableType] = [heading, numbers]
     if findings.verdicts:
         parts.append(gates_table(findings.verdicts))
+    if findings.since is not None:
+        parts.append(_since(findings.since))
     if findings.placement is not None:
         parts.append(_on_device(findings))
     parts += (_profile(findings, each) for each in findings.profiles)
@@ -204,10 +211,14 @@ def _add_accuracy(table: Table, findings: Findings) -> None:
 
 def _add_metrics(table: Table, findings: Findings) -> None:
     for metric in findings.metrics:
-        _add(table, f"{metric.title} lost", metric.drop, metric.drop_unit, "sample")
-        _add(table, "  float", metric.float_value, metric.unit, "sample")
-        name = converted_name(findings.precision)
-        _add(table, f"  {name}", metric.int8_value, metric.unit, "sample")
+        lost = f"{metric.title} lost"
+        if metric.drop is None:
+            none, why = Text(NOT_DEFINED, "bold yellow"), Text(plain(metric.reason))
+            table.add_row(Text(lost, "bold"), none, why, count_text(metric.samples, "sample"))
+        else:
+            _add(table, lost, metric.drop, metric.drop_unit, "sample")
+        for name, estimate in metric_values(findings, metric):
+            _add(table, f"  {name}", estimate, metric.unit, "sample")
 
 
 def _add_speedup(table: Table, findings: Findings) -> None:
@@ -251,6 +262,22 @@ def gates_table(verdicts: tuple[Verdict, ...]) -> Table:
         if verdict.reason:
             table.add_row("", Text(plain(reason_text(verdict)), "yellow"))
     return table
+
+
+def _since(since: SinceBaseline) -> Group:
+    latency = since.latency
+    told = f"{latency.word}: {latency.reason}" if latency.reason else latency.word
+    parts: list[RenderableType] = [Text(f"Since the baseline, {since.baseline}: {plain(told)}")]
+    if latency.changes:
+        table = _table(*HEADINGS)
+        for row in change_rows(latency):
+            table.add_row(*astuple(row))
+        parts += [table, Text(chance_text(latency), "dim")]
+    for each in since.differences:
+        before, after = plain(each.before), plain(each.after)
+        parts.append(Text(f"not the same: {each.what}, {before} -> {after}", "yellow"))
+    parts += [Text(f"* {plain(caution)}") for caution in since.cautions]
+    return Group(*parts)
 
 
 def _on_device(findings: Findings) -> Group:

@@ -9,6 +9,7 @@ from device_agent.preprocessing import Stages
 from edgesdk.text import plain
 from edgesdk.units import format_ns
 from edgesdk.values.energy import Energy
+from edgesdk.values.metric import MetricSummary
 from edgesdk.values.report import Findings, PackageSummary, Report, converted_name, role_name
 from edgesdk.values.results import MeasuredDevice, Role
 from edgesdk.values.stages import Stage
@@ -396,3 +397,15 @@ GLOSSARY = (
         " its latencies are its workstation's.",
     ),
 )
+
+
+NOT_DEFINED = "not defined"
+"""Of a metric that has no value for the samples it was to be measured on."""
+
+
+def metric_values(findings: Findings, metric: MetricSummary) -> Iterator[tuple[str, Estimate]]:
+    """Each model's name and value, of those for which the metric is defined."""
+    names = ("float", converted_name(findings.precision))
+    for name, estimate in zip(names, (metric.float_value, metric.int8_value), strict=True):
+        if estimate is not None:
+            yield name, estimate

@@ -21,14 +21,13 @@ from edgesdk.validate.statistics import (
     samples_needed,
 )
 from edgesdk.validate.summaries import times
-from edgesdk.values.comparison import (
-    AccuracyComparison,
-    AccuracyWord,
-    Comparison,
+from edgesdk.values.comparison import AccuracyComparison, AccuracyWord, Comparison
+from edgesdk.values.latency_comparison import (
     Difference,
     LatencyComparison,
     LatencyWord,
     QuantileChange,
+    SinceBaseline,
 )
 from edgesdk.values.results import Role
 from edgesdk.values.run import RunHead, SeenModel, SeenResults, place
@@ -97,6 +96,17 @@ def compare_runs(
         verdicts=verdicts,
         outcome=outcome(verdicts) if compared else "invalid",
         exit_code=int(code),
+    )
+
+
+def since_baseline(before: Side, now: Side) -> SinceBaseline:
+    """The converted model's latency of a new measurement held against an earlier run's."""
+    latency = compare_latency("int8", before, now)
+    return SinceBaseline(
+        baseline=before.called,
+        differences=tuple(_differences(before, now)),
+        latency=latency,
+        cautions=tuple(_cautions(before, now, (latency,))),
     )
 
 

@@ -213,7 +213,7 @@ def _accuracy_drop(results: Results, bound: float, precision: Precision | None) 
     what = "the conversion" if precision is None else converted_name(precision)
     gate = Gate("accuracy_drop", f"Accuracy lost to {what}", "points", bound)
     if results.predictions is None:
-        return without(gate, "not measured", "no data were run on the device")
+        return without(gate, "not measured", "no labelled data were run on the device")
     accuracy = summarize_accuracy(results.predictions)
     if accuracy is None:
         return without(gate, "not measured", "the data carry no labels")

@@ -19,6 +19,7 @@ from device_agent.package_messages import Installed
 from device_agent.profile_messages import ModelPlacement, Profile, Profiled, ReadPlacement
 from device_agent.stage_messages import BenchStages, StagesBenched
 from edgesdk.data.samples import Samples
+from edgesdk.errors import UsageError
 from edgesdk.progress import Progress
 from edgesdk.validate.stages import time_stages
 from edgesdk.values.results import MeasuredDevice, ModelRun, Predictions, Prepared, Results, Role
@@ -114,6 +115,9 @@ def validate(
         staged = agent.stage(reference.path, progress)
         opened["float"] = agent.open_model(_request("float", installed, threads, staged), progress)
     opened["int8"] = agent.open_model(_request("int8", installed, threads, None), progress)
+    if "float" in opened:
+        shapes = [[tuple(port.shape) for port in each.inputs] for each in opened.values()]
+        require_alike(shapes[0], shapes[1], f"the package {installed.name} {installed.version}")
     if reference is not None and reference.dataset is not None:
         predictions = _predict(agent, installed, reference, reference.dataset, progress)
     parity = agent.check_parity(CheckParity("int8", installed.package_id))
@@ -125,6 +129,22 @@ def validate(
     stages = time_stages(agent, installed, opened["int8"], timing, progress)
     profiles = _profile(agent, opened, timing, progress) if timing.operators else ()
     return Results(device, installed, runs, predictions, parity, stages, placement, profiles)
+
+
+def require_alike(
+    reference: Sequence[tuple[int, ...]], packaged: Sequence[tuple[int, ...]], called: str
+) -> None:
+    """See that both models take inputs of the same shapes: they are to run on the same samples.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if list(reference) != list(packaged):
+        first, second = ([list(shape) for shape in each] for each in (reference, packaged))
+        raise UsageError(
+            f"found a float model that takes inputs of {first}, and {called} takes {second}",
+            hint="give the float model that the package was converted from, or its artifact",
+        )
 
 
 def _request(key: Role, installed: Installed, threads: int, staged: str | None) -> OpenModel:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from edgesdk.models.types import TensorSpec
 from edgesdk.values.verdict import Estimate, Unit
 
 Better = Literal["higher", "lower"]
@@ -17,7 +18,14 @@ Outputs = Sequence[tuple[npt.NDArray[Any], ...]]
 Truth = Mapping[str, npt.NDArray[Any]]
 """Array by name, the first axis counting samples: "label", "target", "boxes", "classes", "text"."""
 Score = Callable[[npt.NDArray[np.intp]], float]
-"""The metric over chosen samples, which may repeat; NaN where it is not defined for them."""
+"""The metric over chosen samples, which may repeat.
+
+Raises `NotDefined` where it is not defined for them; a user's own function may give NaN instead.
+"""
+
+
+class NotDefined(Exception):
+    """A metric has no value for these samples; the message is the reason, without a full stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,10 @@ class Metric:
         title: for a reader.
         unit: "percent" of a share; "own" of anything else.
         resamples: of the bootstrap; fewer where each costs much.
-        prepare: reads one model's outputs once, so that each resample is cheap.
+        check: refuses, by a `DataError`, a truth that the metric cannot judge the outputs of a
+            model by, from what is known of them before any device has run it.
+        prepare: reads one model's outputs once, so that each resample is cheap; raises `NotDefined`
+            where the metric is defined for no part of them.
     """
 
     name: str
@@ -37,6 +48,7 @@ class Metric:
     better: Better
     unit: Literal["percent", "own"]
     resamples: int
+    check: Callable[[Truth, Sequence[TensorSpec]], None]
     prepare: Callable[[Outputs, Truth], Score]
 
     @property
@@ -56,22 +68,28 @@ class MetricSummary:
 
     Args:
         unit: of `float_value` and `int8_value`; shares are in percent, and their drop in points.
-        drop: how much worse the converted model is; positive is worse, whatever is better.
+            None where it is not defined for that model's outputs.
+        drop: how much worse the converted model is; positive is worse, whatever is better. None
+            where it is not defined for both.
+        samples: that it was to be measured on.
         resamples: draws of samples behind each interval, paired: both models on the same draw.
         undefined: draws left out because the metric is not defined for them.
         seed: of the draws.
+        reason: why it is not defined, without a full stop; "" where it is.
     """
 
     name: str
     title: str
     better: Better
     unit: Literal["percent", "own"]
-    float_value: Estimate
-    int8_value: Estimate
-    drop: Estimate
+    float_value: Estimate | None
+    int8_value: Estimate | None
+    drop: Estimate | None
+    samples: int
     resamples: int
     undefined: int
     seed: int
+    reason: str
 
     @property
     def drop_unit(self) -> Unit:

@@ -14,6 +14,7 @@ from edgesdk.models.types import TensorSpec
 from edgesdk.values.artifact import Lowering, OperatorPrecision, TensorError
 from edgesdk.values.energy import Energy
 from edgesdk.values.forecast import CacheUse, Moved, Placement
+from edgesdk.values.latency_comparison import SinceBaseline
 from edgesdk.values.metric import MetricSummary
 from edgesdk.values.placement import PlacementSummary, ProfileSummary
 from edgesdk.values.results import Results, Role
@@ -250,6 +251,7 @@ class Findings:
         placement: what computed the converted model's operators; None where nobody asked.
         profiles: where the time of each profiled model goes.
         metrics: beyond top-1, those that were asked for.
+        since: the latency held against the baseline; None where nobody asked, or there is none.
     """
 
     results: Results
@@ -268,6 +270,7 @@ class Findings:
     placement: PlacementSummary | None
     profiles: tuple[ProfileSummary, ...]
     metrics: tuple[MetricSummary, ...] = field(default=(), kw_only=True)
+    since: SinceBaseline | None = field(default=None, kw_only=True)
 
     def latency(self, role: Role) -> LatencySummary | None:
         """The latency of that role, or None."""

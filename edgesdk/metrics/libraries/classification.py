@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from edgesdk.metrics.shapes import class_scores, labels
-from edgesdk.values.metric import Outputs, Score, Truth
+from edgesdk.metrics.shapes import class_scores, labels, require_numbers
+from edgesdk.values.metric import NotDefined, Outputs, Score, Truth
 
 Scores = npt.NDArray[np.float64]
 
@@ -53,6 +53,7 @@ def pr_auc(outputs: Outputs, truth: Truth) -> Score:
 
 def _areas(outputs: Outputs, truth: Truth, area: Callable[[Scores, Scores], float]) -> Score:
     scores = class_scores(outputs)
+    require_numbers(np.asarray(np.isinf(scores).any(axis=1)), "infinity")
     true = labels(truth, scores.shape[1])
     sides = [1] if scores.shape[1] <= 2 else [int(each) for each in np.unique(true)]
 
@@ -61,7 +62,8 @@ def _areas(outputs: Outputs, truth: Truth, area: Callable[[Scores, Scores], floa
         for side in sides:
             is_it = true[chosen] == side
             if is_it.all() or not is_it.any():
-                return float("nan")  # No curve without both sides.
+                which = "every" if is_it.all() else "no"
+                raise NotDefined(f"{which} sample is of class {side}, and a curve needs both kinds")
             column = min(side, scores.shape[1] - 1)
             of_classes.append(float(area(is_it, scores[chosen, column])))
         return float(np.mean(of_classes))

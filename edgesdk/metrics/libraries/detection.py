@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from pycocotools.cocoeval import COCOeval
 
 from edgesdk.errors import DataError
 from edgesdk.metrics.shapes import required
-from edgesdk.values.metric import Outputs, Score, Truth
+from edgesdk.models.types import TensorSpec
+from edgesdk.values.metric import NotDefined, Outputs, Score, Truth
 
 Decode = Callable[[tuple[npt.NDArray[Any], ...]], object]
 _PADDING = -1
+_DECODE = "give --decode module:function, which makes them of one sample's outputs"
 
 
 def mean_average_precision(decode: Decode) -> Callable[[Outputs, Truth], Score]:
@@ -39,18 +42,47 @@ def mean_average_precision(decode: Decode) -> Callable[[Outputs, Truth], Score]:
     return prepare
 
 
+def check_boxes(*, as_they_are: bool) -> Callable[[Truth, Sequence[TensorSpec]], None]:
+    """As `Metric.check`.
+
+    Args:
+        as_they_are: the first three outputs are boxes, scores and classes.
+    """
+
+    def check(truth: Truth, outputs: Sequence[TensorSpec]) -> None:
+        _truth(truth)
+        if as_they_are:
+            _require_three(outputs)
+
+    return check
+
+
+def _require_three(outputs: Sequence[TensorSpec]) -> None:
+    sizes = [math.prod(each.shape) for each in outputs[:3]]
+    if len(sizes) < 3 or not sizes[0] == 4 * sizes[1] == 4 * sizes[2]:
+        found = ", ".join(map(str, outputs[:3]))
+        raise DataError(
+            f"found the outputs {found}, expected boxes [..., m, 4], scores [..., m] and classes"
+            " [..., m]",
+            hint=_DECODE,
+        )
+
+
 def first_three(outputs: tuple[npt.NDArray[Any], ...]) -> Mapping[str, npt.NDArray[Any]]:
-    """Outputs in the order boxes, scores, classes, with or without a batch axis of 1."""
+    """Outputs in the order boxes, scores, classes, with or without a batch axis of 1.
+
+    Classes are whole numbers, and a quantized output is off them by up to half its step.
+    """
     if len(outputs) < 3:
         raise DataError(
             f"found {len(outputs)} outputs, expected boxes, scores and classes",
-            hint="give --decode module:function, which makes them of the outputs",
+            hint=_DECODE,
         )
     boxes, scores, classes = outputs[:3]
     return {
         "boxes": np.asarray(boxes, np.float64).reshape(-1, 4),
         "scores": np.asarray(scores, np.float64).reshape(-1),
-        "classes": np.asarray(classes).reshape(-1),
+        "classes": np.rint(np.asarray(classes, np.float64)).reshape(-1),
     }
 
 
@@ -61,6 +93,11 @@ def _truth(truth: Truth) -> COCO:
         raise DataError(
             f"found boxes {list(boxes.shape)} and classes {list(classes.shape)}, "
             "expected [n, most, 4] and [n, most]"
+        )
+    if boxes.dtype.kind not in "iuf" or classes.dtype.kind not in "iu":
+        raise DataError(
+            f"found boxes of {boxes.dtype} and classes of {classes.dtype}, expected numbers and"
+            " integers"
         )
     annotations: list[dict[str, Any]] = []
     for picture, (rows, kinds) in enumerate(zip(boxes, classes, strict=True)):
@@ -100,6 +137,8 @@ def _boxes(decoded: object) -> tuple[npt.NDArray[np.float64], ...]:
             f"decoding gave boxes {list(boxes.shape)}, {len(scores)} scores and {len(classes)} "
             "classes, expected [m, 4], m and m"
         )
+    if not all(np.isfinite(each).all() for each in (boxes, scores, classes)):
+        raise NotDefined("boxes, scores or classes hold NaN or infinity")
     return boxes, scores, classes
 
 
@@ -134,4 +173,6 @@ def _average_precision(
         matched.accumulate()
     precision = matched.eval["precision"][:, :, :, 0, -1]  # All sizes, most detections.
     known = precision[precision > -1]
-    return float(known.mean()) if known.size else float("nan")
+    if not known.size:
+        raise NotDefined("no picture has a box in the truth")
+    return float(known.mean())

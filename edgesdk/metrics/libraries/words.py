@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jiwer
@@ -11,9 +11,25 @@ import numpy.typing as npt
 
 from edgesdk.errors import DataError
 from edgesdk.metrics.shapes import required
+from edgesdk.models.types import TensorSpec
 from edgesdk.values.metric import Outputs, Score, Truth
 
 Decode = Callable[[tuple[npt.NDArray[Any], ...]], object]
+
+
+def check_text(truth: Truth, outputs: Sequence[TensorSpec]) -> None:
+    """As `Metric.check`; what the outputs say is the decoder's to know."""
+    _text(truth)
+
+
+def _text(truth: Truth) -> list[str]:
+    found = required(truth, "text", "what is said, one text a sample")
+    if found.ndim != 1 or found.dtype.kind != "U":
+        raise DataError(f"found text {found.dtype}{list(found.shape)}, expected strings [n]")
+    text = [str(line) for line in found]
+    if not all(line.split() for line in text):
+        raise DataError("found a text without words, expected one or more in every sample")
+    return text
 
 
 def word_error_rate(decode: Decode) -> Callable[[Outputs, Truth], Score]:
@@ -24,9 +40,7 @@ def word_error_rate(decode: Decode) -> Callable[[Outputs, Truth], Score]:
     """
 
     def prepare(outputs: Outputs, truth: Truth) -> Score:
-        text = [str(line) for line in required(truth, "text", "what is said, one text a sample")]
-        if not all(line.split() for line in text):
-            raise DataError("found a text without words, expected one or more in every sample")
+        text = _text(truth)
         wrong, words = [], []
         for sample, line in zip(outputs, text, strict=True):
             told = decode(sample)

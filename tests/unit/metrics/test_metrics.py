@@ -12,7 +12,8 @@ import pytest
 from edgesdk.errors import DataError, ToolchainMissing, UsageError
 from edgesdk.metrics import table
 from edgesdk.metrics.table import find_metric
-from edgesdk.values.metric import Outputs
+from edgesdk.models.types import TensorSpec
+from edgesdk.values.metric import NotDefined, Outputs
 
 LABELS = {"label": np.array([0, 1, 2, 2])}
 SCORES = [[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
@@ -88,8 +89,26 @@ def test_areas_of_three_classes_need_no_probabilities() -> None:
     )
 
 
-def test_an_area_without_both_sides_is_undefined() -> None:
-    assert np.isnan(value("roc-auc", outputs([[0.1], [0.2]]), {"label": np.array([1, 1])}))
+@pytest.mark.parametrize("name", ["roc-auc", "pr-auc"])
+@pytest.mark.parametrize(
+    ("label", "said"), [(1, "every sample is of class 1"), (0, "no sample is")]
+)
+def test_an_area_without_both_sides_is_not_defined(name: str, label: int, said: str) -> None:
+    with pytest.raises(NotDefined, match=said):
+        value(name, outputs([[0.1], [0.2]]), {"label": np.full(2, label)})
+
+
+@pytest.mark.parametrize("name", ["top1", "f1", "roc-auc"])
+def test_scores_that_are_no_numbers_make_no_metric(name: str) -> None:
+    """Else a NaN is nowhere above the true class, and every sample counts as right."""
+    broken = outputs([[np.nan, np.nan, np.nan], *SCORES[1:]])
+    with pytest.raises(NotDefined, match="the outputs of 1 of 4 samples hold NaN"):
+        value(name, broken, LABELS)
+
+
+def test_errors_of_what_is_no_number_are_none() -> None:
+    with pytest.raises(NotDefined, match="1 of 1 samples hold NaN or infinity"):
+        value("mae", outputs([[np.inf, 1.0]]), {"target": np.zeros((1, 2))})
 
 
 def test_a_function_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,3 +206,63 @@ def test_every_name_that_is_offered_is_a_metric() -> None:
         if name == "map":
             pytest.importorskip("pycocotools")
         assert find_metric(name).name == name
+
+
+# ---- what is refused before any device has run ---------------------------------------------------
+
+THREE_CLASSES = (TensorSpec("scores", (1, 3), "float32"),)
+BOXES_OUT = (
+    TensorSpec("boxes", (1, 10, 4), "float32"),
+    TensorSpec("scores", (1, 10), "float32"),
+    TensorSpec("classes", (1, 10), "float32"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "truth", "model", "said"),
+    [
+        ("top5", LABELS, THREE_CLASSES, "found 3 classes, expected 5"),
+        ("top1", {}, THREE_CLASSES, "the truth has no 'label'"),
+        ("f1", {"label": np.array([0.0, 1.0])}, THREE_CLASSES, "found labels float64"),
+        ("f1", {"label": np.array([0, 3])}, THREE_CLASSES, "labels from 0 to 3, expected 0 to 2"),
+        ("roc-auc", LABELS, BOXES_OUT, r"boxes: float32\[1, 10, 4\] is not one row"),
+        ("rmse", {"target": np.zeros((2, 4))}, THREE_CLASSES, "target 0 has 4 values, expected 3"),
+        ("mae", {"target": np.array(["a", "b"])}, THREE_CLASSES, "found target <U1"),
+        ("rmse", {"target": np.full((2, 3), np.nan)}, THREE_CLASSES, "found NaN or infinity"),
+        ("map", {"boxes": BOXES, "classes": KINDS[:, :1]}, BOXES_OUT, "found boxes .* and classes"),
+        ("map", {"boxes": BOXES, "classes": KINDS * 1.0}, BOXES_OUT, "classes of float64"),
+        ("map", {"boxes": BOXES, "classes": KINDS}, THREE_CLASSES, "expected boxes"),
+        ("map", {"boxes": BOXES, "classes": KINDS}, BOXES_OUT[::-1], "expected boxes"),
+    ],
+)
+def test_a_truth_that_does_not_fit_is_refused_by_what_is_known_of_the_model(
+    name: str, truth: Any, model: tuple[TensorSpec, ...], said: str
+) -> None:
+    if name == "map":
+        pytest.importorskip("pycocotools")
+    with pytest.raises(DataError, match=said):
+        find_metric(name).check(truth, model)
+
+
+def test_a_truth_that_fits_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_metric("top2").check(LABELS, THREE_CLASSES)
+    find_metric("rmse").check({"target": np.zeros((2, 3), np.int64)}, THREE_CLASSES)
+    pytest.importorskip("pycocotools")
+    find_metric("map").check({"boxes": BOXES, "classes": KINDS}, BOXES_OUT)
+
+
+@pytest.mark.parametrize("text", [np.array(["a", " "]), np.array([1, 2]), np.array([["a"]])])
+def test_a_text_without_words_is_refused(
+    text: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("jiwer")
+    (tmp_path / "saying.py").write_text("def text(outputs): return 'a'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(DataError, match=r"found (a )?text"):
+        find_metric("wer", "saying:text").check({"text": text}, THREE_CLASSES)
+
+
+def test_classes_of_a_quantized_output_are_the_whole_numbers_they_stand_for() -> None:
+    pytest.importorskip("pycocotools")
+    off = [(boxes, scores, kinds * 1.003) for boxes, scores, kinds in detections()]
+    assert value("map", off, {"boxes": BOXES, "classes": KINDS}) == pytest.approx(1.0)

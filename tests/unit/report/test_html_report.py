@@ -191,7 +191,7 @@ def test_nothing_measured_is_shown_as_such() -> None:
 def test_a_gate_that_was_asked_for_and_not_measured_says_so() -> None:
     page = render_html(REPORTS["an asked gate was not measured"])
     assert '<div class="verdict not-measured"><strong>not measured</strong>' in page
-    assert "no data were run on the device; this gate was asked for" in page
+    assert "no labelled data were run on the device; this gate was asked for" in page
     assert "this gate was asked for" not in words("nothing measured")
 
 

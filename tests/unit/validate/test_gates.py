@@ -162,7 +162,7 @@ def test_int8_that_is_more_accurate_passes_a_bound_of_nothing_lost() -> None:
         (
             example_results(predictions=None),
             {"max_accuracy_drop_points": 1.0},
-            "no data were run on the device",
+            "no labelled data were run on the device",
         ),
         (
             example_results(predictions=Predictions(None, (1,), (1,))),
