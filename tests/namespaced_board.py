@@ -1,7 +1,7 @@
 """A board made of this machine: OpenSSH with processes, sensors and a boot id of its own.
 
-It runs in namespaces of its own for processes and mounts, and is enrolled as a board, so that all
-the rules for boards hold. What it says of its clock, its heat and its start are files of the test's,
+It runs in namespaces of its own for processes and mounts, and is enrolled as a board, so that
+all rules for boards hold. What it says of its clock, its heat and its start are files of the test,
 mounted over the kernel's; all else is this machine's. For root, where mounts are allowed.
 """
 
