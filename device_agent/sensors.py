@@ -46,6 +46,8 @@ _X86_COUNTS = "sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_coun
 """Documentation/ABI/testing/sysfs-devices-system-cpu of Linux."""
 _JETSON_COUNTS = "sys/class/hwmon/hwmon*/oc[0-9]*_event_cnt"
 """Over-current events: NVIDIA Jetson Linux Developer Guide, "Platform Power and Performance"."""
+_THROTTLED = re.compile(r"^nr_throttled (\d+)$", re.MULTILINE)
+"""Of cpu.stat: Documentation/admin-guide/cgroup-v2.rst of Linux, and scheduler/sched-bwc.rst."""
 _LIMITERS = re.compile(r"cpufreq|devfreq|^processor|powerclamp|tcc", re.IGNORECASE)
 """Types of cooling devices that slow the computing down, unlike fans and displays."""
 
@@ -80,6 +82,7 @@ class Sensors:
         odd: List[str] = []
         load = parse_load_average(self._read("proc/loadavg"))
         throttled, events = self._throttling.read()
+        events.update(self._quota())
         return Conditions(
             at_ns=time.monotonic_ns(),
             clock_hz=self._clock(odd),
@@ -94,6 +97,18 @@ class Sensors:
             odd=tuple(odd),
         )
 
+    def _quota(self) -> Dict[str, int]:
+        """How often a control group's quota has stopped our processes; {} where nothing tells.
+
+        The groups are looked up each time: whoever limits a process may move it while it runs.
+        """
+        groups = [self._read("proc/%d/cgroup" % pid) for pid in self._pids()]
+        if not any(groups):
+            return {}
+        paths = {path for each in groups for path in quota_files(self._root, each)}
+        counts = [_THROTTLED.search(read_text(path)) for path in sorted(paths)]
+        return {"CPU quota": sum(int(match.group(1)) for match in counts if match)}
+
     def _clock(self, odd: List[str]) -> Optional[int]:
         clock_hz = highest_khz([read_text(path) for path in self._clocks])
         if clock_hz is None:
@@ -107,7 +122,9 @@ class Sensors:
         believed = []
         for kind, path in self._zones:
             text = read_text(path).strip()
-            if re.fullmatch(r"-?\d+", text):
+            if text and not re.fullmatch(r"-?\d+", text):
+                odd.append("%s: %.20r" % (kind, text))
+            elif text:
                 if _CELSIUS_MIN <= int(text) / 1000 <= _CELSIUS_MAX:
                     believed.append((kind, text))
                 else:
@@ -259,6 +276,23 @@ def _find_rails(root: str) -> List[_Rail]:
                 watts, joules = ((path,), "") if kind == "power" else ((), path)
                 rails.append(_Rail(label, watts, joules))
     return rails
+
+
+def quota_files(root: str, groups: str) -> List[str]:
+    """The cpu.stat of a process's control groups, of either version, and of those around them.
+
+    Args:
+        groups: /proc/PID/cgroup.
+    """
+    paths = []
+    for line in groups.splitlines():
+        number, controllers, path = [*line.split(":", 2), "", ""][:3]
+        folder = "sys/fs/cgroup" if number == "0" else "sys/fs/cgroup/cpu"
+        if number == "0" or "cpu" in controllers.split(","):
+            parts = [part for part in path.split("/") if part]
+            inner = [os.path.join(root, folder, *parts[: at + 1]) for at in range(len(parts))]
+            paths += [os.path.join(each, "cpu.stat") for each in inner]
+    return paths
 
 
 def parse_cpu_times(text: str) -> Optional[Tuple[int, int, int]]:

@@ -136,5 +136,7 @@ def log_to_stderr(verbosity: int) -> None:
 
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     logging.basicConfig(stream=sys.stderr, level=level, format="%(name)s: %(message)s")
-    logging.getLogger("paramiko").setLevel(max(level, logging.WARNING))
+    # What breaks a connection is an error of ours, in one sentence: paramiko says it once more.
+    quiet = logging.CRITICAL if not verbosity else logging.WARNING
+    logging.getLogger("paramiko").setLevel(quiet)
     logging.getLogger("asyncssh").setLevel(max(level, logging.WARNING))

@@ -31,5 +31,6 @@ def mapped(session: paramiko.Transport, address: Address) -> Iterator[None]:
 
 
 def lost(address: Address, reason: BaseException | None) -> TransportError:
-    because = f": {reason}" if str(reason or "") else ""
+    said = (reason.strerror if isinstance(reason, OSError) else None) or str(reason or "")
+    because = f": {said}" if said else ""
     return TransportError(f"the connection to {address} was lost{because}")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from device_agent.package_messages import Committed
+from edgesdk.devices.conversation.exchange import AGENT_DIED
+from edgesdk.devices.inventory import Device
+from edgesdk.errors import AgentError, TransportError
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.session import agent_on, find_device
@@ -41,7 +46,10 @@ def push(
     # Hashing a large package takes as long as logging in, and both mostly wait.
     with ThreadPoolExecutor(1) as reader:
         reading = reader.submit(read_sealed, Path(package))
-        with agent_on(enrolled, claim=claim, offering=reading.result) as agent:
+        with (
+            _resumed_by_pushing_again(enrolled),
+            agent_on(enrolled, claim=claim, offering=reading.result) as agent,
+        ):
             return put(
                 agent,
                 enrolled,
@@ -50,3 +58,19 @@ def push(
                 permissions=permissions or Permissions(),
                 say=say,
             )
+
+
+@contextmanager
+def _resumed_by_pushing_again(device: Device) -> Iterator[None]:
+    """What breaks off on the way says how to go on."""
+    try:
+        yield
+    except (TransportError, AgentError) as error:
+        is_lost = error.connected if isinstance(error, TransportError) else error.code == AGENT_DIED
+        if not is_lost:
+            raise
+        error.hint = (
+            f"{device.name} uses what it used before, unless edgesdk device installed"
+            f" {device.name} says otherwise; push again: it goes on where it broke off"
+        )
+        raise

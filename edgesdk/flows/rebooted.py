@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from device_agent.environment_messages import Environment
 from edgesdk.devices.conversation.exchange import AGENT_DIED
@@ -32,6 +34,7 @@ def reboot_named(
     say: Say,
     look: Look | None = None,
     sleep: Callable[[float], None] = pause,
+    clock: Callable[[], float] = time.monotonic,
     *,
     consequence: str = NO_RESULT,
 ) -> Iterator[None]:
@@ -52,7 +55,8 @@ def reboot_named(
         check()  # It was we who broke it.
         if not environment.boot_id or not _is_loss(error):
             raise
-        now = _boot_id_after(error, device, environment.boot_id, say, look or _boot_id, sleep)
+        waiting = _Waiting(device, look or _boot_id, sleep, clock)
+        now = waiting.boot_id_after(error, environment.boot_id, say)
         if now and now != environment.boot_id:
             raise AgentError(
                 f"{device.name} restarted while it was measured, {consequence}",
@@ -69,40 +73,42 @@ def _is_loss(error: TransportError | AgentError) -> bool:
     return isinstance(error, TransportError) or error.code == AGENT_DIED
 
 
-def _boot_id_after(
-    error: TransportError | AgentError,
-    device: Device,
-    before: str,
-    say: Say,
-    look: Look,
-    sleep: Callable[[float], None],
-) -> str:
-    """The boot id when the device answers; "" of one that does not return."""
-    if isinstance(error, AgentError):
-        if _glance(device, look) == before:
-            sleep(_GOING_DOWN_S)
-        if (now := _glance(device, look)) is not None:
-            return now
-    say(f"the connection to {device.name} broke: waiting for it to return")
-    for _ in range(int(RETURN_S / _EVERY_S)):
-        if (now := _glance(device, look)) is not None:
-            return now
-        sleep(_EVERY_S)
-    return ""
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """For a device that was lost."""
 
+    device: Device
+    look: Look
+    sleep: Callable[[float], None]
+    clock: Callable[[], float]
 
-def _glance(device: Device, look: Look) -> str | None:
-    """The boot id of a device; None of one that does not answer.
+    def boot_id_after(self, error: TransportError | AgentError, before: str, say: Say) -> str:
+        """The boot id when the device answers; "" of one that does not return."""
+        if isinstance(error, AgentError):
+            if self._glance() == before:
+                self.sleep(_GOING_DOWN_S)
+            if (now := self._glance()) is not None:
+                return now
+        say(f"the connection to {self.device.name} broke: waiting for it to return")
+        end_s = self.clock() + RETURN_S  # A look at a host that is silent takes its time, too.
+        while self.clock() < end_s:
+            if (now := self._glance()) is not None:
+                return now
+            self.sleep(_EVERY_S)
+        return ""
 
-    Raises:
-        HostKeyMismatch: it is another device that answers.
-    """
-    try:
-        return look(device)
-    except HostKeyMismatch:
-        raise
-    except EdgeSDKError:
-        return None
+    def _glance(self) -> str | None:
+        """The boot id of the device; None of one that does not answer.
+
+        Raises:
+            HostKeyMismatch: it is another device that answers.
+        """
+        try:
+            return self.look(self.device)
+        except HostKeyMismatch:
+            raise
+        except EdgeSDKError:
+            return None
 
 
 def _lost(device: Device, error: TransportError, now: str) -> TransportError:
@@ -110,7 +116,7 @@ def _lost(device: Device, error: TransportError, now: str) -> TransportError:
     if now:
         return TransportError(
             f"{error.message}; {device.name} is back and did not restart, {NO_RESULT}",
-            hint="it was the network, or the device's SSH server: run the command again",
+            hint="it was the network, or the device was too busy to answer: run the command again",
         )
     return TransportError(
         f"{error.message}, and {device.name} did not return within {RETURN_S:.0f} s",

@@ -26,12 +26,13 @@ from edgesdk.validate.placement import (
 from edgesdk.validate.stages import TITLES, stage_p95, stages_problem
 from edgesdk.validate.statistics import samples_needed
 from edgesdk.validate.summaries import summarize_accuracy, summarize_latency
-from edgesdk.validate.validity import stamp
+from edgesdk.validate.validity import spoilt, stamp, stamp_stages
 from edgesdk.values.package import Budget
 from edgesdk.values.placement import PlacementSummary
 from edgesdk.values.report import converted_name, role_name
 from edgesdk.values.results import Results
 from edgesdk.values.stages import Stage
+from edgesdk.values.validity import Validity
 from edgesdk.values.verdict import Estimate, Status, Verdict
 
 _NO_BUDGET = Budget()
@@ -237,7 +238,13 @@ def _p95(results: Results, bound: int, precision: Precision | None) -> Verdict:
             f"found {len(run.latency.samples_ns)} runs; a 95 % interval of this percentile needs"
             f" {samples_needed(0.95)}",
         )
-    return compare(gate, p95)
+    return _doubted(compare(gate, p95), stamped)
+
+
+def _doubted(verdict: Verdict, stamped: Validity) -> Verdict:
+    """The same, but it says what would have made it invalid if the device were a board."""
+    reasons = (spoilt(stamped), verdict.reason)
+    return dataclasses.replace(verdict, reason=" ".join(filter(None, reasons)))
 
 
 def _peak_ram(results: Results, bound: int, precision: Precision | None) -> Verdict:
@@ -288,7 +295,10 @@ def _stage(results: Results, gate: Gate, stage: Stage) -> Verdict:
     if problem:
         return without(gate, "invalid", problem)
     p95 = stage_p95(results, stage)
-    return without(gate, "not measured", p95) if isinstance(p95, str) else compare(gate, p95)
+    if isinstance(p95, str):
+        return without(gate, "not measured", p95)
+    assert results.stages is not None
+    return _doubted(compare(gate, p95), stamp_stages(results.stages, results.device))
 
 
 def _placement(found: PlacementSummary | None, least: float | None) -> list[Verdict]:

@@ -48,6 +48,7 @@ STILL_READINGS, STILL_S = 60, 30
 
 _NS = 1e9
 _STILL_FALLING = "The latency was still falling when the time for warming up ended."
+_ON_A_BOARD = "would be invalid on a board"
 
 
 def stamp(run: ModelRun, device: MeasuredDevice, precision: Precision | None = None) -> Validity:
@@ -65,24 +66,23 @@ def stamp_stages(run: StageRun, device: MeasuredDevice) -> Validity:
 
 
 def _stamped(name: str, role: Role, latency: Latency, device: MeasuredDevice) -> Validity:
-    reasons = list(_warm_up(name, latency))
-    grave = [
-        *_throttling(name, latency),
-        *_clock(name, latency),
-        *_competing(name, latency, COMPETING_INVALID_PERCENT, None),
-        *_changing(name, latency, grave=True),
+    reasons = [f"{name} is invalid: {clause}." for clause in _unsettled(latency)]
+    grave = list(_grave(latency))
+    mild = [
+        *_competing(latency, COMPETING_DOUBT_PERCENT, COMPETING_INVALID_PERCENT),
+        *_changing(latency, grave=False),
     ]
     remarks = [
-        *_competing(name, latency, COMPETING_DOUBT_PERCENT, COMPETING_INVALID_PERCENT),
-        *_changing(name, latency, grave=False),
+        *(f"{name} {clause.removeprefix('it ')}." for clause in mild),
         *_governor(device),
         *_wall_clock_jumps(latency.conditions),
         *_sensors(latency.conditions),
+        *_fell_silent(latency.conditions),
     ]
     if device.virtual:
-        remarks = [*grave, *remarks]
+        remarks = [*(f"{name} {_ON_A_BOARD}: {clause}." for clause in grave), *remarks]
     else:
-        reasons += grave
+        reasons += [f"{name} is invalid: {clause}." for clause in grave]
         remarks += _nothing_known(latency.conditions)
     verdict: Stamp = "invalid" if reasons else "doubtful" if remarks else "valid"
     return Validity(role, verdict, tuple(reasons), tuple(remarks), competing_percent(latency))
@@ -96,7 +96,7 @@ def stamp_endured(endured: Endured) -> Validity:
     """
     readings = [at for window in endured.windows for at in window.conditions]
     percent = _percent_of_others([at.cpu for at in readings if at.cpu is not None])
-    competed = [] if percent is None else [_competed("The long run", percent)]
+    competed = [] if percent is None else [f"The long run {_competed(percent)}."]
     is_grave = percent is not None and percent > COMPETING_INVALID_PERCENT
     reasons = competed if is_grave and not endured.device.virtual else []
     remarks = [
@@ -105,6 +105,7 @@ def stamp_endured(endured: Endured) -> Validity:
         *_governor(endured.device),
         *_wall_clock_jumps(readings),
         *_sensors(readings),
+        *_fell_silent(readings),
         *_nothing_known(readings),
     ]
     verdict: Stamp = "invalid" if reasons else "doubtful" if remarks else "valid"
@@ -117,18 +118,29 @@ def _percent_of_others(times: Sequence[CpuTime]) -> float | None:
     return 100 * others_ms(times[0], times[-1]) / (times[-1].all_ms - times[0].all_ms)
 
 
-def _warm_up(name: str, latency: Latency) -> Iterator[str]:
+def spoilt(validity: Validity) -> str:
+    """What would make a virtual device's latencies invalid if it were a board; "" where nothing."""
+    return " ".join(remark for remark in validity.remarks if _ON_A_BOARD in remark)
+
+
+def _unsettled(latency: Latency) -> Iterator[str]:
     if not latency.steady:
         yield (
-            f"{name} is invalid: it was still falling when the time for warming up ended"
-            f" ({latency.warm_up_runs} runs)."
+            f"it was still falling when the time for warming up ended ({latency.warm_up_runs} runs)"
         )
 
 
-def _throttling(name: str, latency: Latency) -> Iterator[str]:
+def _grave(latency: Latency) -> Iterator[str]:
+    yield from _throttling(latency)
+    yield from _clock(latency)
+    yield from _competing(latency, COMPETING_INVALID_PERCENT, None)
+    yield from _changing(latency, grave=True)
+
+
+def _throttling(latency: Latency) -> Iterator[str]:
     causes = list(dict.fromkeys(c for at in latency.conditions for c in at.throttled or ()))
     if causes:
-        yield f"{name} is invalid: the device was held back while it ran ({', '.join(causes)})."
+        yield f"the device was held back while it ran ({', '.join(causes)})"
         return
     readings = latency.conditions
     counts = [at.throttle_events for at in readings]
@@ -138,13 +150,10 @@ def _throttling(name: str, latency: Latency) -> Iterator[str]:
     }
     risen = [f"{source} {count}x" for source, count in more.items() if count > 0]
     if risen:
-        yield (
-            f"{name} is invalid: the device was held back between the first turn and the last"
-            f" ({', '.join(risen)})."
-        )
+        yield (f"the device was held back between the first turn and the last ({', '.join(risen)})")
 
 
-def _clock(name: str, latency: Latency) -> Iterator[str]:
+def _clock(latency: Latency) -> Iterator[str]:
     """By the highest clock of each turn; what was read before it, the device idle, says nothing."""
     highest = [
         max(clocks)
@@ -157,22 +166,22 @@ def _clock(name: str, latency: Latency) -> Iterator[str]:
     slow = [clock for clock in highest if clock < limit]
     if len(slow) >= max(1, CLOCK_FALL_SHARE * len(highest)):
         yield (
-            f"{name} is invalid: the CPU clock fell from {_ghz(max(highest))} to {_ghz(min(slow))}"
-            f" GHz while it was timed, in {len(slow)} of {len(highest)} turns."
+            f"the CPU clock fell from {_ghz(max(highest))} to {_ghz(min(slow))}"
+            f" GHz while it was timed, in {len(slow)} of {len(highest)} turns"
         )
 
 
-def _competing(name: str, latency: Latency, above: float, upto: float | None) -> Iterator[str]:
+def _competing(latency: Latency, above: float, upto: float | None) -> Iterator[str]:
     percent = competing_percent(latency)
     if percent is None or percent <= above or (upto is not None and percent > upto):
         return
-    yield _competed(name, percent)
+    yield f"it {_competed(percent)}"
 
 
-def _competed(name: str, percent: float) -> str:
+def _competed(percent: float) -> str:
     return (
-        f"{name} competed with other work on the device, which took {percent:.0f} % of all its"
-        " CPUs meanwhile."
+        f"competed with other work on the device, which took {percent:.0f} % of all its CPUs"
+        " meanwhile"
     )
 
 
@@ -198,7 +207,7 @@ def others_ms(first: CpuTime, last: CpuTime) -> int:
     return max(0, busy - (last.own_ms - first.own_ms))
 
 
-def _changing(name: str, latency: Latency, *, grave: bool) -> Iterator[str]:
+def _changing(latency: Latency, *, grave: bool) -> Iterator[str]:
     medians = [median(turn) for turn in turns(latency) if turn]
     trend = find_trend(medians)
     percent = 100 * abs(trend.change) if trend is not None and trend.is_sure else 0.0
@@ -209,14 +218,14 @@ def _changing(name: str, latency: Latency, *, grave: bool) -> Iterator[str]:
     if trend is not None and percent > TREND_DOUBT_PERCENT:
         way = "rose" if trend.change > 0 else "fell"
         yield (
-            f"{name} {way} by {percent:.0f} % from its first turns to its last (of"
-            f" {len(medians)}; Mann-Kendall test, p = {trend.p:.2g}): it is no one steady latency."
+            f"it {way} by {percent:.0f} % from its first turns to its last (of {len(medians)};"
+            f" Mann-Kendall test, p = {trend.p:.2g}): it is no one steady latency"
         )
     elif spread > UNEVEN_DOUBT_PERCENT:
         symbol, (first, last) = written("ns", min(medians), max(medians))
         yield (
-            f"{name} drifted: the medians of its {len(medians)} turns lie between {first} and"
-            f" {last} {symbol}. The intervals allow for that, but it is no one steady latency."
+            f"it drifted: the medians of its {len(medians)} turns lie between {first} and"
+            f" {last} {symbol}. The intervals allow for that, but it is no one steady latency"
         )
 
 
@@ -256,6 +265,21 @@ def _sensors(conditions: Sequence[Conditions]) -> Iterator[str]:
             yield (
                 f"The temperature sensor may have stopped: {heat[0].temperature_celsius:.1f} °C in"
                 f" each of {len(heat)} readings."
+            )
+
+
+def _fell_silent(readings: Sequence[Conditions]) -> Iterator[str]:
+    """What was told at first and not any more: whatever happened then, nobody has seen it."""
+    for what, told in (
+        ("CPU clock", [at.clock_hz is not None for at in readings]),
+        ("temperature", [at.temperature_celsius is not None for at in readings]),
+        ("throttling", [at.throttled is not None for at in readings]),
+        ("CPU time", [at.cpu is not None for at in readings]),
+    ):
+        if any(told) and not all(told):
+            yield (
+                f"The device told its {what} in {sum(told)} of {len(told)} readings only: what"
+                " happened at the others is not known."
             )
 
 

@@ -46,6 +46,27 @@ def test_without_sensors_nothing_is_said(tmp_path: Path) -> None:
     assert (found.cpu, found.power, found.odd) == (None, (), ())
 
 
+@pytest.mark.parametrize(
+    ("group", "folder"),
+    [
+        ("0::/user.slice/jobs", "user.slice"),
+        ("7:memory:/\n4:cpu,cpuacct:/limited/jobs", "cpu/limited"),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_a_quota_of_cpu_time_counts_as_throttling(
+    tmp_path: Path, plant: Plant, group: str, folder: str
+) -> None:
+    own = f"proc/{os.getpid()}/cgroup"
+    plant({own: group})
+    assert read(tmp_path).throttle_events == {"CPU quota": 0}
+    plant({f"sys/fs/cgroup/{folder}/cpu.stat": "nr_periods 9\nnr_throttled 4\nthrottled_time 8"})
+    plant({f"sys/fs/cgroup/{folder}/jobs/cpu.stat": "nr_periods 9\nnr_throttled 3"})
+    found = read(tmp_path)
+    assert found.throttle_events == {"CPU quota": 7}
+    assert found.throttled is None, "it tells of no heat"
+
+
 def test_this_machine_can_be_read() -> None:
     sensors = Sensors()
     first, second = sensors.read(), sensors.read()
@@ -78,6 +99,7 @@ def test_clock_governor_and_heat(tmp_path: Path, plant: Plant) -> None:
         (CPU + "cpu0/cpufreq/scaling_cur_freq", 99_000_000, "CPU clock: 99000000000 Hz"),
         ("sys/class/thermal/thermal_zone0/temp", 200_000, "cpu-thermal: 200.0 C"),
         ("sys/class/thermal/thermal_zone0/temp", -273_000, "cpu-thermal: -273.0 C"),
+        ("sys/class/thermal/thermal_zone0/temp", "banana", "cpu-thermal: 'banana'"),
         ("sys/class/hwmon/hwmon0/power1_input", -5_000_000, "ina: -5.000 W"),
         ("sys/class/hwmon/hwmon0/power1_input", 4_000_000_000, "ina: 4000.000 W"),
     ],

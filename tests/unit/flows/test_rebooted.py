@@ -20,7 +20,10 @@ BEFORE = dataclasses.replace(example_environment(), boot_id="first")
 
 def lose(look: Callable[[Device], str], said: list[str], before: str = "first") -> None:
     environment = dataclasses.replace(BEFORE, boot_id=before)
-    with reboot_named(DEVICE, environment, said.append, look, lambda _: None):
+    slept: list[float] = [0.0]
+    with reboot_named(
+        DEVICE, environment, said.append, look, slept.append, clock=lambda: sum(slept)
+    ):
         raise TransportError("the connection to 192.0.2.7 is gone")
 
 

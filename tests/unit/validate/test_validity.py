@@ -11,7 +11,7 @@ import pytest
 
 from device_agent.measuring_messages import Conditions, CpuTime
 from edgesdk.validate.trend import find_trend
-from edgesdk.validate.validity import competing_percent, stamp
+from edgesdk.validate.validity import competing_percent, spoilt, stamp
 from edgesdk.values.results import MeasuredDevice, ModelRun
 from edgesdk.values.validity import Validity
 from tests.unit.report.example import example_results, example_run
@@ -84,6 +84,34 @@ def test_throttling_between_two_readings_is_told_by_its_count() -> None:
 
 def test_throttling_before_the_measurement_does_not_count() -> None:
     assert stamped(with_conditions((ALL, {"throttle_events": {"throttled": 1}}))).stamp == "valid"
+
+
+def test_a_virtual_device_is_told_what_would_spoil_a_board_s_run() -> None:
+    run = with_conditions((slice(7, 8), {"throttled": ("throttled",)}))
+    found = stamped(run, virtual=True)
+    assert (found.stamp, found.reasons) == ("doubtful", ())
+    assert found.remarks == (
+        "INT8 latency would be invalid on a board: the device was held back while it ran"
+        " (throttled).",
+    )
+    assert spoilt(found) == found.remarks[0]
+    assert spoilt(stamped(busy(5), virtual=True)) == "", "on a board, too, that is a remark"
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("clock_hz", "CPU clock"),
+        ("temperature_celsius", "temperature"),
+        ("throttled", "throttling"),
+        ("cpu", "CPU time"),
+    ],
+)
+def test_a_sensor_that_falls_silent_is_told(field: str, words: str) -> None:
+    found = stamped(with_conditions((slice(15, None), {field: None})))
+    assert found.stamp == "doubtful"
+    assert f"told its {words} in 15 of 20 readings only" in found.remarks[0]
+    assert stamped(with_conditions((ALL, {field: None}))).stamp == "valid", "it has no such sensor"
 
 
 # ---- clock ---------------------------------------------------------------------------------------
