@@ -42,7 +42,8 @@ def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 def nobody_is_left_silent() -> Iterator[None]:
     """Toolkits whose talk is kept back give our own warnings back."""
     yield
-    assert logging.root.manager.disable == logging.NOTSET
+    ours = logging.getLogger("edgesdk.tests")
+    assert ours.isEnabledFor(logging.WARNING)
     assert not logging.getLogger("edgesdk.devices.last_seen").disabled
 
 
