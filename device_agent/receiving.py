@@ -124,10 +124,9 @@ class Transfer:
                 "push the package again",
             )
         spare = spare_cores()
-        with (
-            Crew(min(spare + 1, _UNPACKING) if spare else 0) as unpacking,
-            Crew(1 if spare else 0) as hashing,
-        ):
+        unpacking = Crew(min(spare + 1, _UNPACKING) if spare else 0)
+        hashing = Crew(1 if spare else 0)
+        with unpacking, hashing:
             coming = resumed(read, self._head, offset, unpacking.in_order)
             for number, (payload, chunks) in enumerate(coming):
                 # What lies behind the first gap comes whole, even where some of it is here.

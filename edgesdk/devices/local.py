@@ -8,10 +8,10 @@ import selectors
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from edgesdk.devices.transport import (
+    Closing,
     CommandEnded,
     Completed,
     Moved,
@@ -27,7 +27,7 @@ _EXIT_POLL_S = 0.25
 _FAREWELL_S = 0.2
 
 
-class LocalTransport:
+class LocalTransport(Closing):
     """A `Transport` to this machine. Commands inherit its environment and directory."""
 
     def __init__(self) -> None:
@@ -42,17 +42,6 @@ class LocalTransport:
     def close(self) -> None:
         for streams in tuple(self._open):
             streams.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _streams(self, argv: Sequence[str]) -> Streams:
         try:

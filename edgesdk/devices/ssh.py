@@ -9,8 +9,6 @@ import contextlib
 import shlex
 import threading
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Self
 
 import paramiko
 
@@ -19,7 +17,14 @@ from edgesdk.devices.ssh_errors import mapped
 from edgesdk.devices.ssh_login import find_identities, log_in
 from edgesdk.devices.ssh_negotiation import end_session, hang_up, host_key_line, negotiate
 from edgesdk.devices.ssh_streams import SshStreams
-from edgesdk.devices.transport import Completed, Deadline, Process, PumpedProcess, run_to_end
+from edgesdk.devices.transport import (
+    Closing,
+    Completed,
+    Deadline,
+    Process,
+    PumpedProcess,
+    run_to_end,
+)
 from edgesdk.errors import TransportError
 from edgesdk.interruption import Cut, cut_by
 
@@ -28,7 +33,7 @@ START_DEADLINE_S = 20.0
 _KEEPALIVE_S = 15
 
 
-class SshTransport:
+class SshTransport(Closing):
     """A `Transport` over one SSH connection. Made by `connect`."""
 
     def __init__(self, session: paramiko.Transport, address: Address, cut: Cut) -> None:
@@ -51,17 +56,6 @@ class SshTransport:
     def close(self) -> None:
         self._cut.close()
         end_session(self._session)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _execute(self, command: bytes) -> SshStreams:
         try:

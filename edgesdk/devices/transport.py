@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -99,6 +100,25 @@ class Process(Protocol):
 
     def close(self) -> None:
         """End it: its streams are closed, and where the carrier can, it is killed. Never raises."""
+
+
+class Closing(ABC):
+    """What a `with` statement closes at its end."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Never raises; twice is fine."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class Transport(Protocol):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgesdk.convert.backends import litert
-from edgesdk.convert.toolchains import LITERT
 from edgesdk.models.opening import open_model
-from edgesdk.targets.types import Accelerator, Runtime, Scheme, TensorScheme
-from edgesdk.values.plan import ConversionPlan
+from tests.plans import USUAL_PLAN
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 
@@ -24,32 +23,14 @@ def convert(directory: Path) -> Path:
     model = open_model(DIGITS / "digits.tflite")
     with np.load(DIGITS / "digits.npz") as arrays:
         images = arrays["calibration/image"]
-    plan = ConversionPlan(
+    plan = replace(
+        USUAL_PLAN,
         model_name=model.name,
         model_format=model.format,
         model_sha256=model.sha256,
         inputs=model.inputs,
         outputs=model.outputs,
-        target_id="test",
-        target_architecture="x86_64",
-        working_format="tflite",
-        bridge="",
-        backend=LITERT.name,
-        quantizer=None,
-        runtime=Runtime("litert", "2.0"),
-        accelerator=Accelerator(),
-        cpu_features=(),
-        precision="w8a8",
-        scheme=Scheme(TensorScheme(8, True, "per-channel"), TensorScheme(8, False, "per-tensor")),
-        io="float32",
-        keep_float=(),
-        overrides=(),
-        range_method="minmax",
-        encodings=False,
-        rules_sha256="",
-        calibration_sha256="",
         calibration_samples=len(images),
-        toolchain={},
     )
     (name,) = (spec.name for spec in model.inputs)
     litert.prepare(model.path, plan, directory / "float.tflite")

@@ -194,6 +194,15 @@ def test_the_agent_needs_the_standard_library_only(path: Path) -> None:
     assert found == []
 
 
+@pytest.mark.parametrize(
+    "path",
+    [path for path in PRODUCT if path.is_relative_to(ROOT / "device_agent")],
+    ids=module_name,
+)
+def test_the_agent_is_written_for_python_3_7(path: Path) -> None:
+    ast.parse(path.read_text(), feature_version=(3, 7))
+
+
 def test_importing_all_of_edgesdk_but_the_leaves_imports_no_toolkit() -> None:
     modules = [
         module_name(path)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from device_agent.codec import encode_message
 from device_agent.lease_messages import Leased
@@ -13,7 +12,7 @@ from device_agent.package_messages import Offered
 from device_agent.protocol import Goodbye, Welcome
 from edgesdk.devices.conversation.bars import OnProgress, named_bar
 from edgesdk.devices.conversation.exchange import EXIT_S, Exchange
-from edgesdk.devices.transport import Process
+from edgesdk.devices.transport import Closing, Process
 from edgesdk.errors import TransportError
 from edgesdk.progress import Progress as ProgressDisplay
 
@@ -25,7 +24,7 @@ LOADING_S = 300.0  # A large model on a slow card; nothing can be reported meanw
 R = TypeVar("R")
 
 
-class Connection:
+class Connection(Closing):
     """An agent that runs, and what it said when it was greeted.
 
     Args:
@@ -81,17 +80,6 @@ class Connection:
             self._process.close_stdin()
             self._process.wait(EXIT_S)
         self._process.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _ask(
         self,

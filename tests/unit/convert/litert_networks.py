@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from ai_edge_litert.tools import flatbuffer_utils
 from edgesdk.choices import Method, Precision
 from edgesdk.convert.backends import litert
 from edgesdk.models.types import TensorSpec
-from edgesdk.targets.types import Accelerator, Runtime, Scheme, TensorScheme
+from edgesdk.targets.types import Scheme, TensorScheme
 from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.recipe import Override
+from tests.plans import USUAL_PLAN
 
 Array = npt.NDArray[Any]
 RANDOM = np.random.default_rng(7)
@@ -150,32 +152,17 @@ def plan_for(
             for tensor in tensors
         )
 
-    return ConversionPlan(
+    return replace(
+        USUAL_PLAN,
         model_name=path.stem,
-        model_format="tflite",
-        model_sha256="",
         inputs=specs(graph.inputs),
         outputs=specs(graph.outputs),
-        target_id="test",
-        target_architecture="x86_64",
-        working_format="tflite",
-        bridge="",
-        backend="litert",
-        quantizer=None,
-        runtime=Runtime("litert", "2.0"),
-        accelerator=Accelerator(),
-        cpu_features=(),
         precision=precision,
         scheme=Scheme(weights, activations),
         io=io,
         keep_float=keep_float,
         overrides=overrides,
         range_method=range_method,
-        encodings=False,
-        rules_sha256="",
-        calibration_sha256="",
-        calibration_samples=0,
-        toolchain={},
     )
 
 

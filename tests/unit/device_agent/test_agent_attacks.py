@@ -61,11 +61,6 @@ OpenHost = Callable[[], Host]
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "device"
-
-
-@pytest.fixture
 def open_host(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenHost]:
     found = (RuntimeVersion("onnxruntime", "onnxruntime", "1.20"),)
     monkeypatch.setattr("device_agent.runtimes.discover", lambda *_: found)

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from agent_packages import file_of, head_of, id_of, manifest_of, noise, package_of, sealed
-from device_store import Device, fails, pretend_runtimes
+from device_store import Device, fails
 
 from device_agent.packages import Packages
 from tests.signers import OWNER
 
+pytestmark = pytest.mark.usefixtures("runtimes")
+
 CONTEXT, BINARY = b"names model_ctx_qnn.bin" * 9, noise(999)
 FIRST = package_of({"model": b"first" * 1000}, OWNER, sequence=1)
-
-
-@pytest.fixture
-def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-    pretend_runtimes(monkeypatch)
-    opened = Device(tmp_path / "device")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from agent_packages import head_of_package, id_of, noise, package_of
-from device_store import Device, fails, pretend_runtimes
+from device_store import Device, fails
 
 from device_agent import installing
 from device_agent.clock import Clock, format_utc
@@ -32,26 +32,11 @@ from device_agent.trust_messages import ChangeTrust, Override, SignedTrust, Trus
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER, STRANGER, key_called
 
+pytestmark = pytest.mark.usefixtures("runtimes")
+
 FIRST = package_of({"model": b"first" * 1000, "golden": b"vectors"}, OWNER, version="1", sequence=1)
 SECOND = package_of({"model": noise(70_000), "golden": b""}, OWNER, version="2", sequence=2)
 THIRD = package_of({"model": b"third" * 1000}, OWNER, version="3", sequence=3)
-
-
-@pytest.fixture(autouse=True)
-def runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend_runtimes(monkeypatch)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "device"
-
-
-@pytest.fixture
-def device(root: Path) -> Iterator[Device]:
-    opened = Device(root)
-    yield opened
-    opened.close()
 
 
 # ---- the way of a package ------------------------------------------------------------------------

@@ -131,11 +131,6 @@ class Session:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "device"
-
-
-@pytest.fixture
 def first(root: Path) -> Iterator[Session]:
     session = Session(root)
     yield session

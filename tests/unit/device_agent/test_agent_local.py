@@ -17,11 +17,6 @@ from tests.signers import OWNER
 HERE = Compatibility("here", (), "onnxruntime", "")
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "device"
-
-
 def run(root: Path, *argv: str | Path) -> int:
     return local.main([*map(str, argv), "--root", str(root)], "no program")
 

@@ -21,7 +21,7 @@ from agent_packages import (
     package_of,
     sealed,
 )
-from device_store import Device, fails, pretend_runtimes
+from device_store import Device, fails
 
 from device_agent import durable, patching, store
 from device_agent.archive import chunk_offset, payloads
@@ -30,28 +30,13 @@ from device_agent.manifest import CHUNK_BYTES
 from device_agent.receiving import Transfer
 from tests.signers import OWNER
 
+pytestmark = pytest.mark.usefixtures("runtimes")
+
 LARGE = {"model": noise(3 * CHUNK_BYTES + 17), "golden": bytes(2 * CHUNK_BYTES), "float": b"f"}
 PACKAGE = package_of(LARGE, OWNER)
 HEAD = head_of_package(PACKAGE)
 GOLDEN = noise(70_000, 1)
 OLD = package_of({"model": b"old" * 1000, "golden": GOLDEN}, OWNER, sequence=1)
-
-
-@pytest.fixture(autouse=True)
-def runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend_runtimes(monkeypatch)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "device"
-
-
-@pytest.fixture
-def device(root: Path) -> Iterator[Device]:
-    opened = Device(root)
-    yield opened
-    opened.close()
 
 
 def incoming(root: Path) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from agent_packages import head_of_package, id_of, package_of
-from device_store import Device, fails, pretend_runtimes
+from device_store import Device, fails
 
 from device_agent.failures import AgentFailure
 from device_agent.state import State, Trial, begin_trial
@@ -24,27 +24,12 @@ from device_agent.trust_messages import SignedTrust
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER
 
+pytestmark = pytest.mark.usefixtures("runtimes")
+
 FIRST = package_of({"model": b"first" * 1000}, OWNER, version="1", sequence=1)
 SECOND = package_of({"model": b"second" * 1000}, OWNER, version="2", sequence=2)
 THIRD = package_of({"model": b"third" * 1000}, OWNER, version="3", sequence=3)
 FACES = package_of({"model": b"faces" * 1000}, OWNER, name="faces")
-
-
-@pytest.fixture(autouse=True)
-def runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend_runtimes(monkeypatch)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "device"
-
-
-@pytest.fixture
-def device(root: Path) -> Iterator[Device]:
-    opened = Device(root)
-    yield opened
-    opened.close()
 
 
 def store_on(root: Path) -> Store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,8 @@ import numpy as np
 from device_agent.manifest import Band, InputStatistics, Port
 from edgesdk.convert.conversion import ARTIFACT_FILE
 from edgesdk.files import sha256_file
-from edgesdk.models.types import TensorSpec
 from edgesdk.serial import write_json
-from edgesdk.targets.types import Accelerator, Runtime, Scheme, TensorScheme
+from edgesdk.targets.types import Runtime
 from edgesdk.values.artifact import (
     Artifact,
     ArtifactFile,
@@ -20,7 +20,7 @@ from edgesdk.values.artifact import (
     OperatorPrecision,
     TensorSize,
 )
-from edgesdk.values.plan import ConversionPlan
+from tests.plans import USUAL_PLAN
 
 CONTENTS = {
     "model": np.random.default_rng(0).bytes(3000),  # does not compress
@@ -65,29 +65,15 @@ def make_artifact(directory: Path, **contents: bytes) -> Artifact:
     return artifact
 
 
-PLAN = ConversionPlan(
-    model_name="digits",
+PLAN = replace(
+    USUAL_PLAN,
     model_format="onnx",
     model_sha256="a" * 64,
-    inputs=(TensorSpec("x", (1, 4), "float32"),),
-    outputs=(TensorSpec("y", (1, 2), "float32"),),
     target_id="raspberry-pi-5",
     target_architecture="aarch64",
     working_format="onnx",
-    bridge="",
     backend="onnxruntime",
-    quantizer=None,
     runtime=Runtime("onnxruntime", "1.18"),
-    accelerator=Accelerator(),
-    cpu_features=(),
-    precision="w8a8",
-    scheme=Scheme(TensorScheme(8, True, "per-channel"), TensorScheme(8, False, "per-tensor")),
-    io="float32",
-    keep_float=(),
-    overrides=(),
-    range_method="minmax",
-    encodings=False,
-    rules_sha256="",
     calibration_sha256="c" * 64,
     calibration_samples=5,
     toolchain={"onnx": "1.23.2"},

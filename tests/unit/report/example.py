@@ -15,15 +15,7 @@ from device_agent.measuring_messages import Conditions, CpuTime, Power, Turn
 from device_agent.model_messages import Latency, Opened, Parity
 from device_agent.package_messages import Installed
 from edgesdk.models.types import TensorSpec
-from edgesdk.targets.types import (
-    Accelerator,
-    Agent,
-    ComputeUnit,
-    Runtime,
-    Scheme,
-    Target,
-    TensorScheme,
-)
+from edgesdk.targets.types import Agent, ComputeUnit, Runtime, Target
 from edgesdk.validate.build import build_report
 from edgesdk.validate.gates import Gates
 from edgesdk.values.artifact import (
@@ -38,9 +30,9 @@ from edgesdk.values.artifact import (
 )
 from edgesdk.values.forecast import CacheUse, Placement
 from edgesdk.values.package import Budget, Package
-from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.report import DataSummary, Report
 from edgesdk.values.results import MeasuredDevice, ModelRun, Predictions, Results, Role
+from tests.plans import INT8, USUAL_PLAN
 
 SHA = "3f0b1c5d9e7a2846" * 4
 OTHER_SHA = "3f0b1c5d9e7a2847" * 4
@@ -218,39 +210,21 @@ def example_target() -> Target:
         architecture="aarch64",
         compute_units=(ComputeUnit("cpu", "cpu", "Cortex-A76"),),
         runtimes=(Runtime("litert", "2.0"),),
-        quantization=example_scheme(),
+        quantization=INT8,
         agent=Agent("3.7"),
     )
 
 
-def example_scheme() -> Scheme:
-    return Scheme(TensorScheme(8, True, "per-channel"), TensorScheme(8, False, "per-tensor"))
-
-
 def example_artifact(name: str = "resnet8") -> Artifact:
-    plan = ConversionPlan(
+    plan = dataclasses.replace(
+        USUAL_PLAN,
         model_name=name,
-        model_format="tflite",
         model_sha256=SHA,
         inputs=(TensorSpec("image", (1, 32, 32, 3), "float32"),),
         outputs=(TensorSpec("probabilities", (1, 10), "float32"),),
         target_id="raspberry-pi-5",
         target_architecture="aarch64",
-        working_format="tflite",
-        bridge="",
-        backend="litert",
-        quantizer=None,
-        runtime=Runtime("litert", "2.0"),
-        accelerator=Accelerator(),
-        cpu_features=(),
-        precision="w8a8",
-        scheme=example_scheme(),
         io="int8",
-        keep_float=(),
-        overrides=(),
-        range_method="minmax",
-        encodings=False,
-        rules_sha256="",
         calibration_sha256=SHA,
         calibration_samples=200,
         toolchain={"edgesdk": "0.1.0", "ai-edge-litert": "2.3.0", "ai-edge-quantizer": "0.10.0"},
