@@ -140,7 +140,7 @@ class Worker:
 
     def _time_operators(self, request: TimeOperators) -> None:
         load = request.load
-        runtime = runtimes.prepare(load.runtime)
+        runtime = runtimes.prepare(load.runtime, load.folders)
         # Needs numpy, as above.
         from device_agent.runtimes.profiling import ProfileOrder, not_profiled
         from device_agent.runtimes.under_test import Golden

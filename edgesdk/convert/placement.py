@@ -12,6 +12,7 @@ from typing import Final
 from edgesdk.convert.contiguity import blocker, first_piece
 from edgesdk.convert.cures import CURES
 from edgesdk.convert.integer_graph import IntegerGraph
+from edgesdk.convert.macs import macs
 from edgesdk.convert.onnx_to_tflite import VANISHES, as_tflite
 from edgesdk.convert.quantities import Value, quantity
 from edgesdk.models.graph import Graph, GraphOperator
@@ -49,19 +50,23 @@ def place(graph: Graph, target: Target, converted: str = "int8") -> tuple[Placem
     units = [unit.id for unit in target.compute_units if unit.id in target.operators]
     refusals = [_refusals(graph, target.operators[unit], converted) for unit in units]
     return tuple(
-        _placement(operator, units, [each[position] for each in refusals])
+        _placement(operator, graph, units, [each[position] for each in refusals])
         for position, operator in enumerate(graph.operators)
     )
 
 
 def _placement(
-    operator: GraphOperator, units: Sequence[str], refusals: Sequence[Refusal | None]
+    operator: GraphOperator,
+    graph: Graph,
+    units: Sequence[str],
+    refusals: Sequence[Refusal | None],
 ) -> Placement:
     pairs = zip(units, refusals, strict=True)
     unit = next((unit for unit, refusal in pairs if refusal is None), CPU)
     refusal = next(iter(refusals), None) if unit == CPU else None
     reason, cure = (refusal.reason, refusal.cure) if refusal else ("", "")
-    return Placement(operator.index, operator.type, operator.name, unit, reason, cure)
+    count = macs(operator, graph)
+    return Placement(operator.index, operator.type, operator.name, unit, reason, cure, count)
 
 
 def _refusals(graph: Graph, rules: OperatorRules, converted: str) -> list[Refusal | None]:

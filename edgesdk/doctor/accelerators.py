@@ -64,7 +64,17 @@ def _edgetpu(examined: Examined, target: Target, wanted: EdgeTpu) -> Iterator[Fi
             "libedgetpu.so.1",
             "from Coral's package repository, sudo apt install libedgetpu1-std",
         )
-    elif library.runtime is not None and wanted.min_runtime_version is not None:
+    elif library.runtime is None:
+        yield Finding(
+            "libedgetpu-untold",
+            "note",
+            f"libedgetpu on {examined.device} does not tell its runtime version, so that was "
+            "compared with nothing",
+            "no runtime version",
+            "a runtime version",
+            "edgesdk device show has what was read, and why the rest was not",
+        )
+    elif wanted.min_runtime_version is not None:
         least = wanted.min_runtime_version.value
         if library.runtime < least:
             yield Finding(
@@ -94,6 +104,15 @@ def _htp(examined: Examined, target: Target, wanted: Htp) -> Iterator[Finding]:
             "container pass the device through",
         )
     yield from _forbidden(examined, "htp", "")
+    if not examined.inspection.qnn.libraries:
+        yield Finding(
+            "qnn-libraries",
+            "warning",
+            f"no QNN libraries are seen on {examined.device}, through which its HTP is used",
+            "no libQnnHtp.so",
+            "libQnnHtp.so",
+            "install onnxruntime-qnn, or the QAIRT SDK, unless they lie where no loader looks",
+        )
     hexagon, arch = examined.inspection.qnn.hexagon, str(wanted.arch.value)
     if hexagon and arch not in hexagon:
         yield Finding(

@@ -119,6 +119,8 @@ def _accelerated(found: PlacementSummary) -> str:
     text = f"{100 * (found.accelerated_fraction or 0):.1f} % of the operators"
     if found.forecast_fraction is not None:
         text += f" ({100 * found.forecast_fraction:.1f} % forecast)"
+    if found.accelerated_macs_fraction is not None:
+        text += f", {100 * found.accelerated_macs_fraction:.1f} % of their multiply-accumulates"
     if found.accelerated_time_fraction is not None:
         text += f", {100 * found.accelerated_time_fraction:.1f} % of their time"
     return text

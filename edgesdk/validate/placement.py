@@ -8,7 +8,14 @@ from dataclasses import replace
 from statistics import median
 
 from device_agent.profile_messages import ModelPlacement, OperatorPlace, OperatorTime, Profiled
-from edgesdk.values.forecast import CPU, Moved, Placement, accelerated_fraction, moved
+from edgesdk.values.forecast import (
+    CPU,
+    Moved,
+    Placement,
+    accelerated_fraction,
+    accelerated_macs,
+    moved,
+)
 from edgesdk.values.placement import OperatorShare, PlacementSummary, ProfileSummary
 from edgesdk.values.results import Results, Role
 
@@ -35,6 +42,7 @@ def summarize_placement(
         units=_tally(place.unit for place in found.operators),
         delegates=_tally(place.delegate for place in found.operators),
         accelerated_fraction=_fraction(found, real, told),
+        accelerated_macs_fraction=accelerated_macs(real),
         accelerated_time_fraction=_time_fraction(results.profile("int8")),
         forecast_fraction=accelerated_fraction(expected) if expected else _told_fraction(told),
         on_cpu=_on_cpu(found.operators, real) if accelerated or expected or told else (),

@@ -26,6 +26,7 @@ class Placement:
         unit: id of the target's compute unit; "cpu" where it falls back.
         reason: why it is not on the accelerator; empty when it is, or when there is none.
         cure: what the user can do about it; empty where nothing, or nothing is needed.
+        macs: multiply-accumulates of one run; None where they are not known.
     """
 
     index: int
@@ -34,6 +35,7 @@ class Placement:
     unit: str
     reason: str = ""
     cure: str = ""
+    macs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,16 @@ def accelerated_fraction(placements: Sequence[Placement]) -> float | None:
     if not placements:
         return None
     return sum(placement.unit != CPU for placement in placements) / len(placements)
+
+
+def accelerated_macs(placements: Sequence[Placement]) -> float | None:
+    """Share of the multiply-accumulates that are off the CPU; None where some are not known."""
+    counts = [placement.macs for placement in placements]
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts) or not any(known):
+        return None
+    off = (each.macs or 0 for each in placements if each.unit != CPU)
+    return sum(off) / sum(known)
 
 
 @dataclass(frozen=True, slots=True)

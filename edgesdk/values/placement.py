@@ -20,6 +20,8 @@ class PlacementSummary:
         delegates: the same by what of the runtime has them; "" is its own kernels.
         accelerated_fraction: share of the model's operators off the CPU: of those the forecast
             names, else of those the runtime executes. None where nothing tells.
+        accelerated_macs_fraction: share of their multiply-accumulates off the CPU; None where the
+            forecast does not name them, or does not know them all.
         accelerated_time_fraction: share of the operators' time off the CPU; None without a profile.
         forecast_fraction: what `accelerated_fraction` must not be below; None where there is no
             accelerator or no compiler's word.
@@ -31,6 +33,7 @@ class PlacementSummary:
     units: Mapping[str, int]
     delegates: Mapping[str, int]
     accelerated_fraction: float | None
+    accelerated_macs_fraction: float | None
     accelerated_time_fraction: float | None
     forecast_fraction: float | None
     on_cpu: tuple[Placement, ...]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from device_agent import runtimes
+from device_agent.profile_messages import Profiled
+from device_agent.worker_messages import Load, TimeOperators
+from device_agent.workers import Worker, worker_command
 from edgesdk import api
 from edgesdk.devices import inventory
+from edgesdk.devices.bootstrap import build_agent
 from edgesdk.devices.virtual import VirtualDevice
 from edgesdk.serial import to_dict
 from edgesdk.values.report import Report
@@ -134,3 +142,22 @@ def test_a_share_that_was_asked_for_is_judged_by_what_ran(
     (verdict,) = (each for each in report.verdicts if each.gate == "placement")
     assert (verdict.status, verdict.asked, verdict.bound) == ("fail", True, 50.0)
     assert verdict.measured is not None and verdict.measured.value == 100
+
+
+def test_a_runtime_of_the_agents_own_is_profiled_too(tmp_path: Path) -> None:
+    """The Python has none, as on a board that `edgesdk agent install` brought it to."""
+    pytest.importorskip("onnxruntime", reason="install onnxruntime")
+    model = EXAMPLE / "digits.onnx"
+    (port,) = runtimes.load("onnxruntime", str(model), 1).inputs
+    golden = tmp_path / "golden.npz"
+    np.savez(golden, **{f"input/{port.name}": np.zeros((1, *port.shape), np.float32)})
+    program = tmp_path / "agent.pyz"
+    program.write_bytes(build_agent().zipapp)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    _, *rest = worker_command(str(program))
+    command = [str(tmp_path / "bare" / "bin" / "python3"), *rest]
+    own = (str(Path(np.__file__).parents[1]),)
+    load = Load(str(model), "onnxruntime", "", 1, str(golden), (port,), folders=own)
+    with contextlib.closing(Worker("model", command)) as worker:
+        found, _ = worker.ask(TimeOperators(load, 5, 60.0), Profiled)
+    assert "Gemm" in {each.place.type for each in found.operators}

@@ -55,6 +55,16 @@ def test_a_compiled_operator_stands_for_all_that_were_compiled_into_it() -> None
     assert (verdict.gate, verdict.status, verdict.bound) == ("placement", "pass", 25.0)
 
 
+def test_the_share_of_the_arithmetic_stands_beside_that_of_the_operators() -> None:
+    counts = (700, 200, 100, 0)
+    expected = tuple(
+        dataclasses.replace(each, macs=count) for each, count in zip(FORECAST, counts, strict=True)
+    )
+    fallen = summary(COMPILED, cpu("CONV_2D", "b"), cpu("SOFTMAX", "d"), expected=expected)
+    assert (fallen.accelerated_fraction, fallen.accelerated_macs_fraction) == (0.5, 0.8)
+    assert summary(COMPILED, cpu("SOFTMAX", "d")).accelerated_macs_fraction is None
+
+
 def test_a_silent_fallback_fails_unasked_and_names_the_operators() -> None:
     found = summary(COMPILED, cpu("CONV_2D", "b"), cpu("SOFTMAX", "d"))
     assert found.accelerated_fraction == 0.5

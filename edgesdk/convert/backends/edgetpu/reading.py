@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgesdk.convert.backends.edgetpu.package import DAMAGE, Package, read_package
 from edgesdk.convert.contiguity import blocker
+from edgesdk.convert.macs import macs
 from edgesdk.convert.placement import LEFT, ONE_SUBGRAPH
 from edgesdk.errors import ModelError
 from edgesdk.models.graph import Graph, GraphOperator
@@ -135,7 +136,8 @@ def _placement(
     operator = graph.operators[position]
     unit = UNIT if mapped[position] else CPU
     reason = "" if mapped[position] else " or ".join(_reasons(graph, mapped, position, statuses))
-    return Placement(operator.index, operator.type, operator.name, unit, reason)
+    count = macs(operator, graph)
+    return Placement(operator.index, operator.type, operator.name, unit, reason, macs=count)
 
 
 def _reasons(

@@ -18,6 +18,7 @@ from pathlib import Path
 from edgesdk.convert.backends.qualcomm.context import made_for, read_context
 from edgesdk.convert.backends.qualcomm.trace import TRACE_FILE, Refused, read_log, read_trace
 from edgesdk.convert.backends.toolkits import is_full
+from edgesdk.convert.macs import macs
 from edgesdk.convert.toolchains import Compiled
 from edgesdk.errors import ConversionError, IncompatibleTarget
 from edgesdk.models.reading import read_graph
@@ -173,7 +174,8 @@ def _require_made_for(binary: Path, htp: Htp) -> None:
 
 def _all_on_htp(quantized: Path) -> tuple[Placement, ...]:
     """Falling back is forbidden, and nothing but the binary is in the result: all operators."""
+    graph = read_graph(quantized)
     return tuple(
-        Placement(operator.index, operator.type, operator.name, HTP)
-        for operator in read_graph(quantized).operators
+        Placement(each.index, each.type, each.name, HTP, macs=macs(each, graph))
+        for each in graph.operators
     )
