@@ -105,6 +105,27 @@ def test_a_long_run_says_nothing_of_how_much_runs_in_turns_differ() -> None:
     assert "lie up to" not in cautions  # The long run's 4 ms beside their 3.1 would make 28 %.
 
 
+# ---- what is held against what ------------------------------------------------------------------
+
+
+def test_a_run_is_not_held_against_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    head = history().add(a_measurement())
+    accept_run("1")
+    for command in (["1", "last"], [head.id, "1"], ["baseline", "1"]):
+        assert run(["runs", "compare", *command]) == 2
+        assert f"found run {head.id} on both sides" in capfd.readouterr().err
+
+
+def test_runs_in_the_wrong_order_and_of_two_packages_are_remarked() -> None:
+    history().add(a_measurement("2026-04-01T00:00:00+00:00"))
+    history().add(a_measurement("2026-01-01T00:00:00+00:00", package="faces"))
+    cautions = " ".join(compare("1", "2").cautions)
+    assert "which is held as the earlier one, was made after run 2-" in cautions
+    assert "They are of two packages, keywords and faces" in cautions
+    backwards = " ".join(compare("2", "1").cautions)
+    assert "was made after" not in backwards
+
+
 # ---- baselines -----------------------------------------------------------------------------------
 
 
