@@ -8,6 +8,7 @@ import io
 import pytest
 from rich.console import Console
 
+from edgesdk.cli import render_lab
 from edgesdk.report.html import render_html
 from edgesdk.report.terminal import render_findings, render_terminal
 from edgesdk.values.latency_comparison import (
@@ -126,3 +127,8 @@ def test_without_a_conversion_it_is_the_same() -> None:
 
 def test_the_schema_holds_for_them() -> None:
     assert errors(as_json(REPORT)) == []
+
+
+def test_a_table_of_many_devices_says_what_is_not_defined() -> None:
+    told = render_lab.findings(REPORT)
+    assert "F1, macro 90.5 %, 0.75 points lost" in told and "ROC-AUC not defined" in told
