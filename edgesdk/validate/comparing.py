@@ -185,6 +185,8 @@ def _why_not(before: Side, after: Side, first: SeenModel | None, second: SeenMod
             return f"{side.called} timed no such model"
         if invalid := side.results.why_invalid(run.role):
             return f"{side.called} is invalid: {invalid}"
+        if side.results.unbroken and not run.latency.samples_ns:
+            return f"{side.called} has no part in which its latency is known to have settled"
         if not run.latency.steady:
             return f"{side.called} is invalid: its latency was still falling"
         turns = sum(1 for size in run.latency.block_sizes if size)
