@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from edgesdk.cli.moments import from_now
 from edgesdk.cli.tables import SENTENCES, Column, Listing
 from edgesdk.errors import Interrupted
-from edgesdk.report.wording import value_text
+from edgesdk.report.wording import NOT_DEFINED, value_text
 from edgesdk.text import plain
 from edgesdk.units import format_bytes, format_ns
 
@@ -122,6 +122,9 @@ def findings(found: Findings) -> str:
     if found.accuracy is not None:
         told.append(f"accuracy drop {found.accuracy.drop.value:.2f} points")
     for metric in found.metrics:
+        if metric.drop is None:
+            told.append(f"{metric.title} {NOT_DEFINED}")
+            continue
         value = value_text(metric.int8_value, metric.unit)
         told.append(f"{metric.title} {value}, {value_text(metric.drop, metric.drop_unit)} lost")
     if found.results.device.virtual:

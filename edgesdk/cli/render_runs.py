@@ -63,7 +63,10 @@ def _none(sought: Mapping[str, str | None]) -> str:
 
 def _told(head: RunHead) -> Iterator[str]:
     """What its gates came to, and what else a reader must know before taking its figures."""
-    yield head.outcome
+    long = head.command == "sustained"
+    yield "not judged" if long and head.outcome == "not measured" else head.outcome
+    if long and head.p50_ns is None:
+        yield "not settled"
     if head.stamp in ("invalid", "doubtful") and head.stamp != head.outcome:
         yield f"latency {head.stamp}"
     if head.steady_p90_ns is not None:

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import hashlib
 import ipaddress
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesdk.choices import DeviceKind
-from edgesdk.errors import HostKeyMismatch, UnknownDevice, UsageError
+from edgesdk.errors import HostKeyMismatch, MalformedFile, UnknownDevice, UsageError
 from edgesdk.files import one_writer
 from edgesdk.home import home
 from edgesdk.serial import read_json, write_json
@@ -168,11 +169,34 @@ def load(path: Path) -> tuple[Device, ...]:
     """Every enrolled device, by name; none when the file does not exist.
 
     Raises:
-        MalformedFile: the file does not hold.
+        MalformedFile: the file does not hold, or is of a newer edgesdk.
     """
     if not path.exists():
         return ()
-    return read_json(_Inventory, path).devices
+    try:
+        return read_json(_Inventory, path).devices
+    except MalformedFile as error:
+        if newer := _newer_format(path):
+            raise MalformedFile(
+                f"{path} is of a newer edgesdk: found inventory format {newer}, expected {_FORMAT}",
+                hint="update edgesdk, or set EDGESDK_HOME to another folder",
+            ) from error
+        raise MalformedFile(
+            error.message,
+            details=error.details,
+            hint=f"put it right; or move {path.name} to another place and enrol the devices again"
+            " with edgesdk device add",
+        ) from error
+
+
+def _newer_format(path: Path) -> int:
+    """The format of a file that a later edgesdk wrote; 0 of any other, whatever is in it."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return 0
+    version = found.get("format") if isinstance(found, dict) else None
+    return version if isinstance(version, int) and version > _FORMAT else 0
 
 
 def save(path: Path, devices: Sequence[Device]) -> None:

@@ -188,9 +188,7 @@ def _verdict(found: MetricSummary, bound: float) -> Verdict:
 def _doubt(found: MetricSummary, drop: Estimate, bound: float) -> str:
     """Says so when there is no interval, or it reaches across the bound; else empty."""
     if drop.interval is None:
-        lack = f"no value for {found.undefined} of {found.resamples} draws of them"
-        why = lack if found.undefined else "too few"
-        return f"without an interval: {drop.n} samples, {why}"
+        return f"without an interval: {found.reason}"
     passed = drop.value <= bound
     end = drop.interval.high if passed else drop.interval.low
     if (end > bound) is not passed:

@@ -229,11 +229,17 @@ def compare(
 
     Raises:
         HistoryError: no such run, or no baseline.
+        UsageError: both are the same run.
         MalformedFile: a run lacks what is compared.
     """
     store = history()
     later = store.find(run_b)
     earlier = _baseline(store, later) if run_a == BASELINE else store.find(run_a)
+    if earlier.number == later.number:
+        raise UsageError(
+            f"found run {later.id} on both sides, expected two runs",
+            hint="edgesdk runs ls lists them; last~1 is the one before the last",
+        )
     return compare_runs(
         (earlier, later),
         side_of(store, earlier),

@@ -45,7 +45,7 @@ def find_metric(name: str, decode: str | None = None) -> Metric:
     if match := _TOP.fullmatch(name):
         k = int(match[1])
         title, judged = f"Top-{k} accuracy", (check_top_k(k), top_k(k))
-        return Metric(name, title, "higher", "percent", RESAMPLES, *judged)
+        return Metric(name, title, "higher", "percent", RESAMPLES, *judged, share=True)
     if name == "rmse":
         title, judged = "Root mean square error", (check_numbers, root_mean_square_error)
         return Metric(name, title, "lower", "own", RESAMPLES, *judged)

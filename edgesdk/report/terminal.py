@@ -215,6 +215,10 @@ def _add_metrics(table: Table, findings: Findings) -> None:
         if metric.drop is None:
             none, why = Text(NOT_DEFINED, "bold yellow"), Text(plain(metric.reason))
             table.add_row(Text(lost, "bold"), none, why, count_text(metric.samples, "sample"))
+        elif metric.drop.interval is None:
+            value = Text(value_text(metric.drop, metric.drop_unit), "bold")
+            count = count_text(metric.samples, "sample")
+            table.add_row(Text(lost, "bold"), value, Text(plain(metric.reason)), count)
         else:
             _add(table, lost, metric.drop, metric.drop_unit, "sample")
         for name, estimate in metric_values(findings, metric):

@@ -34,6 +34,8 @@ from edgesdk.values.run import RunHead, SeenModel, SeenResults, place
 from edgesdk.values.verdict import Estimate, Interval, Status, Verdict, written
 
 ALPHA = 0.05
+UNEQUAL_TIMES = 3
+"""Measurements that took so many times longer than others met other conditions."""
 _PROBABILITIES = (0.5, 0.95)
 _SAME: Final = "no difference shown"
 _ROLES: tuple[Role, ...] = ("int8", "float")
@@ -92,7 +94,7 @@ def compare_runs(
         differences=tuple(_differences(before, after)),
         latencies=latencies,
         accuracy=accuracy,
-        cautions=tuple(_cautions(before, after, latencies)),
+        cautions=(*_order(heads), *_cautions(before, after, latencies)),
         verdicts=verdicts,
         outcome=outcome(verdicts) if compared else "invalid",
         exit_code=int(code),
@@ -183,6 +185,8 @@ def _why_not(before: Side, after: Side, first: SeenModel | None, second: SeenMod
             return f"{side.called} timed no such model"
         if invalid := side.results.why_invalid(run.role):
             return f"{side.called} is invalid: {invalid}"
+        if side.results.unbroken and not run.latency.samples_ns:
+            return f"{side.called} has no part in which its latency is known to have settled"
         if not run.latency.steady:
             return f"{side.called} is invalid: its latency was still falling"
         turns = sum(1 for size in run.latency.block_sizes if size)
@@ -305,6 +309,14 @@ def _package(results: SeenResults) -> str:
     return f"{installed.name} {installed.version} ({installed.package_id[:12]})"
 
 
+def _order(heads: tuple[RunHead, RunHead]) -> Iterator[str]:
+    if heads[0].created > heads[1].created:
+        yield (
+            f"Run {heads[0].id}, which is held as the earlier one, was made after run"
+            f" {heads[1].id}."
+        )
+
+
 def _cautions(before: Side, after: Side, latencies: Sequence[LatencyComparison]) -> Iterator[str]:
     compared = {each.role: each for each in latencies if not each.reason}
     if not compared:
@@ -315,6 +327,10 @@ def _cautions(before: Side, after: Side, latencies: Sequence[LatencyComparison])
             "Both were measured on virtual devices: the latencies are those of the workstation,"
             " and so is what moved."
         )
+    names = [side.results.installed.name for side in (before, after)]
+    if names[0] != names[1]:
+        yield f"They are of two packages, {names[0]} and {names[1]}, and may be of two networks."
+    yield from _unequal_times(before, after)
     if one.name != other.name:
         yield f"{one.name} and {other.name} may be two boards of one kind; boards differ, too."
     if "int8" in compared:
@@ -327,6 +343,18 @@ def _cautions(before: Side, after: Side, latencies: Sequence[LatencyComparison])
     for side in (before, after):
         for role in compared:
             yield from (f"{side.called}: {each}" for each in side.results.remarks(role))
+
+
+def _unequal_times(before: Side, after: Side) -> Iterator[str]:
+    seconds = [
+        sum(run.latency.samples_ns) / 1e9 if (run := side.results.run("int8")) else 0.0
+        for side in (before, after)
+    ]
+    if min(seconds) > 0 and max(seconds) > UNEQUAL_TIMES * min(seconds):
+        yield (
+            f"The converted model was timed for {seconds[0]:.2g} s in one and {seconds[1]:.2g} s in"
+            " the other: the shorter one saw less of heat and of what else the device does."
+        )
 
 
 def _session_caution(compared: LatencyComparison, before: Side, after: Side) -> Iterator[str]:

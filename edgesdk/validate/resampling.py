@@ -10,12 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgesdk.validate.statistics import CONFIDENCE, MIN_TURNS, expanded_tail
+from edgesdk.validate.statistics import (
+    CONFIDENCE,
+    expanded_tail,
+    paired_difference,
+    proportion,
+)
+from edgesdk.validate.summaries import times
 from edgesdk.values.metric import Metric, MetricSummary, NotDefined, Outputs, Score, Truth
 from edgesdk.values.verdict import Estimate, Interval
 
 MOST_UNDEFINED = 0.05
 """Share of draws without a value beyond which no interval is given."""
+FEWEST_SAMPLES = 50
+"""Where models differ on few samples, intervals made of fewer hold the truth less often than they
+say: with 8 % of samples discordant, in 79 of 100 simulations with 5 samples, 85 with 20, 91 with
+30, 96 with 50."""
 
 _Floats = npt.NDArray[np.float64]
 
@@ -53,25 +63,58 @@ def summarize_metric(
         reason=_why_not(scored),
     )
     first, second = scored
+    worse = 1 if metric.better == "higher" else -1
     if isinstance(first, str) or isinstance(second, str):
         return summary
+    if metric.share:
+        return _of_pairs(summary, first.score, second.score)
+    if count < FEWEST_SAMPLES:
+        few = f"{count} samples are too few for an interval, which takes {FEWEST_SAMPLES}"
+        drop = Estimate(scale * worse * (first.whole - second.whole), count, None)
+        return dataclasses.replace(summary, drop=drop, reason=few)
     drawn = _draws((first.score, second.score), count, metric.resamples, seed)
-    defined = drawn[:, np.isfinite(drawn).all(axis=0)]
+    defined = scale * drawn[:, np.isfinite(drawn).all(axis=0)]
     undefined = drawn.shape[1] - defined.shape[1]
-    worse = 1 if metric.better == "higher" else -1
-    usable = count >= MIN_TURNS and undefined <= MOST_UNDEFINED * metric.resamples
+    usable = undefined <= MOST_UNDEFINED * metric.resamples
 
     def estimate(value: float, draws: _Floats) -> Estimate:
-        interval = _interval(value * scale, draws * scale, count) if usable else None
-        return Estimate(value * scale, count, interval)
+        return Estimate(value, count, _interval(value, draws, count) if usable else None)
 
+    drop = estimate(scale * worse * (first.whole - second.whole), worse * (defined[0] - defined[1]))
     return dataclasses.replace(
         summary,
-        float_value=estimate(first.whole, defined[0]),
-        int8_value=estimate(second.whole, defined[1]),
-        drop=estimate(worse * (first.whole - second.whole), worse * (defined[0] - defined[1])),
+        float_value=estimate(scale * first.whole, defined[0]),
+        int8_value=estimate(scale * second.whole, defined[1]),
+        drop=drop,
         resamples=metric.resamples,
         undefined=undefined,
+        reason="" if drop.interval else _no_interval(usable, undefined, metric.resamples),
+    )
+
+
+def _no_interval(usable: bool, undefined: int, resamples: int) -> str:
+    if not usable:
+        return f"it has no value for {undefined} of {resamples} draws, so that it has no interval"
+    return (
+        "both models score alike on every draw, which does not tell how far apart they may be on"
+        " other samples"
+    )
+
+
+def _of_pairs(summary: MetricSummary, first: Score, second: Score) -> MetricSummary:
+    """A share of samples needs no draws: Wilson's interval for each, Tango's for the difference.
+
+    Draws of samples on which the models never differ would make an interval of no width.
+    """
+    singles = [np.array([index]) for index in range(summary.samples)]
+    right = [[score(each) > 0 for each in singles] for score in (first, second)]
+    pairs = list(zip(*right, strict=True))
+    lost, gained = pairs.count((True, False)), pairs.count((False, True))
+    return dataclasses.replace(
+        summary,
+        float_value=times(proportion(sum(right[0]), summary.samples), 100),
+        int8_value=times(proportion(sum(right[1]), summary.samples), 100),
+        drop=times(paired_difference(lost, gained, summary.samples), 100),
     )
 
 
@@ -123,7 +166,10 @@ def _value(score: Score, chosen: npt.NDArray[np.intp]) -> float:
         return math.nan
 
 
-def _interval(value: float, draws: _Floats, count: int) -> Interval:
+def _interval(value: float, draws: _Floats, count: int) -> Interval | None:
+    """None where all draws are alike: that is no certainty, but too little to tell from."""
+    if not np.ptp(draws) > 0:
+        return None
     tail = expanded_tail(count)
     low, high = (float(end) for end in np.quantile(draws, [tail, 1 - tail]))
     return Interval(

@@ -41,6 +41,8 @@ class Metric:
             model by, from what is known of them before any device has run it.
         prepare: reads one model's outputs once, so that each resample is cheap; raises `NotDefined`
             where the metric is defined for no part of them.
+        share: it is the share of samples that are right, each by itself, so that exact intervals
+            take the place of drawn ones.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Metric:
     resamples: int
     check: Callable[[Truth, Sequence[TensorSpec]], None]
     prepare: Callable[[Outputs, Truth], Score]
+    share: bool = False
 
     @property
     def drop_unit(self) -> Unit:
@@ -72,10 +75,12 @@ class MetricSummary:
         drop: how much worse the converted model is; positive is worse, whatever is better. None
             where it is not defined for both.
         samples: that it was to be measured on.
-        resamples: draws of samples behind each interval, paired: both models on the same draw.
+        resamples: draws of samples behind each interval, paired: both models on the same draw; 0
+            where none were made.
         undefined: draws left out because the metric is not defined for them.
         seed: of the draws.
-        reason: why it is not defined, without a full stop; "" where it is.
+        reason: why it is not defined, or else has no interval, without a full stop; "" where it
+            has one.
     """
 
     name: str

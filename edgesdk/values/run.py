@@ -217,7 +217,8 @@ class SeenResults:
     """As `edgesdk.values.results.Results`, with the report's word on what of it is valid.
 
     Args:
-        unbroken: the model ran without a pause, and its turns are blocks of the settled part.
+        unbroken: the model ran without a pause, and its turns are blocks of the settled part; it
+            has none where it did not settle.
     """
 
     device: SeenDevice
@@ -303,18 +304,16 @@ def _seen_long(found: _SeenEndurance) -> SeenResults:
 
     Every window kept about as many samples of its runs, so that they are pooled as they are.
     """
-    endured, settled, stamped = found.endured, found.settled, found.validity
+    endured, settled = found.endured, found.settled
     windows = endured.windows[-settled.windows :] if settled is not None else ()
     turns = [_samples(block) for block in blocks_of(windows)] if windows else []
     samples = tuple(itertools.chain.from_iterable(turns))
     latency = SeenLatency(samples, tuple(map(len, turns)), steady=True)
-    if settled is None:
-        stamped = replace(stamped, reasons=(*stamped.reasons, "its latency never settled"))
     return SeenResults(
         device=endured.device,
         installed=endured.installed,
-        runs=(SeenModel(stamped.role, endured.opened, latency),),
-        validities=(stamped,),
+        runs=(SeenModel(found.validity.role, endured.opened, latency),),
+        validities=(found.validity,),
         unbroken=True,
     )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgesdk.devices import inventory
+from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
 from tests.cli import CALIBRATION, DIGITS, TEST, Cli, Done, this_machine
+from tests.onnx_networks import Network
 
 
 @pytest.fixture
@@ -91,3 +95,44 @@ def test_of_many_devices_the_table_has_the_metrics_and_the_data_are_told_of_once
     assert as_json.err.count("samples are needed") == 1
     for each in as_json.json:
         assert [metric["name"] for metric in each["value"]["metrics"]] == ["f1", "top1"]
+
+
+def test_a_metric_that_is_not_defined_has_a_row_and_its_gate_is_no_pass(cli: Cli) -> None:
+    """Every sample of one class: there is no curve to take the area under."""
+    with np.load(DIGITS / "digits.npz") as stored:
+        name = next(key for key in stored.files if key.startswith("test/") and "label" not in key)
+        threes = stored["test/label"] == 3
+        images, labels = stored[name][threes][:30], stored["test/label"][threes][:30]
+    np.savez(cli.folder / "threes.npz", **{name.partition("/")[2]: images, "label": labels})
+    flags = ("--metric", "roc-auc", "--metric", "f1")
+    done = evaluate(cli, *flags, dataset="threes.npz")
+    assert done.code == 0, done.err
+    rows = [line for line in done.out.splitlines() if "ROC-AUC lost" in line]
+    assert len(rows) == 1 and "not defined" in rows[0] and "30 samples" in rows[0]
+    assert "every sample is of class 3" in " ".join(done.out.split())
+    assert "one of its classes has none" not in done.out
+    gated = evaluate(cli, *flags, "--max-metric-drop", "roc-auc=1", "--json", dataset="threes.npz")
+    (verdict,) = (each for each in gated.json["verdicts"] if each["gate"] == "metric roc-auc")
+    assert (verdict["status"], gated.code) == ("not measured", 6)
+    assert verdict["reason"] == (
+        "it is not defined for these samples: every sample is of class 3, and a curve needs both"
+        " kinds"
+    )
+    assert cli("runs", "show", "last", "--json").json == gated.json
+
+
+def test_a_float_model_of_other_inputs_is_refused_before_samples_are_run(cli: Cli) -> None:
+    net = Network()
+    net.dense(net.input("x", (1, 7)), "y", (7, 10))
+    net.write(cli.folder / "other.onnx", y=(1, 10))
+    np.savez(cli.folder / "other.npz", x=np.zeros((8, 7), np.float32), label=np.zeros(8, np.int64))
+    asked = ("eval", "--dataset", "other.npz", "--model", "other.onnx", "--device")
+    done = cli(*asked, "bench")
+    assert done.code == 2 and "takes inputs of [[1, 7]], and the package digits" in done.err
+    cli.enrol(dataclasses.replace(bench_of(cli), name="nobody", port=1))
+    unsent = cli(*asked, "nobody", "--package", "out/digits.edgepkg")
+    assert unsent.code == 2 and "takes inputs of [[1, 7]], and the package digits" in unsent.err
+
+
+def bench_of(cli: Cli) -> Device:
+    return inventory.get(cli.home / "devices.json", "bench")

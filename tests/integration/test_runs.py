@@ -72,6 +72,42 @@ def test_a_run_is_held_against_the_accepted_one(cli: Cli) -> None:
     assert "virtual devices" in shown.out
 
 
+def test_a_baseline_that_is_named_is_compared_without_a_gate(cli: Cli) -> None:
+    assert bench(cli, "--json").json["since"] is None
+    named = bench(cli, "--baseline", "2", "--json")
+    assert named.code == 0
+    since = named.json["since"]
+    assert since["baseline"].startswith("run 2-")
+    assert since["latency"]["word"] in ("faster", "slower", "no difference shown")
+    assert since["latency"]["changes"][0]["probability"] == 0.5
+    assert not any(v["gate"] == "latency_regression" for v in named.json["verdicts"])
+    told = bench(cli, "--baseline", "2").out
+    assert "Since the baseline, run 2-" in told and "after / before" in told
+    compared = cli("compare", "2", "3", "--json").json["latencies"][0]
+    assert compared == since["latency"]
+    gated = bench(cli, "--baseline", "2", "--max-latency-regression", "10000", "--json").json
+    assert gated["since"] is not None
+    assert any(v["gate"] == "latency_regression" for v in gated["verdicts"])
+
+
+def test_a_deployment_is_held_against_the_run_that_is_named_and_its_page_says_so(cli: Cli) -> None:
+    done = cli(
+        *("deploy", DIGITS / "digits.onnx", "--device", "bench", "--calibration", CALIBRATION),
+        *("--dataset", TEST, "-o", "again", "--seconds", "0.3", "--baseline", "1"),
+        *("--metric", "f1", "--max-metric-drop", "5"),
+    )
+    assert done.code == 0, done.err
+    assert "Since the baseline, run 1-" in done.out and "F1, macro lost" in done.out
+    page = (cli.folder / "again" / "report.html").read_text()
+    assert "Since the baseline" in page and "Held against run 1-" in page
+    assert "F1, macro" in page and "640 samples" in page
+    report = json.loads((cli.folder / "again" / "report.json").read_text())
+    before = json.loads((cli.folder / "out" / "report.json").read_text())
+    assert report["accuracy"] == before["accuracy"]  # Read from outputs here, from classes there.
+    (verdict,) = (each for each in report["verdicts"] if each["gate"] == "metric f1")
+    assert verdict["status"] == "pass" and verdict["measured"]["n"] == 640
+
+
 def test_a_home_that_cannot_be_written_costs_a_warning_only(cli: Cli) -> None:
     for path in cli.home.glob("runs.sqlite*"):
         path.unlink()

@@ -234,9 +234,27 @@ class TestInventory:
 
     def test_a_future_format_is_refused(self, path: Path) -> None:
         inventory.add(path, PI)
-        path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
-        with pytest.raises(MalformedFile, match="found inventory format 2, expected 1"):
-            inventory.load(path)
+        stored = json.loads(path.read_text())
+        path.write_text(json.dumps({**stored, "format": 2, "novelty": []}))
+        kept = path.read_bytes()
+        for use in (lambda: inventory.load(path), lambda: inventory.add(path, PI)):
+            with pytest.raises(MalformedFile, match="newer edgesdk: found inventory format 2, exp"):
+                use()
+        assert path.read_bytes() == kept
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"{", b"[]", b"\xff\xfe", b"SQLite format 3\0", b"null"]
+    )
+    def test_a_damaged_or_foreign_file_says_what_to_do_and_is_left_alone(
+        self, path: Path, content: bytes
+    ) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        for use in (lambda: inventory.load(path), lambda: inventory.add(path, PI)):
+            with pytest.raises(MalformedFile, match=path.name) as raised:
+                use()
+            assert "move devices.json to another place and enrol" in raised.value.hint
+        assert path.read_bytes() == content
 
 
 class TestDefaultPath:

@@ -45,8 +45,10 @@ def test_a_long_run_is_listed_and_shown_as_it_was_printed(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     history().add(a_long_run())
+    history().add(unsettled())
     assert run(["runs", "ls"]) == 0
     listed = capfd.readouterr().out
+    assert "not judged, not settled" in listed
     assert "sustained" in listed and "gave way after 40 s" in listed and "p90 4." in listed
     assert run(["runs", "show", "1", "--html", "curve.html"]) == 0
     assert "Steady p90" in capfd.readouterr().out
@@ -94,7 +96,7 @@ def test_a_long_run_that_never_settled_is_not_compared() -> None:
     history().add(a_long_run())
     history().add(unsettled())
     (latency,) = compare("1", "2").latencies
-    assert latency.word == "cannot be compared" and "never settled" in latency.reason
+    assert latency.word == "cannot be compared" and "has no part in which" in latency.reason
 
 
 def test_a_long_run_says_nothing_of_how_much_runs_in_turns_differ() -> None:
@@ -103,6 +105,27 @@ def test_a_long_run_says_nothing_of_how_much_runs_in_turns_differ() -> None:
     history().add(a_measurement("2026-04-01T00:00:00+00:00"))
     cautions = " ".join(compare("1", "3").cautions)
     assert "lie up to" not in cautions  # The long run's 4 ms beside their 3.1 would make 28 %.
+
+
+# ---- what is held against what ------------------------------------------------------------------
+
+
+def test_a_run_is_not_held_against_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    head = history().add(a_measurement())
+    accept_run("1")
+    for command in (["1", "last"], [head.id, "1"], ["baseline", "1"]):
+        assert run(["runs", "compare", *command]) == 2
+        assert f"found run {head.id} on both sides" in capfd.readouterr().err
+
+
+def test_runs_in_the_wrong_order_and_of_two_packages_are_remarked() -> None:
+    history().add(a_measurement("2026-04-01T00:00:00+00:00"))
+    history().add(a_measurement("2026-01-01T00:00:00+00:00", package="faces"))
+    cautions = " ".join(compare("1", "2").cautions)
+    assert "which is held as the earlier one, was made after run 2-" in cautions
+    assert "They are of two packages, keywords and faces" in cautions
+    backwards = " ".join(compare("2", "1").cautions)
+    assert "was made after" not in backwards
 
 
 # ---- baselines -----------------------------------------------------------------------------------

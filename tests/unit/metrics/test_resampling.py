@@ -75,10 +75,40 @@ def test_worse_is_positive_whatever_is_better() -> None:
 
 
 def test_draws_that_have_no_value_are_counted_and_too_many_cost_the_interval() -> None:
-    scores = [(np.array([0.1 * i]),) for i in range(9)]
-    truth = {"label": np.array([1, 0, 0, 0, 0, 0, 0, 0, 0])}
+    scores = [(np.array([0.1 * i]),) for i in range(60)]
+    truth = {"label": np.array([1] + [0] * 59)}
     found = summarize_metric(find_metric("roc-auc"), (scores, scores), truth)
     assert found.drop is not None and found.undefined > 100 and found.drop.interval is None
+    assert found.reason.startswith(f"it has no value for {found.undefined} of 1000 draws")
+
+
+def test_too_few_samples_have_a_value_and_no_interval() -> None:
+    outputs = measured(np.random.default_rng(5), 49)
+    found = summarize_metric(TOP1, outputs, {"label": np.zeros(49, int)})
+    assert found.drop is not None and found.drop.interval is None and found.resamples == 0
+    assert found.reason == "49 samples are too few for an interval, which takes 50"
+
+
+def test_models_that_never_differ_have_no_interval_of_no_width() -> None:
+    """All draws alike are no certainty: none of 60 discordant may be 5 in 100 elsewhere."""
+    same = [(np.array([float(i % 7)]),) for i in range(60)]
+    found = summarize_metric(find_metric("mae"), (same, same), {"target": np.zeros((60, 1))})
+    assert found.drop is not None and (found.drop.value, found.drop.interval) == (0.0, None)
+    assert found.float_value is not None and found.float_value.interval is not None
+    assert found.reason.startswith("both models score alike on every draw")
+
+
+@pytest.mark.parametrize("count", [3, 60])
+def test_a_share_of_samples_has_exact_intervals_however_few_and_alike(count: int) -> None:
+    truth = {"label": np.zeros(count, int)}
+    outputs = guesses([True] * count), guesses([True] * count)
+    found = summarize_metric(find_metric("top1"), outputs, truth)
+    exact = paired_difference(0, 0, count).interval
+    assert exact is not None and found.drop is not None and found.drop.interval is not None
+    assert found.drop.interval.high == pytest.approx(100 * exact.high) and exact.high > 0.04
+    assert found.float_value is not None and found.float_value.interval is not None
+    assert found.float_value.interval.low < 100 == found.float_value.value
+    assert (found.reason, found.resamples) == ("", 0)
 
 
 def test_a_metric_that_is_not_defined_has_a_reason_and_no_value() -> None:
@@ -105,7 +135,7 @@ def test_a_function_that_gives_nan_is_not_defined() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=5, max_size=40), st.integers(0, 9)
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=50, max_size=70), st.integers(0, 9)
 )
 def test_the_value_lies_within_its_interval_and_can_be_repeated(
     pairs: list[tuple[bool, bool]], seed: int
@@ -116,5 +146,7 @@ def test_the_value_lies_within_its_interval_and_can_be_repeated(
     found = summarize_metric(metric, outputs, truth, seed=seed)
     assert found == summarize_metric(metric, outputs, truth, seed=seed)
     for estimate in (found.float_value, found.int8_value, found.drop):
-        assert estimate is not None and estimate.interval is not None
+        assert estimate is not None
+        if estimate.interval is None:
+            continue  # All samples alike.
         assert estimate.interval.low <= estimate.value <= estimate.interval.high

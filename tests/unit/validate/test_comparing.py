@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgesdk.serial import to_dict
-from edgesdk.validate.comparing import ComparisonGates, Side, compare_runs
+from edgesdk.validate.comparing import ComparisonGates, Side, compare_runs, since_baseline
 from edgesdk.values.comparison import Comparison
 from edgesdk.values.results import Results
 from edgesdk.values.run import RunHead, SeenValidity, seen
@@ -242,3 +242,16 @@ def test_fields_that_another_version_added_are_no_hindrance() -> None:
     document["results"]["device"]["environment"]["new"] = 1
     document["another"] = {}
     assert seen(document, "it") == side(1).results
+
+
+def test_a_short_measurement_beside_a_long_one_is_remarked() -> None:
+    run = example_run("int8", 3_104_000)
+    long, sizes = run.latency.samples_ns * 4, run.latency.block_sizes * 4
+    longer = dataclasses.replace(
+        run, latency=dataclasses.replace(run.latency, samples_ns=long, block_sizes=sizes)
+    )
+    one, four = example_results(runs=(run,)), example_results(runs=(longer,))
+    said = " ".join(since_baseline(side(1, one), side(2, four)).cautions)
+    assert "the shorter one saw less of heat" in said
+    same = " ".join(since_baseline(side(1, one), side(2, one)).cautions)
+    assert "the shorter one" not in same
