@@ -31,7 +31,7 @@ class Lab:
         self.cli = Cli(folder)
         self.stack = stack
         monkeypatch.setenv("EDGESDK_HOME", str(self.cli.home))
-        self.devices = {}
+        self.devices: dict[str, Device] = {}
         for index in (1, 2, 3):
             virtual = stack.enter_context(VirtualDevice(folder / f"device-{index}"))
             device = virtual.as_device(f"board-{index}", this_machine())
