@@ -38,7 +38,9 @@ def parse_duration_ns(text: str, *, least_ns: int = 1) -> int:
     """
     duration_ns = _parse(text, _TIME_UNITS_NS, "a duration such as '10 ms' or '2 s'")
     if not least_ns <= duration_ns <= _LONGEST_NS:
-        least = {0: "", 1: "more than 0 and "}.get(least_ns, f"{format_ns(least_ns)} or more, and ")
+        least = {0: "", 1: "more than 0 and "}.get(
+            least_ns, f"{least_ns / 10**9:g} s or more, and "
+        )
         raise UsageError(f"found {text!r}, expected {least}at most 7 days")
     return duration_ns
 

@@ -124,6 +124,7 @@ def push(
         wait_s=options.seconds(wait),
     )
     if api.is_selection(chosen):
+        api.inspect(package)  # What is wrong with it is told once, before any device is asked.
         many.on_each(
             chosen,
             lambda name, progress, say: wanted(name, progress=progress, say=say),

@@ -78,13 +78,21 @@ def _confirm(address: str, key: "HostKey", yes: bool) -> bool:
 
 @app.command("tag", context_settings={"ignore_unknown_options": True})
 def tag(
-    name: Name,
+    name: Names,
     changes: Annotated[
         list[str], typer.Argument(metavar="+TAG|-TAG...", help="+lab-a gives it, -lab-a takes it.")
     ],
     as_json: options.Json = False,
 ) -> None:
     """Give a device tags, to choose it by, or take them away."""
+    if api.is_selection(name):
+        many.on_each(
+            name,
+            lambda each, _, __: api.tag_device(each, changes),
+            cli.render_lab.tagged,
+            jobs=many.DEFAULT_JOBS,
+            as_json=as_json,
+        )
     output.emit(api.tag_device(name, changes), as_json, cli.render.device)
 
 

@@ -1,17 +1,21 @@
 """edgesdk device lease | release"""
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from edgesdk import api, cli
-from edgesdk.cli import options, output
+from edgesdk.cli import many, options, output
 
-Name = Annotated[str, typer.Argument(help="What you call the device.")]
+Names = Annotated[
+    str,
+    typer.Argument(help="A device, or many: all, tag:NAME, a pattern, names with commas."),
+]
 
 
 def lease(
-    name: Name,
+    name: Names,
     duration: Annotated[
         str,
         typer.Option(
@@ -20,27 +24,47 @@ def lease(
     ],
     purpose: Annotated[str, typer.Option(help="What for, as others are told.")] = "",
     wait: options.Wait = None,
+    jobs: many.Jobs = many.DEFAULT_JOBS,
     as_json: options.Json = False,
 ) -> None:
     """Keep a device to yourself for a while; nobody has to stay connected."""
-    kept = api.lease_device(
-        name,
-        round(options.seconds(duration)),
+    wanted = partial(
+        api.lease_device,
+        seconds=round(options.seconds(duration)),
         purpose=purpose,
         wait_s=options.seconds(wait),
-        say=output.say,
     )
+    if api.is_selection(name):
+        many.on_each(
+            name,
+            lambda each, _, say: wanted(each, say=say),
+            cli.render_lab.leased,
+            jobs=jobs,
+            as_json=as_json,
+            may_repeat=True,
+        )
+    kept = wanted(name, say=output.say)
     output.emit(kept, as_json, lambda console, value: cli.render_lab.lease(console, name, value))
 
 
 def release(
-    name: Name,
+    name: Names,
     force: Annotated[
         bool, typer.Option("--force", help="Be it kept by someone else; they are not told.")
     ] = False,
+    jobs: many.Jobs = many.DEFAULT_JOBS,
     as_json: options.Json = False,
 ) -> None:
     """Give back a device that you keep."""
+    if api.is_selection(name):
+        many.on_each(
+            name,
+            lambda each, _, __: api.release_device(each, force=force),
+            cli.render_lab.given_back,
+            jobs=jobs,
+            as_json=as_json,
+            may_repeat=True,
+        )
     given = api.release_device(name, force=force)
     output.emit(
         {"device": name, "released": given},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
@@ -12,7 +13,7 @@ import typer
 
 from edgesdk import api, cli
 from edgesdk.cli import output
-from edgesdk.cli.tables import SENTENCES, Column, Listing
+from edgesdk.cli.tables import Column, Listing
 from edgesdk.interruption import check
 from edgesdk.progress import Advance, Progress
 
@@ -28,6 +29,10 @@ Jobs = Annotated[
     int, typer.Option("--jobs", "-j", min=1, max=256, help="Of many devices, so many at once.")
 ]
 DEFAULT_JOBS = 8
+_ORDER = ("running", "waiting", "interrupted", "failed", "not begun", "done")
+"""Of states in the live table: what is going on first, then what one may have to act on."""
+_BESIDE_ROWS = 5
+"""Lines of a table that are no rows, and one for the cursor."""
 _UNTIL_NUMBER = re.compile(r"(\D*[\d.]*).*", re.DOTALL)
 
 Say = Callable[[str], None]
@@ -163,11 +168,21 @@ class Board:
         self._doing[name] = doing
 
     def _table(self) -> Table:
-        table = Listing(Column("device"), Column("state"), Column("what", fold=SENTENCES))
-        for name, standing in tuple(self._standings.items()):
-            doing = self._doing.get(name, standing.note)
-            table.add(name, standing.state, doing)
-        return table.within(output.stderr().width)
+        console = output.stderr()
+        return self.table(console.width, console.height)
+
+    def table(self, width: int, height: int) -> Table:
+        """A line for each device, those at work first; the others counted where they do not fit."""
+        standings = sorted(self._standings.values(), key=lambda each: _ORDER.index(each.state))
+        room = max(1, height - _BESIDE_ROWS)
+        shown = standings if len(standings) <= room else standings[: room - 1]
+        listing = Listing(Column("device"), Column("state"), Column("what"))
+        for each in shown:
+            listing.add(each.device, each.state, self._doing.get(each.device, each.note))
+        if others := Counter(each.state for each in standings[len(shown) :]):
+            counts = ", ".join(f"{count} {state}" for state, count in others.items())
+            listing.add(f"and {others.total()} more", "", counts)
+        return listing.within(width)
 
 
 class _OneOfMany:

@@ -88,7 +88,7 @@ def bench(
         permissions=api.Permissions(allow_unsigned),
         wait_s=options.seconds(wait),
     )
-    _measure(chosen, wanted, jobs, as_json)
+    _measure(chosen, wanted, package, jobs, as_json)
 
 
 @at_place
@@ -141,12 +141,20 @@ def evaluate(
         wait_s=options.seconds(wait),
         say_of_data=many.say_once(),
     )
-    _measure(chosen, wanted, jobs, as_json)
+    _measure(chosen, wanted, package, jobs, as_json)
 
 
-def _measure(chosen: str, wanted: "Callable[..., Findings]", jobs: int, as_json: bool) -> NoReturn:
+def _measure(
+    chosen: str,
+    wanted: "Callable[..., Findings]",
+    package: Path | None,
+    jobs: int,
+    as_json: bool,
+) -> NoReturn:
     """Carry out a measurement on one device or many, show it, and end with its exit code."""
     if api.is_selection(chosen):
+        if package is not None:
+            api.inspect(package)  # What is wrong with it is told once, before any device is asked.
         many.on_each(
             chosen,
             lambda name, progress, say: wanted(name, progress=progress, say=say),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from device_agent.lease_messages import Lease
     from device_agent.package_messages import Committed, Installed, Inventory
     from edgesdk.devices.enrol import Visited
+    from edgesdk.devices.inventory import Device
     from edgesdk.values.doctor import Diagnosis
     from edgesdk.values.outcome import Outcome
     from edgesdk.values.report import Findings
@@ -27,18 +28,30 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def leased(kept: Lease) -> str:
+    """A lease that was just taken, in a few words."""
+    return f"yours until {from_now(kept.left_s)}"
+
+
+def given_back(given: Lease | None) -> str:
+    """A lease that was given back, in a few words."""
+    return "was kept by nobody" if given is None else f"free; it was kept by {holder(given)}"
+
+
+def tagged(device: Device) -> str:
+    """A device's tags."""
+    return ", ".join(device.tags) or "no tags"
+
+
 def lease(console: Console, name: str, kept: Lease) -> None:
     """A lease that was just taken."""
-    _line(console, f"{name} is yours until {from_now(kept.left_s)}")
+    _line(console, f"{name} is {leased(kept)}")
     _line(console, f"  edgesdk device release {name} gives it back")
 
 
 def released(console: Console, name: str, given: Lease | None) -> None:
     """A lease that was given back."""
-    if given is None:
-        _line(console, f"{name} was kept by nobody")
-    else:
-        _line(console, f"{name} is free; it was kept by {holder(given)}")
+    _line(console, f"{name} {'' if given is None else 'is '}{given_back(given)}")
 
 
 def holder(held: Lease) -> str:
@@ -70,9 +83,12 @@ def outcomes(console: Console, ended: Sequence[Outcome[T]], tell: Callable[[T], 
     listed.show(console)
     passed = sum(not each.exit_code for each in ended)
     _line(console, f"{passed} of {len(ended)} devices: ok")
+    advised: dict[str, list[str]] = {}
     for each in ended:
         if each.problem is not None and each.problem.hint:
-            _line(console, f"next, for {each.device}: {each.problem.hint}")
+            advised.setdefault(each.problem.hint, []).append(each.device)
+    for hint, names in advised.items():
+        _line(console, f"next, for {', '.join(names)}: {hint}")
 
 
 def _verdict(ended: Outcome[object]) -> str:

@@ -14,6 +14,7 @@ import ipaddress
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,6 +222,22 @@ def get(path: Path, name: str) -> Device:
     return find(load(path), name)
 
 
+def enrolling(device: Device, *, python: str = "") -> str:
+    """The command that enrols a device once more as it is.
+
+    Args:
+        python: with this interpreter instead.
+    """
+    interpreter = python or device.python
+    words = ["edgesdk", "device", "add", device.name, "--address", str(device.address)]
+    words += ["--target", device.target]
+    words += [] if device.identity_file is None else ["--identity", device.identity_file]
+    words += [] if interpreter == "python3" else ["--python", interpreter]
+    words += ["--lab"] if device.lab else []
+    words += [word for tag in device.tags for word in ("--tag", tag)]
+    return shlex.join([*words, "--replace"])
+
+
 def add(path: Path, device: Device, *, replace: bool = False) -> None:
     """Store a device; the same one again is fine.
 
@@ -290,8 +307,8 @@ def require_same_key(stored: Device, host_key: str) -> None:
         raise HostKeyMismatch(
             f"device {stored.name} ({stored.address}) answers with another host key "
             "than the enrolled one",
-            hint="If the device was reinstalled, enrol it again with --replace. If not, someone "
-            "else may be answering at its address.",
+            hint="someone else may be answering at its address; only if it was reinstalled, enrol "
+            f"it again: {enrolling(stored)}",
             details=(
                 f"enrolled: {stored.host_key.partition(' ')[0]} "
                 f"{host_key_fingerprint(stored.host_key)}",
@@ -310,7 +327,10 @@ def find(devices: Sequence[Device], name: str) -> Device:
         if device.name == name:
             return device
     near = difflib.get_close_matches(name, [device.name for device in devices], n=1)
+    tagged = sum(name in device.tags for device in devices)
     raise UnknownDevice(
         f"no device is called {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-        hint="`edgesdk device ls` lists the enrolled devices.",
+        hint=f"it is a tag: tag:{name} means the {tagged} that have it"
+        if tagged
+        else "`edgesdk device ls` lists the enrolled devices.",
     )

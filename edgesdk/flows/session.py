@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from device_agent.environment_messages import Environment
@@ -13,7 +13,7 @@ from device_agent.manifest import Compatibility, is_at_least, runs_on
 from device_agent.protocol import ErrorCode
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
-from edgesdk.devices.inventory import Device
+from edgesdk.devices.inventory import Device, enrolling
 from edgesdk.devices.ssh import connect
 from edgesdk.devices.transport import Transport
 from edgesdk.errors import AgentError
@@ -23,13 +23,9 @@ from edgesdk.values.package import Package
 from edgesdk.wheels.ways import INSTALLABLE
 
 _VIRTUAL_ENVIRONMENT = (
-    "if it is in a virtual environment there, name its interpreter: "
-    "edgesdk device add {device} ... --python PATH --replace"
+    "if it is in a virtual environment there, name its interpreter: {enrolling} --python PATH"
 )
-_SYSTEM_PYTHON = (
-    "it is the system's Python that sees it: "
-    "edgesdk device add {device} ... --python /usr/bin/python3 --replace"
-)
+_SYSTEM_PYTHON = "it is the system's Python that sees it: {enrolling} --python /usr/bin/python3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,7 @@ class _Remedy:
     Args:
         needs: what has to be there.
         install: what puts it there.
-        interpreter: which Python then sees it; "{device}" stands for the device's name.
+        interpreter: which Python then sees it; "{enrolling}" stands for the command that enrols it.
     """
 
     needs: str
@@ -67,6 +63,8 @@ _NO_MODULE = "trtexec"
 """Package of a TensorRT without its Python module, through which engines are run."""
 _DEVICE = re.compile(r"\bDEVICE\b")
 """As of `device_agent.protocol.Failure`."""
+_ENROL = re.compile(r"edgesdk device add \.\.\. --python (\S+)(?: --replace)?")
+"""What those advise who know no device."""
 _GENERIC_TARGETS = {"x86_64": "generic-x86-64", "aarch64": "generic-arm64"}
 
 
@@ -110,7 +108,8 @@ def lack_of_runtime(
     remedies = tuple((_REMEDIES[each.name], each.min_version) for each in wanted)
     needs = " or ".join(each.needs.format(version=version) for each, version in remedies)
     installs = " or ".join(each.install.format(version=version) for each, version in remedies)
-    seen = dict.fromkeys(each.interpreter.format(device=device.name) for each, _ in remedies)
+    enrol = enrolling(replace(device, python="python3"))
+    seen = dict.fromkeys(each.interpreter.format(enrolling=enrol) for each, _ in remedies)
     return AgentError(
         f"{device.python} on {device.name} (Python {environment.python}) has no "
         f"{needs} to run converted models",
@@ -189,6 +188,7 @@ def _named(device: Device) -> Iterator[None]:
     try:
         yield
     except AgentError as error:
+        error.hint = _ENROL.sub(lambda found: enrolling(device, python=found[1]), error.hint)
         error.hint = _DEVICE.sub(device.name, error.hint)
         raise
 

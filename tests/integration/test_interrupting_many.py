@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import signal
 import socket
 import subprocess
@@ -15,14 +14,11 @@ from typing import Any
 
 import pytest
 
-from device_agent.manifest import Compatibility, Port
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
 from edgesdk.flows.session import agent_on
-from edgesdk.flows.signing import ensure_signer
 from tests.agent_processes import agent_processes
 from tests.cli import CALIBRATION, DIGITS, Cli, this_machine
-from tests.sealed import seal
 
 AT_ONCE_S = 4.0
 """On a machine that is busy with other tests; alone, it is 0.4 s."""
@@ -40,14 +36,14 @@ class Lab:
             self.homes.append(virtual.home)
             self.devices.append(virtual.as_device(f"board-{index}", this_machine()))
             self.cli.enrol(self.devices[-1])
-        self.package = seal(
-            folder / "digits.edgepkg",
-            {"model": (DIGITS / "digits.onnx").read_bytes()},
-            signer=ensure_signer(lambda _: None),
-            compatibility=Compatibility("here", (platform.machine(),), "onnxruntime", "1.14"),
-            inputs=(Port("image", (1, 1, 8, 8), "float32"),),
-            outputs=(Port("logits", (1, 10), "float32"),),
-        ).path
+
+    def install(self) -> None:
+        """Bring a package that can be measured to both."""
+        done = self.cli(
+            *("deploy", DIGITS / "digits.onnx", "--device", "all", "--calibration", CALIBRATION),
+            *("-o", "first", "--seconds", "0.1"),
+        )
+        assert done.code == 0, done.err
 
     def add(self, name: str, port: int) -> None:
         """Enrol what does not answer."""
@@ -105,10 +101,11 @@ def interrupted(process: subprocess.Popen[str], number: int = signal.SIGINT) -> 
 def test_measurements_end_and_leave_nothing_on_the_devices(
     lab: Lab, number: int, code: int
 ) -> None:
-    assert lab.cli("push", lab.package, "--device", "all").code == 0
+    lab.install()
     lab.add("board-3", 1)
     bench = lab.cli.start("bench", "--device", "all", "--seconds", "120", "--jobs", "2")
     until(lab.are_measuring)
+    time.sleep(2)  # Well into it.
     assert lab.leases() == ["a measurement of latency"] * 2
     out, err = interrupted(bench, number)
     assert bench.returncode == code
@@ -122,9 +119,10 @@ def test_measurements_end_and_leave_nothing_on_the_devices(
 
 
 def test_the_list_for_programs_says_it_as_well(lab: Lab) -> None:
-    lab.cli("push", lab.package, "--device", "all")
+    lab.install()
     bench = lab.cli.start("bench", "--device", "all", "--seconds", "60", "--jobs", "1", "--json")
     until(lambda: len(lab.leases()) == 1)
+    time.sleep(3)  # What would be wrong with measuring would have been told by now.
     out, _ = interrupted(bench)
     first, second = json.loads(out)
     assert [first["problem"]["type"], second["problem"]["type"]] == ["Interrupted"] * 2
@@ -151,15 +149,16 @@ def test_what_was_on_trial_is_on_trial_no_more(lab: Lab) -> None:
 
 def test_a_second_time_leaves_at_once(lab: Lab) -> None:
     """Also where nothing ends what is done: here, a connection that is never made."""
-    with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:
+    with ExitStack() as held:
+        silent = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1))
         port = silent.getsockname()[1]
-        held = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
+        for _ in range(2):  # Its queue is full then, and answers nobody else.
+            held.enter_context(socket.create_connection(("127.0.0.1", port)))
         lab.add("board-1", port)
-        push = lab.cli.start("push", lab.package, "--device", "board-[1]")
-        time.sleep(2.0)
-        push.send_signal(signal.SIGINT)
+        rollback = lab.cli.start("rollback", "--device", "board-[1]")
+        until(lambda: is_dialling(port))
+        rollback.send_signal(signal.SIGINT)
         time.sleep(0.2)
-        interrupted(push)
-        assert push.returncode == 130
-        for each in held:
-            each.close()
+        interrupted(rollback)
+        # A shell says 130 of either: of the latter, where it was about to end by itself.
+        assert rollback.returncode in (130, -signal.SIGINT)

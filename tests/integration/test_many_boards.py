@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -30,7 +31,7 @@ class Lab:
         self.cli = Cli(folder)
         self.stack = stack
         monkeypatch.setenv("EDGESDK_HOME", str(self.cli.home))
-        self.devices = {}
+        self.devices: dict[str, Device] = {}
         for index in (1, 2, 3):
             virtual = stack.enter_context(VirtualDevice(folder / f"device-{index}"))
             device = virtual.as_device(f"board-{index}", this_machine())
@@ -155,3 +156,56 @@ def test_the_doctor_sees_all_and_what_makes_no_sense_with_many_is_refused(lab: L
 def test_a_single_device_is_as_ever(lab: Lab) -> None:
     done = lab.cli("push", lab.package.path, "--device", "board-1", "--json")
     assert done.json["installed"]["sequence"] == 1
+
+
+def test_boards_are_leased_and_given_back_together(lab: Lab) -> None:
+    lab.enrol(replace(lab.devices["board-2"], port=closed_port()))
+    leased = lab.cli("device", "lease", "all", "--for", "1h", "--purpose", "a night of tests")
+    assert leased.code == 4
+    assert leased.out.count("yours until ") == 2
+    assert "2 of 3 devices: ok" in leased.out
+    given = lab.cli("device", "release", "tag:odd", "--json")
+    assert [each["value"]["purpose"] for each in given.json] == ["a night of tests"] * 2
+    assert "was kept by nobody" in lab.cli("device", "release", "board-1,board-3").out
+
+
+def test_boards_are_tagged_together(lab: Lab) -> None:
+    assert lab.cli("device", "tag", "all", "+rack-7", "-odd").code == 0
+    assert sorted(lab.push("tag:rack-7")[1]) == ["board-1", "board-2", "board-3"]
+    named = lab.cli("push", lab.package.path, "--device", "rack-7")
+    assert (named.code, "it is a tag: tag:rack-7 means the 3 that have it" in named.err) == (
+        3,
+        True,
+    )
+
+
+@pytest.mark.parametrize("command", [("push",), ("bench", "--package")])
+def test_a_package_that_cannot_be_read_is_told_once_and_no_board_is_asked(
+    lab: Lab, command: tuple[str, ...]
+) -> None:
+    proxy = lab.behind_a_proxy("board-1")
+    done = lab.cli(*command, "none.edgepkg", "--device", "all")
+    assert (done.code, proxy.accepted) == (3, 0)
+    assert done.err.count("none.edgepkg cannot be read") == 1
+
+
+def test_the_same_advice_is_given_once_and_commands_in_it_can_be_pasted(lab: Lab) -> None:
+    port = closed_port()
+    for name in ("board-1", "board-2"):
+        lab.enrol(replace(lab.devices[name], port=port))
+    lab.enrol(replace(lab.devices["board-3"], host_key=lab.devices["board-1"].host_key))
+    done = lab.cli("device", "installed", "all")
+    assert "next, for board-1, board-2: Is the SSH server" in done.out
+    (advice,) = [line for line in done.out.splitlines() if "next, for board-3" in line]
+    command = shlex.split(advice.rpartition("enrol it again: ")[2])
+    again = lab.cli(*command[1:], "--yes")
+    assert again.code == 0, again.err
+    assert lab.cli("device", "installed", "board-3").code == 0
+    assert lab.cli("device", "ls", "--json").json[2]["tags"] == ["odd"]
+
+
+def test_what_paramiko_has_to_say_of_a_broken_line_is_not_said_beside_it(lab: Lab) -> None:
+    lab.behind_a_proxy("board-1", cut_after_bytes=50_000)
+    done = lab.cli("rollback", "--device", "board-1,board-2")
+    assert "board-1 failed: the connection to" in done.err
+    assert "paramiko" not in done.err and "Errno" not in done.err + done.out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,9 +37,13 @@ BAD = ["0s", "-5s", "8d", "99999999999999999999d", "soon", "nan", ""]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("EDGESDK_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for each, handler in before.items():  # The command line takes them.
+        signal.signal(each, handler)
 
 
 @pytest.mark.parametrize("text", BAD)

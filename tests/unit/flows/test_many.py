@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
@@ -237,6 +237,14 @@ def test_an_outcome_has_a_json_form() -> None:
 
 
 # ---- interrupted ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def as_pythons_own() -> Iterator[None]:
+    """Ctrl-C means what it means to Python, whatever a test before this one has left."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _press_ctrl_c(after: threading.Event, times: int = 1) -> None:
