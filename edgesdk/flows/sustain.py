@@ -12,7 +12,7 @@ from edgesdk.files import write_durable
 from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.rebooted import reboot_named
-from edgesdk.flows.session import agent_on, find_device
+from edgesdk.flows.session import agent_on, find_device, require_described
 from edgesdk.package.reading import read_package
 from edgesdk.progress import Progress, Silent
 from edgesdk.report.endurance_page import render_endurance
@@ -61,6 +61,7 @@ def sustain(
     enrolled = find_device(device)
     claim = Claim("a sustained measurement", wait_s, say)
     with agent_on(enrolled, claim=claim) as agent:
+        require_described(enrolled, agent.environment)
         if package is None:
             installed = agent.current()
         else:
