@@ -1,4 +1,4 @@
-"""How often the kernel has ended processes because memory ran out."""
+"""Memory that ran out: ends by the kernel, counted, and what to say of a refusal."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import os
 import re
 from typing import Optional
 
+from device_agent.failures import AgentFailure
+from device_agent.protocol import ErrorCode
 from device_agent.system_files import read_text
 
+MORE_MEMORY = "try a smaller model or fewer threads, or end what else takes memory there"
 _COUNT = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 
@@ -30,3 +33,12 @@ def oom_kills(root: str = "/") -> Optional[int]:
             texts.append(read_text(os.path.join(folder, "memory.oom_control")))
     counts = [int(match.group(1)) for match in map(_COUNT.search, texts) if match]
     return sum(counts) if counts else None
+
+
+def refused_memory() -> AgentFailure:
+    """What to say where a model's process asked for memory and got none."""
+    return AgentFailure(
+        ErrorCode.OUT_OF_MEMORY,
+        "the device refused its model's process the memory that it asked for",
+        MORE_MEMORY,
+    )

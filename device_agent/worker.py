@@ -23,6 +23,7 @@ from device_agent.environment import (
 from device_agent.environment_messages import RuntimeVersion
 from device_agent.failures import AgentFailure
 from device_agent.manifest import Port, is_at_least
+from device_agent.oom import refused_memory
 from device_agent.output_messages import Collect
 from device_agent.protocol import ErrorCode, Progress
 from device_agent.runtimes import BadTensor, LoadedModel, NoRuntime, NotProfiled, RuntimeFailed
@@ -110,6 +111,8 @@ class Worker:
             self._channel.send(AgentFailure(ErrorCode.RUNTIME_FAILED, str(error)).to_wire())
         except BadTensor as error:
             self._channel.send(AgentFailure(ErrorCode.BAD_REQUEST, str(error)).to_wire())
+        except MemoryError:
+            self._channel.send(refused_memory().to_wire())
         payload.skip()
 
     def _load(self, request: Load) -> None:

@@ -13,20 +13,23 @@ from typing import IO, Any, Callable, Deque, Dict, List, Optional, Sequence, Tup
 from device_agent.channel import Channel, ChannelClosed, FellSilent
 from device_agent.codec import BadMessage
 from device_agent.failures import AgentFailure
-from device_agent.oom import oom_kills
+from device_agent.oom import MORE_MEMORY, oom_kills, refused_memory
 from device_agent.protocol import ErrorCode, Failure, Progress
 from device_agent.worker_messages import REPLIES
 
 _LAST_WORDS_S = 1.0
 _STDERR_LINES = 5
 _STDERR_LINE_BYTES = 500
+_BAD_ALLOC = "std::bad_alloc"
+"""What a program in C++ says last that ends for want of memory."""
 _SIGNAL_HINTS: Dict[int, str] = {
     signal.SIGKILL: "most often the device ran out of memory: try a smaller model or fewer threads",
     signal.SIGBUS: "the model's file, or the memory under it, failed while it was read: see dmesg",
     signal.SIGFPE: "the runtime divided by zero: try another version of it",
     signal.SIGILL: "the runtime uses instructions that this CPU lacks: try another build of it",
     signal.SIGSEGV: "the runtime crashed: try another version of it",
-    signal.SIGABRT: "the runtime gave up: see its last words",
+    signal.SIGABRT: "the runtime gave up: try another version of it",
+    signal.SIGTERM: "someone, or a service manager, ended it on the device",
 }
 
 _DOING = {
@@ -115,13 +118,13 @@ class Worker:
             if isinstance(reply, Failure):
                 raise AgentFailure(reply.code, reply.message, reply.hint)
             if not isinstance(reply, expected):
-                raise self._death()
+                raise self._death(request)
             return reply, self._channel.payload(getattr(reply, "payload_bytes", 0)).read_all()
         except FellSilent as error:
             self.close()
             raise describe_hang(self._key, request, error.patience_s) from error
         except (ChannelClosed, BadMessage) as error:
-            raise self._death() from error
+            raise self._death(request) from error
 
     @property
     def pid(self) -> int:
@@ -140,7 +143,7 @@ class Worker:
             self._process.stdin.close()
         self._listener.join(_LAST_WORDS_S)
 
-    def _death(self) -> AgentFailure:
+    def _death(self, request: Any) -> AgentFailure:
         try:
             code: Optional[int] = self._process.wait(_LAST_WORDS_S)
         except subprocess.TimeoutExpired:
@@ -150,7 +153,9 @@ class Worker:
         last_words = self._last_words[-1] if self._last_words else ""
         if code == -signal.SIGKILL and _has_grown(self._oom_kills, oom_kills()):
             return describe_out_of_memory(self._key)
-        return describe_death(self._key, code, last_words)
+        if _BAD_ALLOC in last_words:
+            return refused_memory()
+        return describe_death(self._key, code, last_words, _DOING.get(type(request).__name__, ""))
 
     def _listen(self, stderr: IO[bytes]) -> None:
         with stderr:
@@ -162,7 +167,7 @@ class Worker:
                     self._last_words.append(line.decode("utf-8", "replace").strip())
 
 
-def describe_death(key: str, code: Optional[int], last_words: str) -> AgentFailure:
+def describe_death(key: str, code: Optional[int], last_words: str, doing: str = "") -> AgentFailure:
     """What to say about a worker that ended by itself.
 
     Args:
@@ -170,6 +175,7 @@ def describe_death(key: str, code: Optional[int], last_words: str) -> AgentFailu
         code: exit status, the negative number of the signal that ended it, or None where it broke
             the protocol and was ended.
         last_words: its last line on stderr.
+        doing: what it was asked for; "" where that does not matter.
     """
     hint = ""
     if code is None:
@@ -179,9 +185,10 @@ def describe_death(key: str, code: Optional[int], last_words: str) -> AgentFailu
         hint = _SIGNAL_HINTS.get(-code, "")
     else:
         how = f"ended with exit status {code}"
+    at = f" in {doing}" if doing else ""
     said = f"; its last words: {last_words}" if last_words else ""
     return AgentFailure(
-        ErrorCode.WORKER_DIED, f"the process running model {key!r} {how}{said}", hint
+        ErrorCode.WORKER_DIED, f"the process running model {key!r} {how}{at}{said}", hint
     )
 
 
@@ -191,7 +198,7 @@ def describe_out_of_memory(key: str) -> AgentFailure:
         ErrorCode.OUT_OF_MEMORY,
         f"the device ran out of memory while it ran model {key!r}, and its kernel ended that"
         " process",
-        "try a smaller model or fewer threads, or end what else takes memory there",
+        MORE_MEMORY,
     )
 
 

@@ -140,6 +140,10 @@ class NamespacedBoard:
             else:
                 (folder / file).write_text(content)
 
+    def drop_sensor(self, name: str, file: str) -> None:
+        """A file of it is gone."""
+        (self._folder / "thermal" / name / file).unlink()
+
     def restart(self, *, programs_first: bool = False) -> None:
         """Kill all that runs there; it returns after the time it is off, with another boot id.
 

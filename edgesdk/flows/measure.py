@@ -34,7 +34,7 @@ from edgesdk.flows.metrics import (
 )
 from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.runs import keep
-from edgesdk.flows.session import agent_on, find_device
+from edgesdk.flows.session import agent_on, find_device, require_described
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
 from edgesdk.package.reading import read_sealed
@@ -268,6 +268,7 @@ def _measure(
     wanted: Wanted | None = None,
 ) -> Findings:
     with agent_on(device, claim=chosen.claim) as agent:
+        require_described(device, agent.environment)
         installed = _installed(agent, device, chosen, progress)
         if reference is not None and reference.on_device:
             called = f"{installed.name} {installed.version}"

@@ -69,7 +69,8 @@ def _resumed_by_pushing_again(device: Device) -> Iterator[None]:
         is_lost = error.connected if isinstance(error, TransportError) else error.code == AGENT_DIED
         if not is_lost:
             raise
-        error.hint = (
+        error.hint = f"{error.hint}; " if error.hint else ""
+        error.hint += (
             f"{device.name} uses what it used before, unless edgesdk device installed"
             f" {device.name} says otherwise; push again: it goes on where it broke off"
         )

@@ -18,6 +18,7 @@ from edgesdk.devices.ssh import connect
 from edgesdk.devices.transport import Transport
 from edgesdk.errors import AgentError
 from edgesdk.flows.leasing import Claim, wait_for
+from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import Runtime, RuntimeName
 from edgesdk.values.package import Package
 from edgesdk.wheels.ways import INSTALLABLE
@@ -94,6 +95,18 @@ def require_architecture(
             code=ErrorCode.INCOMPATIBLE,
             hint=f"{fits}; edgesdk target ls shows every --target",
         )
+
+
+def require_described(device: Device, environment: Environment) -> None:
+    """Refuse to measure a board that is not what it is enrolled as: its gates are another board's.
+
+    Raises:
+        AgentError: another architecture.
+        TargetError: there is no such target.
+    """
+    if not device.virtual:
+        target = load_target(device.target)
+        require_architecture(device, environment, target.id, target.architecture)
 
 
 def lack_of_runtime(

@@ -15,7 +15,7 @@ from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.runs import keep
-from edgesdk.flows.session import agent_on, find_device
+from edgesdk.flows.session import agent_on, find_device, require_described
 from edgesdk.package.reading import read_sealed
 from edgesdk.progress import Progress, Silent
 from edgesdk.report.endurance_page import render_endurance
@@ -72,6 +72,7 @@ def sustain(
     bounds = resolve_gates(load_target(enrolled.target).gates, *gates)
     claim = Claim("a sustained measurement", wait_s, say)
     with agent_on(enrolled, claim=claim) as agent:
+        require_described(enrolled, agent.environment)
         if package is None:
             installed = agent.current()
         else:

@@ -41,6 +41,11 @@ true of neither."""
 UNEVEN_DOUBT_PERCENT = 10
 UNEVEN_INVALID_PERCENT = 50
 """Between the medians of the fastest and of the slowest turn: such a model ran in two states."""
+STALL_TIMES_MEDIAN = 10
+"""A run that takes so much longer than the usual one was not computing: its process was stopped."""
+STALL_INVALID_PERCENT = 20
+"""Of the time of all runs: medians and 95th percentiles do not see a process that is stopped and
+goes on by turns, as limits on CPU time and heat do it."""
 JUMP_S = 0.5
 """Of the wall clock against the monotonic one between two readings. Time servers slew by 0.05 %."""
 STILL_READINGS, STILL_S = 60, 30
@@ -135,6 +140,7 @@ def _grave(latency: Latency) -> Iterator[str]:
     yield from _clock(latency)
     yield from _competing(latency, COMPETING_INVALID_PERCENT, None)
     yield from _changing(latency, grave=True)
+    yield from _stalled(latency)
 
 
 def _throttling(latency: Latency) -> Iterator[str]:
@@ -226,6 +232,18 @@ def _changing(latency: Latency, *, grave: bool) -> Iterator[str]:
         yield (
             f"it drifted: the medians of its {len(medians)} turns lie between {first} and"
             f" {last} {symbol}. The intervals allow for that, but it is no one steady latency"
+        )
+
+
+def _stalled(latency: Latency) -> Iterator[str]:
+    samples = latency.samples_ns
+    limit = STALL_TIMES_MEDIAN * median(samples)
+    stalls = [sample for sample in samples if sample > limit]
+    percent = 100 * sum(stalls) / sum(samples)
+    if percent > STALL_INVALID_PERCENT:
+        yield (
+            f"it stood still for {percent:.0f} % of its time, in {len(stalls)} of {len(samples)}"
+            f" runs, each over {STALL_TIMES_MEDIAN} times the median"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,8 @@ from device_agent.trust_messages import (
     TrustState,
 )
 from device_agent.worker import require_version
-from device_agent.workers import describe_death
+from device_agent.worker_messages import Load, Loaded
+from device_agent.workers import Worker, describe_death
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER, STRANGER
 
@@ -307,6 +309,34 @@ def test_the_end_of_a_worker_is_told(code: int | None, words: str) -> None:
     assert failure.code == "worker_died"
     assert failure.message == (
         f"the process running model 'int8' {words}; its last words: bad_alloc"
+    )
+
+
+def test_the_end_of_a_worker_says_what_it_was_at() -> None:
+    failure = describe_death("int8", -signal.SIGSEGV, "", "loading")
+    assert failure.message == "the process running model 'int8' was ended by SIGSEGV in loading"
+
+
+def refused_memory(program: str) -> None:
+    worker = Worker("int8", [sys.executable, "-c", f"import os, sys; {program}"])
+    try:
+        with pytest.raises(AgentFailure, match="refused its model's process the memory") as caught:
+            worker.ask(Load("model", "onnxruntime", "", 1, None, ()), Loaded, silence_s=60)
+    finally:
+        worker.close()
+    assert caught.value.code == "out_of_memory"
+
+
+def test_a_runtime_in_cpp_that_gets_no_memory_is_named() -> None:
+    refused_memory("os.write(2, b'  what():  std::bad_alloc\\n'); os.abort()")
+
+
+def test_a_worker_that_gets_no_memory_says_so() -> None:
+    """A real refusal: no system gives a process 64 TiB under a limit of 4 GiB."""
+    refused_memory(
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32));"
+        " from device_agent import runtimes, worker;"
+        " runtimes.prepare = lambda *_: bytearray(2**46); sys.exit(worker.main())"
     )
 
 

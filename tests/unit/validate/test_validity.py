@@ -114,6 +114,19 @@ def test_a_sensor_that_falls_silent_is_told(field: str, words: str) -> None:
     assert stamped(with_conditions((ALL, {field: None}))).stamp == "valid", "it has no such sensor"
 
 
+def test_a_process_that_is_stopped_and_goes_on_by_turns_invalidates() -> None:
+    """Each turn: 40 quick runs and one in which it was stopped; no percentile below 97 sees it."""
+    turn = [1_000_000] * 40 + [20_000_000]
+    run = example_run("int8", 1, samples_ns=(*turn,) * 10, block_sizes=(41,) * 10)
+    assert stamped(run).reasons == (
+        "INT8 latency is invalid: it stood still for 33 % of its time, in 10 of 410 runs, each over"
+        " 10 times the median.",
+    )
+    turn = [1_000_000] * 90 + [20_000_000]
+    run = example_run("int8", 1, samples_ns=(*turn,) * 10, block_sizes=(91,) * 10)
+    assert stamped(run).reasons == ()
+
+
 # ---- clock ---------------------------------------------------------------------------------------
 
 
