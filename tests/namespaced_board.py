@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -202,7 +203,7 @@ class NamespacedBoard:
             if self._process.poll() is not None:
                 pytest.skip(f"no namespaces here: {(self._folder / 'log').read_text()[-300:]}")
             try:
-                openssh.socket.create_connection((openssh.HOST, self._port), 1.0).close()
+                socket.create_connection((openssh.HOST, self._port), 1.0).close()
                 return
             except ConnectionRefusedError:
                 assert time.monotonic() < end_s, (self._folder / "log").read_text()

@@ -156,7 +156,7 @@ def summary(findings: Findings) -> str:
 
 def _sentences(findings: Findings) -> Iterator[str]:
     verdicts = findings.verdicts
-    doubtful = [v for v in verdicts if v.reason and v.measured and v.measured.interval]
+    doubtful = [verdict for verdict in verdicts if _is_close(verdict)]
     if not verdicts:
         yield "No gate was set, so nothing was judged."
     elif all(verdict.status == "pass" for verdict in verdicts):
@@ -172,6 +172,13 @@ def _sentences(findings: Findings) -> Iterator[str]:
     if doubtful:
         subject = "The verdict" if len(verdicts) == 1 else f"{len(doubtful)} of the verdicts"
         yield _too_close(subject, len(doubtful))
+
+
+def _is_close(verdict: Verdict) -> bool:
+    """The interval reaches across the bound."""
+    interval = None if verdict.measured is None else verdict.measured.interval
+    is_judged = verdict.status in ("pass", "fail")
+    return is_judged and interval is not None and interval.low <= verdict.bound < interval.high
 
 
 def _too_close(subject: str, count: int) -> str:

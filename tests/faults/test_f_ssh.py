@@ -383,6 +383,8 @@ def test_noexec(bench: Bench, releases: Releases, tmp_path: Path) -> None:
         pytest.skip("the tests' own files do not lie in /tmp")
     if sysconfig.get_path("platlib").startswith("/tmp/"):
         pytest.skip("the runtimes lie in /tmp, where nothing of them could be executed")
+    if str(bench.interpreter.path.resolve()).startswith("/tmp/"):
+        pytest.skip("the device's Python lies in /tmp itself, where it could not be executed")
     remount = "mount --bind /tmp /tmp && mount -o remount,bind,noexec /tmp"
     script = f"{remount} && exec {bench.interpreter.path}"
     wrapper = Path(tempfile.mkdtemp(prefix="edgesdk-", dir="/var/tmp")) / "python"

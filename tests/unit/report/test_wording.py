@@ -204,3 +204,13 @@ def test_a_latency_is_withheld_if_it_is_invalid_or_rests_on_too_few_runs() -> No
         "not measured",
         "5 runs are too few.",
     )
+
+
+def test_a_reason_below_a_pass_is_no_doubt_of_its_bound() -> None:
+    """What would have spoilt a board's run stands below a virtual device's gate."""
+    good = REPORTS["everything passed"]
+    told = tuple(
+        dataclasses.replace(verdict, reason="would be invalid on a board")
+        for verdict in good.verdicts
+    )
+    assert summary(dataclasses.replace(good, verdicts=told)) == summary(good)

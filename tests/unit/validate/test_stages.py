@@ -134,6 +134,7 @@ def test_a_virtual_device_s_whole_runs_are_stamped_as_its_model_is() -> None:
     device = dataclasses.replace(results.device, kind="python")
     found = verdict(dataclasses.replace(results, device=device), max_end_to_end_p95="1 s")
     assert found.status == "pass"
+    assert found.reason.startswith("Time from picture to answer would be invalid on a board: ")
 
 
 def test_what_was_not_timed_is_not_measured() -> None:
