@@ -80,9 +80,11 @@ class NamespacedBoard:
         if os.getuid() != 0 or not _SSHD.exists():
             pytest.skip("a board of its own namespaces needs root and OpenSSH's server")
         log = self._resources.enter_context((self._folder / "log").open("wb"))
+        # It ends with us, however we end, and all that runs in it with it.
+        ending = ("setpriv", "--pdeathsig", "KILL")
         unshare = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
         self._process = subprocess.Popen(
-            [*unshare, "sh", "-c", _INIT, "init", str(self._folder), str(_SSHD)],
+            [*ending, *unshare, "sh", "-c", _INIT, "init", str(self._folder), str(_SSHD)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
