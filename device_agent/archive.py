@@ -56,8 +56,8 @@ _SIZE_FIELD = slice(124, 136)
 Read = Callable[[int], bytes]
 """Like the `read` of an unbuffered stream: up to that many bytes, b"" at the end."""
 
-InOrder = Callable[[Iterable[Callable[[], bytes]]], Iterator[bytes]]
-"""Gives what the calls return, in their order."""
+Unpack = Callable[[], bytes]
+"""Gives a chunk whose stored bytes are verified. Any thread may call it."""
 
 
 @record(frozen=True)
@@ -112,14 +112,6 @@ class Payload:
         if self.codec in PATCHES:
             return self.sizes[index]
         return min(CHUNK_BYTES, self.file.raw_bytes - index * CHUNK_BYTES)
-
-
-def _one_by_one(calls: Iterable[Callable[[], bytes]]) -> Iterator[bytes]:
-    return (call() for call in calls)
-
-
-def _left_packed(calls: Iterable[Callable[[], bytes]]) -> Iterator[bytes]:
-    return (b"" for _ in calls)
 
 
 def header(name: str, size: int) -> bytes:
@@ -243,30 +235,30 @@ class PackageReader:
         Raises:
             CorruptPackage: at the first byte that is not as the head says.
         """
-        return _read_payloads(self._stream, payloads(self.head), 0, _one_by_one)
+        for payload, chunks in _read_payloads(self._stream, payloads(self.head), 0):
+            yield payload, (unpack() for unpack in chunks)
 
 
-def resumed(
-    read: Read, head: Head, offset: int, unpack: InOrder = _one_by_one
-) -> Iterator[Tuple[Payload, Iterator[bytes]]]:
+def resumed(read: Read, head: Head, offset: int) -> Iterator[Tuple[Payload, Iterator[Unpack]]]:
     """The same from the middle of a package: the payloads from the one that `offset` lies in.
+
+    Their chunks are verified and not unpacked yet, so that others can do that.
 
     Args:
         read: gives the package's bytes from `offset` on.
         offset: as `chunk_offset` gives it; the end of the head, where a delta has no payload.
-        unpack: does what unpacks the verified chunks.
 
     Raises:
         CorruptPackage: as `PackageReader.payloads`, or no chunk starts at `offset`.
     """
     everything = payloads(head)
     if not everything and offset == len(head_bytes(head)):
-        return _read_payloads(_Stream(read), (), 0, unpack)
+        return _read_payloads(_Stream(read), (), 0)
     for number, payload in enumerate(everything):
         at = payload.start
         for index in range(len(payload.sizes) + 1):
             if at == offset:
-                return _read_payloads(_Stream(read), everything[number:], index, unpack, True)
+                return _read_payloads(_Stream(read), everything[number:], index, inside=True)
             at += payload.sizes[index] if index < len(payload.sizes) else 0
     raise CorruptPackage(f"no chunk of the package starts at byte {offset}")
 
@@ -312,7 +304,7 @@ def verify_stored(read: Read) -> Head:
     """
     stream = _Stream(read)
     head = _read_head(stream)
-    for _ in _read_payloads(stream, payloads(head), 0, _left_packed):
+    for _ in _read_payloads(stream, payloads(head), 0):
         pass
     return head
 
@@ -398,16 +390,12 @@ def _member(stream: _Stream, package_id: str, name: str, most: int) -> Optional[
 
 
 def _read_payloads(
-    stream: _Stream,
-    wanted: Tuple[Payload, ...],
-    first_chunk: int,
-    unpack: InOrder,
-    inside: bool = False,
-) -> Iterator[Tuple[Payload, Iterator[bytes]]]:
+    stream: _Stream, wanted: Tuple[Payload, ...], first_chunk: int, inside: bool = False
+) -> Iterator[Tuple[Payload, Iterator[Unpack]]]:
     for payload in wanted:
         if not inside:
             stream.expect(header(payload.name, payload.stored_bytes), f"header of {payload.name}")
-        chunks = unpack(_read_chunks(stream, payload, first_chunk))
+        chunks = _read_chunks(stream, payload, first_chunk)
         yield payload, chunks
         for _ in chunks:
             pass
@@ -417,7 +405,7 @@ def _read_payloads(
     stream.end()
 
 
-def _read_chunks(stream: _Stream, payload: Payload, first: int) -> Iterator[Callable[[], bytes]]:
+def _read_chunks(stream: _Stream, payload: Payload, first: int) -> Iterator[Unpack]:
     """What gives each chunk, which is verified already."""
     for index in range(first, len(payload.sizes)):
         where = f"chunk {index} of {payload.file.path}"

@@ -1,4 +1,4 @@
-"""Threads for what lets go of the interpreter's lock: hashing and unpacking whole chunks."""
+"""Threads behind the one that reads: hashing and unpacking let go of the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import collections
 import os
 import queue
 import threading
-from typing import Callable, Deque, Iterable, Iterator, List, Optional
+from typing import Callable, Deque, Optional
 
 Call = Callable[[], bytes]
+Take = Callable[[bytes], object]
 
-_CALLS_A_JOB = 4
-"""Handing a chunk of 64 KiB over takes about as long as hashing it; four at once cost less."""
+_AHEAD = 8
+"""Calls at most that are handed over and not taken yet: chunks of 64 KiB, in memory twice."""
 
 
 def spare_cores() -> int:
@@ -20,87 +21,106 @@ def spare_cores() -> int:
 
 
 class Crew:
-    """Threads that do calls ahead of whoever takes what they return. Ends with its `with` block.
+    """Does what it is handed, and has the results taken in that order, each as soon as it can be.
+
+    The `with` block ends when all that was handed over has been taken, also where something goes
+    wrong in it: what came before stays. Behind what goes wrong in a call, nothing is taken.
 
     Args:
-        threads: how many; with one, the calls are done one after the other. With none, each is
-            done when its result is taken.
+        take: gets what the calls return, one after the other, in a thread of its own.
+        threads: how many do the calls; with none, calls and `take` are done where they are handed.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, take: Take, threads: int) -> None:
+        self._take = take
         self._threads = threads
-        self._jobs: queue.Queue[Optional[_Job]] = queue.Queue()
+        self._to_do: queue.SimpleQueue[Optional[_Job]] = queue.SimpleQueue()
+        self._to_take: queue.SimpleQueue[Optional[_Job]] = queue.SimpleQueue()
+        self._ahead: Deque[_Job] = collections.deque()
+        self._taker = threading.Thread(target=self._take_in_order, name="taker", daemon=True)
+        self._failure: Optional[BaseException] = None
 
     def __enter__(self) -> Crew:
         for _ in range(self._threads):
             threading.Thread(target=self._work, name="crew", daemon=True).start()
+        if self._threads:
+            self._taker.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for _thread in range(self._threads):
-            self._jobs.put(None)
-
-    def in_order(self, calls: Iterable[Call]) -> Iterator[bytes]:
-        """What the calls return, in their order.
+    def hand(self, call: Call) -> None:
+        """Have it done; waits where much is.
 
         Raises:
-            Exception: what a call raised, or getting the next one, once all before it were given.
+            BaseException: what an earlier call raised, or taking its result.
         """
         if not self._threads:
-            for call in calls:
-                yield call()
+            self._take(call())
             return
-        ahead: Deque[_Job] = collections.deque()
-        for job in _jobs_of(calls):
-            self._jobs.put(job)
-            ahead.append(job)
-            if len(ahead) > self._threads:
-                yield from ahead.popleft().results()
-        for job in ahead:
-            yield from job.results()
+        if self._failure is not None:
+            raise self._failure
+        job = _Job(call)
+        self._to_do.put(job)
+        self._to_take.put(job)
+        self._ahead.append(job)
+        if len(self._ahead) > _AHEAD:
+            self._ahead.popleft().untaken.acquire()
+
+    def __exit__(self, _: object, error: Optional[BaseException], __: object) -> None:
+        if not self._threads:
+            return
+        for _thread in range(self._threads):
+            self._to_do.put(None)
+        self._to_take.put(None)
+        self._taker.join()
+        if self._failure is not None and self._failure is not error:
+            raise self._failure
 
     def _work(self) -> None:
-        job = self._jobs.get()
+        job = self._to_do.get()
         while job is not None:
             job.do()
-            job = self._jobs.get()
+            job = self._to_do.get()
 
-
-def _jobs_of(calls: Iterable[Call]) -> Iterator[_Job]:
-    """The last one tells what went wrong with getting more calls, if something did."""
-    some: List[Call] = []
-    failure: Optional[BaseException] = None
-    try:
-        for call in calls:
-            some.append(call)
-            if len(some) == _CALLS_A_JOB:
-                yield _Job(some, None)
-                some = []
-    except Exception as error:  # noqa: BLE001 - raised again once the results before it are taken
-        failure = error
-    yield _Job(some, failure)
+    def _take_in_order(self) -> None:
+        job = self._to_take.get()
+        while job is not None:
+            if self._failure is None:
+                try:
+                    self._take(job.result())
+                except BaseException as error:  # noqa: BLE001 - raised where calls are handed over
+                    self._failure = error
+            job.untaken.release()
+            job = self._to_take.get()
 
 
 class _Job:
-    """Some calls, which one thread does, and another takes their results."""
+    """A call that one thread does, and whose result another takes."""
 
-    def __init__(self, calls: List[Call], failure: Optional[BaseException]) -> None:
-        self._calls = calls
-        self._failure = failure
-        self._results: List[bytes] = []
-        self._undone = threading.Lock()
-        self._undone.acquire()
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._result = b""
+        self._failure: Optional[BaseException] = None
+        self._undone = _held()
+        self.untaken = _held()
 
     def do(self) -> None:
+        """Once only."""
         try:
-            for call in self._calls:
-                self._results.append(call())
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever takes the results
+            self._result = self._call()
+        except BaseException as error:  # noqa: BLE001 - raised by `result`
             self._failure = error
         self._undone.release()
 
-    def results(self) -> Iterator[bytes]:
+    def result(self) -> bytes:
+        """What the call returned, or raised, once it is done. Once only."""
         self._undone.acquire()
-        yield from self._results
         if self._failure is not None:
             raise self._failure
+        return self._result
+
+
+def _held() -> threading.Lock:
+    """To be let go of by another thread: a plain lock costs a tenth of an event."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock

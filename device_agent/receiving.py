@@ -11,12 +11,20 @@ of it is right: a chunk that a power cut damaged costs the whole file again, and
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
-from typing import Any, Callable, Dict, Iterable, Optional
+from typing import Callable, Dict, Iterable, Optional
 
-from device_agent.archive import Head, Payload, Read, chunk_offset, head_bytes, payloads, resumed
+from device_agent.archive import (
+    Head,
+    Payload,
+    Read,
+    Unpack,
+    chunk_offset,
+    head_bytes,
+    payloads,
+    resumed,
+)
 from device_agent.codec import canonical
 from device_agent.crew import Crew, spare_cores
 from device_agent.documents import MANIFEST_NAME, PATCHES, SIGNATURE_SUFFIX, CorruptPackage
@@ -37,7 +45,7 @@ from device_agent.manifest import CHUNK_BYTES, DeltaFile, File
 from device_agent.protocol import ErrorCode
 
 _UNPACKING = 2
-"""Threads at most that unpack chunks; a flash card does not take more."""
+"""Threads that unpack chunks, where there is more than one processor."""
 
 FindBase = Callable[[str, int], Optional[str]]
 """From the SHA-256 and size of a file to the path of an installed one, or None."""
@@ -123,24 +131,23 @@ class Transfer:
                 f"what had come of the package changed in {self._folder}",
                 "push the package again",
             )
-        spare = spare_cores()
-        unpacking = Crew(min(spare + 1, _UNPACKING) if spare else 0)
-        hashing = Crew(1 if spare else 0)
-        with unpacking, hashing:
-            coming = resumed(read, self._head, offset, unpacking.in_order)
-            for number, (payload, chunks) in enumerate(coming):
-                # What lies behind the first gap comes whole, even where some of it is here.
-                done = self._chunks_done(payload) if number == 0 else 0
-                self._write(payload, chunks, done, hashing)
+        for number, (payload, chunks) in enumerate(resumed(read, self._head, offset)):
+            # What lies behind the first gap comes whole, even where some of it is here.
+            self._write(payload, chunks, self._chunks_done(payload) if number == 0 else 0)
 
-    def _write(self, payload: Payload, chunks: Iterable[bytes], done: int, hashing: Crew) -> None:
+    def _write(self, payload: Payload, chunks: Iterable[Unpack], done: int) -> None:
         """Write the chunks of a file behind those that are done."""
         path, size = self._path(payload), sum(map(payload.raw_size, range(done)))
         digest = hashlib.sha256()
-        hashed = (functools.partial(_hashed, digest, chunk) for chunk in chunks)
         with append_file(path, size) as write:
-            for chunk in hashing.in_order(hashed):
+
+            def take(chunk: bytes) -> None:
                 write(chunk)
+                digest.update(chunk)
+
+            with Crew(take, _UNPACKING if spare_cores() else 0) as crew:
+                for unpack in chunks:
+                    crew.hand(unpack)
         if done == 0:
             self._came_before.discard(payload.file.path)
         if done == 0 and digest.hexdigest() == payload.file.sha256:
@@ -212,11 +219,6 @@ class Transfer:
             return 0
         total = sum(payload.raw_size(index) for index in range(len(payload.sizes)))
         return len(payload.sizes) if size == total else min(size, total) // CHUNK_BYTES
-
-
-def _hashed(digest: Any, chunk: bytes) -> bytes:
-    digest.update(chunk)
-    return chunk
 
 
 def base_missing(path: str) -> AgentFailure:

@@ -37,7 +37,7 @@ _PLACES = re.compile(
 
 def read(path: Path) -> Any:
     """An OpenVINO model, from its own format or from ONNX, whatever the file's suffix."""
-    with their_failures():
+    with _log_kept(), their_failures():
         if path.suffix == ".xml":
             return openvino.Core().read_model(path)
         # Unlike `read_model`, this folds what is constant, without which NNCF finds no biases.
@@ -72,6 +72,19 @@ def their_failures(writes: Path | None = None) -> Iterator[None]:
         contextlib.redirect_stdout(io.StringIO()),
     ):
         yield
+
+
+@contextlib.contextmanager
+def _log_kept() -> Iterator[None]:
+    """Where its conversion fails, OpenVINO leaves the program's log at errors only."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, root.filters[:], root.handlers[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters[:] = filters
+        root.handlers[:] = handlers
 
 
 def words(error: Exception) -> str:
