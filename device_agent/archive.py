@@ -20,7 +20,6 @@ workstation writes packages with the same functions.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 import zlib
@@ -56,8 +55,33 @@ _SIZE_FIELD = slice(124, 136)
 Read = Callable[[int], bytes]
 """Like the `read` of an unbuffered stream: up to that many bytes, b"" at the end."""
 
-Unpack = Callable[[], bytes]
-"""Gives a chunk whose stored bytes are verified. Any thread may call it."""
+
+@record(frozen=True)
+class Chunk:
+    """A chunk whose stored bytes are verified.
+
+    Args:
+        stored: these.
+        raw_bytes: what it unpacks to, if that is what it does.
+        where: which one it is, for people.
+    """
+
+    stored: bytes
+    raw_bytes: int
+    where: str
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it has to be unpacked."""
+        return len(self.stored) != self.raw_bytes
+
+    def unpack(self) -> bytes:
+        """Its bytes in the file. Any thread may call this.
+
+        Raises:
+            CorruptPackage: it does not unpack to as many.
+        """
+        return _unpacked(self.stored, self.raw_bytes, self.where)
 
 
 @record(frozen=True)
@@ -236,10 +260,10 @@ class PackageReader:
             CorruptPackage: at the first byte that is not as the head says.
         """
         for payload, chunks in _read_payloads(self._stream, payloads(self.head), 0):
-            yield payload, (unpack() for unpack in chunks)
+            yield payload, (chunk.unpack() for chunk in chunks)
 
 
-def resumed(read: Read, head: Head, offset: int) -> Iterator[Tuple[Payload, Iterator[Unpack]]]:
+def resumed(read: Read, head: Head, offset: int) -> Iterator[Tuple[Payload, Iterator[Chunk]]]:
     """The same from the middle of a package: the payloads from the one that `offset` lies in.
 
     Their chunks are verified and not unpacked yet, so that others can do that.
@@ -391,7 +415,7 @@ def _member(stream: _Stream, package_id: str, name: str, most: int) -> Optional[
 
 def _read_payloads(
     stream: _Stream, wanted: Tuple[Payload, ...], first_chunk: int, inside: bool = False
-) -> Iterator[Tuple[Payload, Iterator[Unpack]]]:
+) -> Iterator[Tuple[Payload, Iterator[Chunk]]]:
     for payload in wanted:
         if not inside:
             stream.expect(header(payload.name, payload.stored_bytes), f"header of {payload.name}")
@@ -405,14 +429,13 @@ def _read_payloads(
     stream.end()
 
 
-def _read_chunks(stream: _Stream, payload: Payload, first: int) -> Iterator[Unpack]:
-    """What gives each chunk, which is verified already."""
+def _read_chunks(stream: _Stream, payload: Payload, first: int) -> Iterator[Chunk]:
     for index in range(first, len(payload.sizes)):
         where = f"chunk {index} of {payload.file.path}"
         stored = stream.exactly(payload.sizes[index], where)
         if hashlib.sha256(stored).hexdigest() != payload.chunks[index]:
             raise CorruptPackage(f"{where}: its SHA-256 is not the package's")
-        yield functools.partial(_unpacked, stored, payload.raw_size(index), where)
+        yield Chunk(stored, payload.raw_size(index), where)
 
 
 def _unpacked(stored: bytes, raw_bytes: int, where: str) -> bytes:

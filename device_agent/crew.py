@@ -56,10 +56,22 @@ class Crew:
         if not self._threads:
             self._take(call())
             return
-        if self._failure is not None:
-            raise self._failure
         job = _Job(call)
         self._to_do.put(job)
+        self._queue(job)
+
+    def hand_on(self, result: bytes) -> None:
+        """As `hand`, of what needs not be done any more."""
+        if not self._threads:
+            self._take(result)
+            return
+        job = _Job(lambda: result)
+        job.do()
+        self._queue(job)
+
+    def _queue(self, job: _Job) -> None:
+        if self._failure is not None:
+            raise self._failure
         self._to_take.put(job)
         self._ahead.append(job)
         if len(self._ahead) > _AHEAD:

@@ -25,6 +25,9 @@ from device_agent.watchdog import FIRST_RUN_S, LOADING_S, block_silence_s, warm_
 from device_agent.worker_messages import Compare, Load, Loaded, TimeBlock, Timed, Warm, WarmUp
 from device_agent.workers import OnProgress, Worker, worker_command
 
+_CHECKING = "checking the health"
+_SPARE_S = 20.0
+"""The host gives up after we have: it then hears why."""
 _WARM_UP_S = 1.0
 _TIMED_S = 1.0
 _TIMED_RUNS = 5
@@ -78,6 +81,8 @@ class HealthChecker:
             for file in self._manifest.files:
                 self._packages.verified_path(self._package_id, file.role)
             return None
+        silence_s = max(LOADING_S, wanted.command_seconds) + _SPARE_S
+        self._tell(Progress(0, 0, _CHECKING, silence_s))
         with contextlib.closing(Worker("trial", worker_command(self._program))) as worker:
             parity, latencies, peak = self._run(worker)
         limit = self._manifest.limits.peak_ram_bytes
@@ -124,7 +129,6 @@ class HealthChecker:
             if golden is None:
                 return None, [], None
             parity, _ = worker.ask(Compare(), Parity, b"", self._tell, FIRST_RUN_S)
-            self._tell(Progress(0, 0, "checking the health"))
             warming = WarmUp(_WARM_UP_S)
             block = TimeBlock(_TIMED_RUNS, _TIMED_S, 2 * _TIMED_S)
             warm, _ = worker.ask(warming, Warm, b"", self._tell, warm_up_silence_s(warming))

@@ -25,6 +25,8 @@ from device_agent.store import Store
 from device_agent.trust_messages import Challenge, ChangeTrust, GetChallenge, GetTrust, SetLab
 
 _PROGRESS_EVERY_BYTES = 1024 * 1024
+_MAKING_FILES_S = 300.0
+"""Of silence at most, once all has come: patches are applied, and a slow card written to."""
 
 Tell = Callable[[Progress], None]
 
@@ -142,6 +144,8 @@ class _Meter:
 
     def advance(self, count: int) -> None:
         self._done += count
-        if self._done - self._told >= _PROGRESS_EVERY_BYTES:
+        is_all = count > 0 and self._done == self._total
+        if is_all or self._done - self._told >= _PROGRESS_EVERY_BYTES:
             self._told = self._done
-            self._tell(Progress(self._done, self._total, self._what))
+            silence_s = _MAKING_FILES_S if is_all else 0.0
+            self._tell(Progress(self._done, self._total, self._what, silence_s))

@@ -106,11 +106,16 @@ class Inspect:
 
 @record(frozen=True)
 class Progress:
-    """How far a request is, in units of its own choosing; a total of 0 is one nobody knows."""
+    """How far a request is, in units of its own choosing; a total of 0 is one nobody knows.
+
+    Args:
+        silence_s: from here on the agent may be silent for so long; 0 leaves it as it was.
+    """
 
     done: int
     total: int
     what: str
+    silence_s: float = 0.0
 
 
 @record(frozen=True)

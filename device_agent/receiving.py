@@ -16,10 +16,10 @@ import os
 from typing import Callable, Dict, Iterable, Optional
 
 from device_agent.archive import (
+    Chunk,
     Head,
     Payload,
     Read,
-    Unpack,
     chunk_offset,
     head_bytes,
     payloads,
@@ -135,19 +135,22 @@ class Transfer:
             # What lies behind the first gap comes whole, even where some of it is here.
             self._write(payload, chunks, self._chunks_done(payload) if number == 0 else 0)
 
-    def _write(self, payload: Payload, chunks: Iterable[Unpack], done: int) -> None:
+    def _write(self, payload: Payload, chunks: Iterable[Chunk], done: int) -> None:
         """Write the chunks of a file behind those that are done."""
         path, size = self._path(payload), sum(map(payload.raw_size, range(done)))
         digest = hashlib.sha256()
         with append_file(path, size) as write:
 
-            def take(chunk: bytes) -> None:
-                write(chunk)
-                digest.update(chunk)
+            def take(raw: bytes) -> None:
+                write(raw)
+                digest.update(raw)
 
             with Crew(take, _UNPACKING if spare_cores() else 0) as crew:
-                for unpack in chunks:
-                    crew.hand(unpack)
+                for chunk in chunks:
+                    if chunk.is_packed:
+                        crew.hand(chunk.unpack)
+                    else:
+                        crew.hand_on(chunk.stored)
         if done == 0:
             self._came_before.discard(payload.file.path)
         if done == 0 and digest.hexdigest() == payload.file.sha256:

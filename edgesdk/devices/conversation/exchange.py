@@ -58,9 +58,11 @@ class Exchange:
 
     def hear(self, expected: type[R], on_progress: OnProgress = lambda _: None) -> R:
         """The reply to what has been asked."""
+        silence_s = self._silence_s
         try:
-            while isinstance(reply := self._receive(self._silence_s), Progress):
+            while isinstance(reply := self._receive(silence_s), Progress):
                 on_progress(reply)
+                silence_s = max(silence_s, reply.silence_s)
         except CommandEnded as error:
             self._hear_last_words()
             raise _agent_died(self._process, error) from error

@@ -18,7 +18,7 @@ from device_agent.package_messages import (
 )
 from device_agent.protocol import Inspect
 from edgesdk.devices.conversation.bars import OnProgress, named_bar
-from edgesdk.devices.conversation.connection import LOADING_S, Connection
+from edgesdk.devices.conversation.connection import Connection
 from edgesdk.devices.conversation.pieces import in_pieces, opened
 from edgesdk.errors import PackageError
 from edgesdk.progress import Progress as ProgressDisplay
@@ -66,7 +66,7 @@ class PackageRequests(Connection):
         """
         with named_bar(progress) as on_progress:
             self._send(package, offered, on_progress, commit=True)
-            return self._exchange(LOADING_S).hear(Committed, on_progress)
+            return self._exchange(self._patience_s).hear(Committed, on_progress)
 
     def commit(self, package_id: str, progress: ProgressDisplay) -> Committed:
         """Have the package on trial checked, and made the current one.
@@ -75,7 +75,7 @@ class PackageRequests(Connection):
             Unhealthy: it did not pass; the device is as it was before.
         """
         with named_bar(progress) as on_progress:
-            return self._exchange(LOADING_S).ask(Commit(package_id), Committed, on_progress)
+            return self._exchange(self._patience_s).ask(Commit(package_id), Committed, on_progress)
 
     def roll_back(self, name: str) -> Installed:
         """Make the previous package of that name the current one; of the last committed for ""."""

@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_agent import archive, documents
-from device_agent.archive import PackageReader, Payload
+from device_agent.archive import Chunk, PackageReader, Payload
 from device_agent.clock import Clock
 from device_agent.codec import canonical
 from device_agent.documents import CorruptPackage
@@ -163,7 +163,13 @@ def boundaries(content: bytes) -> list[tuple[int, int, int]]:
 
 def rest_of(content: bytes, offset: int) -> dict[str, bytes]:
     rest = io.BytesIO(content[offset:])
-    return joined(archive.resumed(rest.read, head_of_package(content), offset))
+    return joined(unpacked(archive.resumed(rest.read, head_of_package(content), offset)))
+
+
+def unpacked(
+    payloads: Iterator[tuple[Payload, Iterator[Chunk]]],
+) -> Iterator[tuple[Payload, Iterator[bytes]]]:
+    return ((payload, (each.unpack() for each in chunks)) for payload, chunks in payloads)
 
 
 def test_the_rest_from_any_chunk_on_is_the_rest_of_the_whole() -> None:
@@ -196,9 +202,8 @@ def test_what_is_resumed_is_verified_to_its_end() -> None:
     *_, (_, _, offset) = boundaries(SMALL)
     for spoilt in (SMALL[:-1], SMALL + b"\0", SMALL[:-1] + b"x"):
         with pytest.raises(CorruptPackage):
-            joined(
-                archive.resumed(io.BytesIO(spoilt[offset:]).read, head_of_package(SMALL), offset)
-            )
+            rest = io.BytesIO(spoilt[offset:])
+            joined(unpacked(archive.resumed(rest.read, head_of_package(SMALL), offset)))
 
 
 # ---- damage --------------------------------------------------------------------------------------

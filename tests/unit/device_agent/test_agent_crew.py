@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,7 @@ from device_agent import crew
 from device_agent.crew import Crew
 
 THREADS = (0, 1, 2, 4)
+Call = Callable[[], bytes]
 
 
 class Bad(Exception):
@@ -25,24 +26,31 @@ def fail() -> bytes:
     raise Bad
 
 
-def calls(count: int) -> list[Callable[[], bytes]]:
+def calls(count: int) -> list[Call]:
     return [functools.partial(bytes, number) for number in range(count)]
 
 
-def taken(given: Iterator[bytes]) -> tuple[list[int], bool]:
-    """The sizes of what came, and whether it ended badly."""
+def taken(threads: int, handed: list[Call], take: Callable[[int], None] | None = None) -> list[int]:
+    """The sizes of what was taken of it, in order."""
     found: list[int] = []
+
+    def note(result: bytes) -> None:
+        if take is not None:
+            take(len(result))
+        found.append(len(result))
+
     try:
-        found.extend(len(each) for each in given)
+        with Crew(note, threads) as workers:
+            for call in handed:
+                workers.hand(call)
     except Bad:
-        return found, True
-    return found, False
+        found.append(-1)
+    return found
 
 
 @given(st.sampled_from(THREADS), st.integers(0, 40))
-def test_results_come_in_the_order_of_the_calls(threads: int, count: int) -> None:
-    with Crew(threads) as workers:
-        assert taken(workers.in_order(calls(count))) == (list(range(count)), False)
+def test_results_are_taken_in_the_order_of_the_calls(threads: int, count: int) -> None:
+    assert taken(threads, calls(count)) == list(range(count))
 
 
 @pytest.mark.parametrize("threads", THREADS)
@@ -51,71 +59,95 @@ def test_slow_calls_do_not_change_the_order(threads: int) -> None:
         time.sleep(0.01 * (number % 3))
         return bytes(number)
 
-    with Crew(threads) as workers:
-        slowly = [functools.partial(slow, number) for number in range(20)]
-        assert taken(workers.in_order(slowly)) == (list(range(20)), False)
+    slowly: list[Call] = [functools.partial(slow, number) for number in range(20)]
+    assert taken(threads, slowly) == list(range(20))
+
+
+@given(st.lists(st.booleans(), max_size=30), st.sampled_from(THREADS))
+def test_what_is_done_already_keeps_its_place(done: list[bool], threads: int) -> None:
+    found: list[int] = []
+    with Crew(lambda result: found.append(len(result)), threads) as workers:
+        for number, is_done in enumerate(done):
+            if is_done:
+                workers.hand_on(bytes(number))
+            else:
+                workers.hand(functools.partial(bytes, number))
+    assert found == list(range(len(done)))
 
 
 @given(st.sampled_from(THREADS), st.integers(0, 20), st.integers(0, 20))
-def test_all_before_a_call_that_fails_comes(threads: int, before: int, after: int) -> None:
-    with Crew(threads) as workers:
-        given = workers.in_order([*calls(before), fail, *calls(after)])
-        assert taken(given) == (list(range(before)), True)
+def test_all_before_a_call_that_fails_is_taken_and_nothing_behind(
+    threads: int, before: int, after: int
+) -> None:
+    assert taken(threads, [*calls(before), fail, *calls(after)]) == [*range(before), -1]
+
+
+@given(st.sampled_from(THREADS), st.integers(1, 20), st.data())
+def test_what_cannot_be_taken_ends_it(threads: int, count: int, data: st.DataObject) -> None:
+    full = data.draw(st.integers(0, count - 1))
+
+    def take(size: int) -> None:
+        if size == full:
+            raise Bad
+
+    assert taken(threads, calls(count), take) == [*range(full), -1]
 
 
 @given(st.sampled_from(THREADS), st.integers(0, 20))
-def test_all_before_the_end_of_a_line_that_breaks_comes(threads: int, before: int) -> None:
-    def breaking() -> Iterator[Callable[[], bytes]]:
-        yield from calls(before)
+def test_all_that_was_handed_over_is_taken_when_no_more_comes(threads: int, before: int) -> None:
+    found: list[int] = []
+    with pytest.raises(Bad), Crew(lambda result: found.append(len(result)), threads) as workers:
+        for call in calls(before):
+            workers.hand(call)
         raise Bad
-
-    with Crew(threads) as workers:
-        assert taken(workers.in_order(breaking())) == (list(range(before)), True)
+    assert found == list(range(before))
 
 
-@given(st.integers(0, 40))
-def test_one_thread_does_one_call_after_the_other(count: int) -> None:
-    done: list[int] = []
-
-    def note(number: int) -> bytes:
-        done.append(number)
-        return b""
-
-    with Crew(1) as workers:
-        for _ in workers.in_order([functools.partial(note, number) for number in range(count)]):
-            pass
-    assert done == list(range(count))
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_each_is_taken_as_soon_as_it_is_done(threads: int) -> None:
+    """What comes slowly is not kept back until more comes: a power cut would cost it."""
+    came = threading.Event()
+    with Crew(lambda _: came.set(), threads) as workers:
+        for call in calls(3):
+            came.clear()
+            workers.hand(call)
+            assert came.wait(10)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_what_is_ahead_is_bounded(threads: int) -> None:
-    asked = 0
+    handed, goes_on = 0, threading.Event()
 
-    def counting() -> Iterator[Callable[[], bytes]]:
-        nonlocal asked
-        for call in calls(1000):
-            asked += 1
-            yield call
+    def hand_all() -> None:
+        nonlocal handed
+        with Crew(lambda _: goes_on.wait(10), threads) as workers:
+            for call in calls(100):
+                workers.hand(call)
+                handed += 1
 
-    with Crew(threads) as workers:
-        given = workers.in_order(counting())
-        next(given)
-        assert asked <= (threads + 2) * crew._CALLS_A_JOB
+    hands = threading.Thread(target=hand_all)
+    hands.start()
+    deadline = time.monotonic() + 10
+    while handed < crew._AHEAD and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert handed == crew._AHEAD
+    goes_on.set()
+    hands.join(10)
+    assert handed == 100
 
 
 def test_calls_are_done_at_the_same_time() -> None:
     both = threading.Barrier(2, timeout=10)
 
     def meet() -> bytes:
-        both.wait()
+        both.wait()  # In one thread, the first would wait for ever.
         return b""
 
-    with Crew(2) as workers:  # In one thread, the first would wait for ever.
-        waits: list[Callable[[], bytes]] = [lambda: b""] * (crew._CALLS_A_JOB - 1)
-        assert taken(workers.in_order([*waits, meet, meet]))[1] is False
+    assert taken(2, [meet, meet]) == [0, 0]
 
 
 @pytest.mark.usefixtures("no_thread_outlives_its_test")
-def test_the_threads_end_with_the_block_even_if_results_are_left() -> None:
-    with Crew(3) as workers:
-        next(workers.in_order(calls(100)))
+def test_the_threads_end_with_the_block() -> None:
+    taken(3, calls(10))
+    taken(3, [fail, *calls(10)])
