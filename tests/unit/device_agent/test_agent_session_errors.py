@@ -32,7 +32,7 @@ from device_agent.package_messages import (
     Offered,
     Rollback,
 )
-from device_agent.protocol import MESSAGES, Failure, Goodbye, Hello, Welcome
+from device_agent.protocol import MESSAGES, Failure, Goodbye, Hello, Progress, Welcome
 from device_agent.session import Session
 from device_agent.state import EARLIEST_S
 from device_agent.trust_messages import (
@@ -82,7 +82,10 @@ class Host:
 
     def ask(self, message: object, payload: bytes = b"") -> object:
         self.say(encode_message(message) + payload)
-        return self.hear()
+        reply = self.hear()
+        while isinstance(reply, Progress):
+            reply = self.hear()
+        return reply
 
     def wait(self) -> None:
         self._thread.join(10)
