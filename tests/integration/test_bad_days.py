@@ -7,6 +7,7 @@ is said of boards is said of it. docs/bad-days.md has the table.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -115,6 +116,19 @@ def test_a_board_that_restarts_is_named(
     refused(done, "pi restarted while it was measured, so there is no result", "journalctl")
     after = ann(*BENCH, "--seconds", "0.2")
     assert after.code == 0, "no lease and no lock is left: " + after.err
+
+
+def test_a_board_that_restarts_in_a_deployment_keeps_what_it_had(
+    ann: Cli, board: NamespacedBoard
+) -> None:
+    board.set_off_s(1.0)
+    deploy = ("deploy", DIGITS / "digits.onnx", "--device", "pi", "--calibration", CALIBRATION)
+    rest = ("--name", "trial", "--unsigned", "-o", "deployed", "--seconds", "8")
+    done = meanwhile(ann, board, board.restart, *map(str, deploy), *rest)
+    refused(done, "pi restarted while it was measured", "the package on trial is not in use there")
+    (digits, trial) = json.loads(ann("device", "installed", "pi", "--json").out)["packages"]
+    assert (digits["name"], digits["state"]) == ("digits", "current")
+    assert (trial["name"], trial["state"]) == ("trial", "")
 
 
 def test_a_network_that_drops_and_returns_is_told_from_a_restart(
