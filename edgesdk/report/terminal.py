@@ -186,6 +186,9 @@ def _add_latency(table: Table, findings: Findings, role: Role) -> None:
             rail = Text(plain(f"on {energy.rail}"))
             table.add_row("  energy", joules_text(energy), rail, "idle power too")
     run = findings.results.run(role)
+    is_gated = any(verdict.gate == "peak_ram" for verdict in findings.verdicts)
+    if run is not None and run.latency.peak_rss_bytes is not None and not is_gated:
+        table.add_row("  peak memory", format_bytes(run.latency.peak_rss_bytes))
     if run is not None and run.cold is not None:
         kept = "" if run.cold.cache_dropped else CACHE_KEPT
         table.add_row("  loading, cold", format_ns(run.cold.load_ns), kept)
