@@ -130,6 +130,11 @@ class ProgressBars:
             yield lambda steps: bars.advance(task, steps)
 
 
+def visiting(device: str) -> AbstractContextManager[Advance]:
+    """Show that a device is being asked: one that is switched off is waited for for 20 s."""
+    return ProgressBars().task(f"visiting {device}", 0)
+
+
 def log_to_stderr(verbosity: int) -> None:
     """Send the log to stderr: warnings always, with -v what is done, with -vv every detail."""
     import logging

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -18,6 +18,7 @@ from edgesdk.devices.ssh import connect
 from edgesdk.devices.transport import Transport
 from edgesdk.errors import AgentError
 from edgesdk.flows.leasing import Claim, wait_for
+from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import Runtime, RuntimeName
 from edgesdk.values.package import Package
@@ -176,22 +177,23 @@ def agent_on(
     *,
     claim: Claim | None = None,
     offering: Callable[[], Package] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[AgentSession]:
     """A session with the agent on a device, ended with the block.
 
     Args:
         claim: have the device to ourselves meanwhile.
         offering: gives the package that will be offered first.
+        progress: told that the device is being reached, which takes 20 s where it is switched off.
 
     Raises:
         TransportError: the device cannot be reached, or is not the enrolled one.
         AgentError: the agent does not start there; with code "busy": it is someone else's.
     """
-    with (
-        _named(device),
-        connect(device) as transport,
-        _claimed(transport, device, claim, offering) as agent,
-    ):
+    with _named(device), ExitStack() as opened:
+        with (progress or Silent()).task(f"reaching {device.name}", 0):
+            transport = opened.enter_context(connect(device))
+            agent = opened.enter_context(_claimed(transport, device, claim, offering))
         yield agent
 
 

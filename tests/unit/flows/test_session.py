@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from device_agent.environment_messages import Environment, RuntimeVersion
 from edgesdk.devices.inventory import Device
-from edgesdk.flows.session import lack_of_runtime
+from edgesdk.errors import TransportError
+from edgesdk.flows.session import agent_on, lack_of_runtime
+from edgesdk.progress import Advance
 from edgesdk.targets.types import Runtime, RuntimeName
 from tests.unit.report.example import example_environment
 
@@ -103,3 +107,23 @@ def test_one_interpreter_is_told_once_for_two_runtimes() -> None:
     assert lack is not None
     assert "pip install 'ai-edge-litert>=1.0' or pip install 'onnxruntime>=1.18'" in lack.hint
     assert lack.hint.count("--python PATH") == 1
+
+
+def test_who_waits_for_a_device_sees_that_it_is_being_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+
+    class Shown:
+        @contextmanager
+        def task(self, description: str, total: int) -> Iterator[Advance]:
+            told.append(description)
+            yield lambda _: None
+
+    def switched_off(_: Device) -> None:
+        assert told == ["reaching bench"]
+        raise TransportError("did not answer")
+
+    monkeypatch.setattr("edgesdk.flows.session.connect", switched_off)
+    with pytest.raises(TransportError), agent_on(DEVICE, progress=Shown()):
+        pass
