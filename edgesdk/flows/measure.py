@@ -34,7 +34,7 @@ from edgesdk.flows.metrics import (
 )
 from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.runs import keep
-from edgesdk.flows.session import agent_on, find_device, require_described
+from edgesdk.flows.session import agent_on, find_device, lack_explained, require_described
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
 from edgesdk.package.reading import read_sealed
@@ -273,7 +273,10 @@ def _measure(
         if reference is not None and reference.on_device:
             called = f"{installed.name} {installed.version}"
             _require_same(called, installed.stages, reference.dataset)
-        with reboot_named(device, agent.environment, chosen.claim.say):
+        with (
+            lack_explained(device, agent.environment, installed),
+            reboot_named(device, agent.environment, chosen.claim.say),
+        ):
             results = validate(
                 agent,
                 MeasuredDevice(device.name, device.kind, agent.environment),

@@ -10,6 +10,7 @@ from typing import get_args
 
 from device_agent.environment_messages import Environment
 from device_agent.manifest import Compatibility, is_at_least, runs_on
+from device_agent.package_messages import Installed
 from device_agent.protocol import ErrorCode
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
@@ -134,9 +135,12 @@ def lack_of_runtime(
 
 @contextmanager
 def lack_explained(
-    device: Device, agent: AgentSession, compatibility: Compatibility
+    device: Device, environment: Environment, needs: Compatibility | Installed
 ) -> Iterator[None]:
     """Let a device's refusal for want of a runtime say what brings it there.
+
+    Args:
+        needs: the package that names the runtime.
 
     Raises:
         AgentError: the refusal, as `lack_of_runtime` words it; every other failure as it is.
@@ -144,11 +148,11 @@ def lack_explained(
     try:
         yield
     except AgentError as error:
-        name = next((each for each in get_args(RuntimeName) if each == compatibility.runtime), None)
+        name = next((each for each in get_args(RuntimeName) if each == needs.runtime), None)
         if error.code != ErrorCode.NO_RUNTIME or name is None:
             raise
-        wanted = Runtime(name, compatibility.runtime_min_version)
-        lack = lack_of_runtime(device, agent.environment, (wanted,))
+        wanted = Runtime(name, needs.runtime_min_version)
+        lack = lack_of_runtime(device, environment, (wanted,))
         raise lack or error from error
 
 

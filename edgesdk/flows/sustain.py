@@ -15,7 +15,7 @@ from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.runs import keep
-from edgesdk.flows.session import agent_on, find_device, require_described
+from edgesdk.flows.session import agent_on, find_device, lack_explained, require_described
 from edgesdk.package.reading import read_sealed
 from edgesdk.progress import JUDGING, Progress, Silent
 from edgesdk.report.endurance_page import render_endurance
@@ -83,7 +83,10 @@ def sustain(
             )
             installed = committed.installed
         found = MeasuredDevice(enrolled.name, enrolled.kind, agent.environment)
-        with reboot_named(enrolled, agent.environment, say):
+        with (
+            lack_explained(enrolled, agent.environment, installed),
+            reboot_named(enrolled, agent.environment, say),
+        ):
             endured = _run(agent, found, installed, seconds, threads, progress or Silent())
     with (progress or Silent()).task(JUDGING, 0):
         endurance = find_endurance(endured, bounds, tuple(_beyond(gates)))

@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 
 from device_agent.environment_messages import Environment, RuntimeVersion
+from device_agent.protocol import ErrorCode
 from edgesdk.devices.inventory import Device
-from edgesdk.errors import TransportError
-from edgesdk.flows.session import agent_on, lack_of_runtime
+from edgesdk.errors import AgentError, TransportError
+from edgesdk.flows.session import agent_on, lack_explained, lack_of_runtime
 from edgesdk.progress import Advance
 from edgesdk.targets.types import Runtime, RuntimeName
-from tests.unit.report.example import example_environment
+from tests.unit.report.example import example_environment, example_results
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 DEVICE = Device("bench", "192.0.2.7", 22, "pi", "raspberry-pi-5", KEY)
@@ -127,3 +128,14 @@ def test_who_waits_for_a_device_sees_that_it_is_being_reached(
     monkeypatch.setattr("edgesdk.flows.session.connect", switched_off)
     with pytest.raises(TransportError), agent_on(DEVICE, progress=Shown()):
         pass
+
+
+def test_a_refusal_for_want_of_a_runtime_says_what_brings_it() -> None:
+    installed = replace(example_results().installed, runtime="onnxruntime")
+    bare = replace(example_environment(), runtimes=())
+    with (
+        pytest.raises(AgentError, match=r"has no onnxruntime>=1\.0") as caught,
+        lack_explained(DEVICE, bare, installed),
+    ):
+        raise AgentError("no such module", code=ErrorCode.NO_RUNTIME, hint="install it")
+    assert caught.value.hint.startswith("edgesdk agent install bench --runtime onnxruntime")
