@@ -221,3 +221,15 @@ def test_peak_memory_is_told_where_no_gate_tells_it(gates: Gates, times: int) ->
     text = printed(render_findings(find(example_results(), example_target(), gates)))
     assert text.count("  peak memory  ") == times
     assert "46.3 MiB" in text  # of the converted model
+
+
+@pytest.mark.parametrize(
+    ("governor", "row"), [("performance", "valid"), ("powersave", "doubtful see below")]
+)
+def test_each_latency_shows_how_it_is_stamped(governor: str, row: str) -> None:
+    device = example_results().device
+    environment = replace(device.environment, governor=governor)
+    results = example_results(device=replace(device, environment=environment))
+    text = printed(render_findings(find(results, example_target(), Gates())))
+    stamps = [" ".join(each.split()) for each in text.splitlines() if "  measurement" in each]
+    assert stamps == [f"measurement {row}"] * 2
