@@ -269,7 +269,7 @@ Seconds = Annotated[
         min=0.1,
         max=600.0,
         callback=_numeric,
-        help="Time in each model; 50,000 runs may be enough before.",
+        help="Time in each model: up to 60 for want of 400 runs, less once it has 50,000.",
     ),
 ]
 

@@ -13,11 +13,13 @@ def help_of(command: str, folder: Path) -> str:
     return " ".join(Cli(folder)(command, "--help").out.split())
 
 
-def test_a_quick_model_is_not_timed_for_all_the_seconds(tmp_path: Path) -> None:
-    enough = Timing().blocks * SAMPLES_MAX
-    assert f"Time in each model; {enough:,} runs may be enough before." in help_of(
-        "bench", tmp_path
-    )
+def test_slow_models_are_timed_for_longer_than_asked_and_quick_ones_for_less(
+    tmp_path: Path,
+) -> None:
+    timing = Timing()
+    longer = f"up to {timing.max_seconds:g} for want of {timing.min_runs} runs"
+    shorter = f"less once it has {timing.blocks * SAMPLES_MAX:,}"
+    assert f"Time in each model: {longer}, {shorter}." in help_of("bench", tmp_path)
 
 
 def test_eval_points_at_no_option_that_it_does_not_have(tmp_path: Path) -> None:
