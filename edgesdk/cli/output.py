@@ -57,7 +57,7 @@ def emit(value: T, as_json: bool, render: Callable[[Console, T], None]) -> None:
 
         from edgesdk.serial import to_dict
 
-        print(json.dumps(to_dict(value), indent=1), file=sys.__stdout__)
+        print(json.dumps(to_dict(value), indent=1), file=sys.__stdout__, flush=True)
     else:
         render(stdout(), value)
 
