@@ -8,6 +8,9 @@ from typing import Protocol
 
 Advance = Callable[[int], None]
 
+JUDGING = "judging what was measured"
+"""Resampling so many runs takes seconds on a slow workstation."""
+
 
 class Progress(Protocol):
     """Receives the progress of long work."""

@@ -45,7 +45,9 @@ def install(
 @app.command("ls")
 def ls(device: Name, as_json: options.Json = False) -> None:
     """List the runtimes that were brought to a device so."""
-    output.emit(api.agent_runtimes(device), as_json, cli.render_agent.runtimes)
+    with output.visiting(device):
+        here = api.agent_runtimes(device)
+    output.emit(here, as_json, cli.render_agent.runtimes)
 
 
 @app.command("uninstall")
@@ -62,13 +64,14 @@ def uninstall(
     as_json: options.Json = False,
 ) -> None:
     """Remove what was brought to a device so, or all that edgesdk ever wrote there."""
-    done = api.agent_uninstall(
-        device,
-        runtimes=runtime or (),
-        everything=everything,
-        wait_s=options.seconds(wait),
-        say=output.say,
-    )
+    with output.visiting(device):
+        done = api.agent_uninstall(
+            device,
+            runtimes=runtime or (),
+            everything=everything,
+            wait_s=options.seconds(wait),
+            say=output.say,
+        )
     output.emit(done, as_json, cli.render_agent.uninstall)
 
 

@@ -121,7 +121,9 @@ def show(name: Names, jobs: many.Jobs = many.DEFAULT_JOBS, as_json: options.Json
             as_json=as_json,
             may_repeat=True,
         )
-    output.emit(api.show_device(name), as_json, cli.render.visited)
+    with output.visiting(name):
+        visited = api.show_device(name)
+    output.emit(visited, as_json, cli.render.visited)
 
 
 @app.command("doctor")
@@ -147,7 +149,8 @@ def doctor(
             may_repeat=True,
             verdict=lambda told: int(ExitCode.PASSED if told.able else ExitCode.DEVICE),
         )
-    told = api.doctor(name, package=package, installed=installed)
+    with output.visiting(name):
+        told = api.doctor(name, package=package, installed=installed)
     output.emit(told, as_json, cli.render_doctor.diagnosis)
     raise typer.Exit(int(ExitCode.PASSED if told.able else ExitCode.DEVICE))
 
@@ -166,7 +169,9 @@ def installed(
             as_json=as_json,
             may_repeat=True,
         )
-    output.emit(api.list_installed(name), as_json, cli.render.inventory)
+    with output.visiting(name):
+        there = api.list_installed(name)
+    output.emit(there, as_json, cli.render.inventory)
 
 
 @app.command("lab")

@@ -102,6 +102,12 @@ def run(arguments: list[str]) -> int:
             return int(ExitCode.USAGE)
         hint = "edgesdk COMMAND --help shows what it takes"
         return _show(UsageError(error.format_message(), hint=hint), as_json)
+    except (
+        SystemExit
+    ) as ended:  # typer's and rich's word for a reader that has gone, as `head` does
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        return 128 + signal.SIGPIPE  # 1 would be a failed gate.
     except typer.Abort:  # the end of input at a question
         return _show(Interrupted(signal.SIGINT), as_json)
     return code if isinstance(code, int) else int(ExitCode.PASSED)

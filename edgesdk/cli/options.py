@@ -82,7 +82,11 @@ Calibration = Annotated[
     ),
 ]
 Dataset = Annotated[
-    str | None, typer.Option(help="Evaluation data, labelled: as for --calibration.")
+    str | None,
+    typer.Option(
+        help="Evaluation data, labelled: FILE.npz, FILE.npz#SPLIT, a folder of pictures or "
+        "module:function."
+    ),
 ]
 PreprocessingFile = Annotated[
     Path | None,
@@ -265,7 +269,7 @@ Seconds = Annotated[
         min=0.1,
         max=600.0,
         callback=_numeric,
-        help="Least time spent in each model, in seconds.",
+        help="Time in each model: up to 60 for want of 400 runs, less once it has 50,000.",
     ),
 ]
 

@@ -57,7 +57,7 @@ def emit(value: T, as_json: bool, render: Callable[[Console, T], None]) -> None:
 
         from edgesdk.serial import to_dict
 
-        print(json.dumps(to_dict(value), indent=1), file=sys.__stdout__)
+        print(json.dumps(to_dict(value), indent=1), file=sys.__stdout__, flush=True)
     else:
         render(stdout(), value)
 
@@ -128,6 +128,11 @@ class ProgressBars:
         with Progress(*columns, console=stderr(), transient=True) as bars:
             task = bars.add_task(description, total=total or None)
             yield lambda steps: bars.advance(task, steps)
+
+
+def visiting(device: str) -> AbstractContextManager[Advance]:
+    """Show that a device is being asked: one that is switched off is waited for for 20 s."""
+    return ProgressBars().task(f"visiting {device}", 0)
 
 
 def log_to_stderr(verbosity: int) -> None:

@@ -74,7 +74,7 @@ def _version(each: RuntimeInstalled) -> str:
 
 def _sizes(console: Console, found: RuntimesHere) -> None:
     if found.bytes:
-        _line(console, f"they take {format_bytes(found.bytes)}")
+        _line(console, f"runtimes of the agent take {format_bytes(found.bytes)} there")
     if found.left_over_bytes:
         left = format_bytes(found.left_over_bytes)
         _line(console, f"of that, {left} of an install that broke off; the next one continues it")

@@ -131,7 +131,7 @@ def agent_install(
         ways_for(runtime)  # What cannot be brought is said before anybody waits.
     source = None if wheels is None else wheel_folder(wheels)
     claim = Claim("installing a runtime", wait_s, say)
-    with agent_on(enrolled, claim=claim) as agent:
+    with agent_on(enrolled, claim=claim, progress=progress) as agent:
         board = talk.read_interpreter(agent)
         choices = [
             choose(each, board, _min_version(target, each), progress, source=source, renew=renew)

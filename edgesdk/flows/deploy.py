@@ -50,7 +50,7 @@ from edgesdk.models.types import Model
 from edgesdk.package.budget import resolve_budget
 from edgesdk.package.building import build_package, check_release, package_name
 from edgesdk.package.reading import read_package
-from edgesdk.progress import Progress, Silent
+from edgesdk.progress import JUDGING, Progress, Silent
 from edgesdk.serial import write_json
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import BudgetText, GateBounds, Target
@@ -330,7 +330,7 @@ def meet(
     Raises:
         DeviceError: it cannot be reached, is not what it should be, or is someone else's.
     """
-    with agent_on(device, claim=claim) as agent:
+    with agent_on(device, claim=claim, progress=progress) as agent:
         require_architecture(device, agent.environment, plan.target_id, plan.target_architecture)
         lack = lack_of_runtime(device, agent.environment, (plan.runtime,))
         had = [each.sequence for each in agent.inventory().packages if each.name == name]
@@ -371,18 +371,19 @@ def visit(visited: Visit, made: Made, folder: Path, timing: Timing) -> Report:
         DeviceError: the device cannot be reached, or refuses the package.
     """
     results, outputs, unhealthy = _measure(visited, made, timing)
-    report = build_report(
-        artifact=made.conversion.artifact,
-        target=made.target,
-        calibration=summarize_data(made.calibration),
-        evaluation=None if made.evaluation is None else summarize_data(made.evaluation),
-        package=made.package,
-        budget=made.budget,
-        results=results,
-        gates=made.gates,
-        created=datetime.now(UTC),
-        unhealthy="" if unhealthy is None else unhealthy.message,
-    )
+    with visited.progress.task(JUDGING, 0):
+        report = build_report(
+            artifact=made.conversion.artifact,
+            target=made.target,
+            calibration=summarize_data(made.calibration),
+            evaluation=None if made.evaluation is None else summarize_data(made.evaluation),
+            package=made.package,
+            budget=made.budget,
+            results=results,
+            gates=made.gates,
+            created=datetime.now(UTC),
+            unhealthy="" if unhealthy is None else unhealthy.message,
+        )
     if made.wanted is not None and outputs is not None:
         report = with_metrics(report, made.wanted, outputs)
     report = against_baseline(report, made.regression_percent, made.baseline)
@@ -448,7 +449,7 @@ def _measure(
     """
     conversion, wanted = made.conversion, made.wanted
     device, progress = visit.device, visit.progress
-    with agent_on(device, claim=visit.claim) as agent:
+    with agent_on(device, claim=visit.claim, progress=progress) as agent:
         installed = install(
             agent,
             device,

@@ -67,7 +67,7 @@ def install(
         PackageError: the device needs the full package, and it is not there.
     """
     enrol_trust(agent, device, say)
-    with lack_explained(device, agent, package.manifest.compatibility):
+    with lack_explained(device, agent.environment, package.manifest.compatibility):
         return _deliver(agent.install, agent, package, progress, permissions, say)
 
 
@@ -88,7 +88,7 @@ def put(
         PackageError: the device needs the full package, and it is not there.
     """
     enrol_trust(agent, device, say)
-    with lack_explained(device, agent, package.manifest.compatibility):
+    with lack_explained(device, agent.environment, package.manifest.compatibility):
         return _deliver(agent.put, agent, package, progress, permissions, say)
 
 

@@ -34,11 +34,11 @@ from edgesdk.flows.metrics import (
 )
 from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.runs import keep
-from edgesdk.flows.session import agent_on, find_device, require_described
+from edgesdk.flows.session import agent_on, find_device, lack_explained, require_described
 from edgesdk.models.opening import open_model
 from edgesdk.models.types import TensorSpec
 from edgesdk.package.reading import read_sealed
-from edgesdk.progress import Progress, Silent
+from edgesdk.progress import JUDGING, Progress, Silent
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import Contract, GateBounds
 from edgesdk.validate.build import find, summarize_data
@@ -267,13 +267,16 @@ def _measure(
     progress: Progress,
     wanted: Wanted | None = None,
 ) -> Findings:
-    with agent_on(device, claim=chosen.claim) as agent:
+    with agent_on(device, claim=chosen.claim, progress=progress) as agent:
         require_described(device, agent.environment)
         installed = _installed(agent, device, chosen, progress)
         if reference is not None and reference.on_device:
             called = f"{installed.name} {installed.version}"
             _require_same(called, installed.stages, reference.dataset)
-        with reboot_named(device, agent.environment, chosen.claim.say):
+        with (
+            lack_explained(device, agent.environment, installed),
+            reboot_named(device, agent.environment, chosen.claim.say),
+        ):
             results = validate(
                 agent,
                 MeasuredDevice(device.name, device.kind, agent.environment),
@@ -286,7 +289,8 @@ def _measure(
     if wanted is not None and outputs is not None:
         results = with_predictions(results, wanted.samples, outputs)
     target = load_target(device.target)
-    findings = find(results, target, gates, expected=chosen.expected)
+    with progress.task(JUDGING, 0):
+        findings = find(results, target, gates, expected=chosen.expected)
     if wanted is None or outputs is None:
         return findings
     return with_metrics(findings, wanted, outputs)

@@ -48,7 +48,7 @@ def push(
         reading = reader.submit(read_sealed, Path(package))
         with (
             _resumed_by_pushing_again(enrolled),
-            agent_on(enrolled, claim=claim, offering=reading.result) as agent,
+            agent_on(enrolled, claim=claim, offering=reading.result, progress=progress) as agent,
         ):
             return put(
                 agent,

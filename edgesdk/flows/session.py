@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import get_args
 
 from device_agent.environment_messages import Environment
 from device_agent.manifest import Compatibility, is_at_least, runs_on
+from device_agent.package_messages import Installed
 from device_agent.protocol import ErrorCode
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
@@ -18,6 +19,7 @@ from edgesdk.devices.ssh import connect
 from edgesdk.devices.transport import Transport
 from edgesdk.errors import AgentError
 from edgesdk.flows.leasing import Claim, wait_for
+from edgesdk.progress import Progress, Silent
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import Runtime, RuntimeName
 from edgesdk.values.package import Package
@@ -133,9 +135,12 @@ def lack_of_runtime(
 
 @contextmanager
 def lack_explained(
-    device: Device, agent: AgentSession, compatibility: Compatibility
+    device: Device, environment: Environment, needs: Compatibility | Installed
 ) -> Iterator[None]:
     """Let a device's refusal for want of a runtime say what brings it there.
+
+    Args:
+        needs: the package that names the runtime.
 
     Raises:
         AgentError: the refusal, as `lack_of_runtime` words it; every other failure as it is.
@@ -143,11 +148,11 @@ def lack_explained(
     try:
         yield
     except AgentError as error:
-        name = next((each for each in get_args(RuntimeName) if each == compatibility.runtime), None)
+        name = next((each for each in get_args(RuntimeName) if each == needs.runtime), None)
         if error.code != ErrorCode.NO_RUNTIME or name is None:
             raise
-        wanted = Runtime(name, compatibility.runtime_min_version)
-        lack = lack_of_runtime(device, agent.environment, (wanted,))
+        wanted = Runtime(name, needs.runtime_min_version)
+        lack = lack_of_runtime(device, environment, (wanted,))
         raise lack or error from error
 
 
@@ -176,22 +181,23 @@ def agent_on(
     *,
     claim: Claim | None = None,
     offering: Callable[[], Package] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[AgentSession]:
     """A session with the agent on a device, ended with the block.
 
     Args:
         claim: have the device to ourselves meanwhile.
         offering: gives the package that will be offered first.
+        progress: told that the device is being reached, which takes 20 s where it is switched off.
 
     Raises:
         TransportError: the device cannot be reached, or is not the enrolled one.
         AgentError: the agent does not start there; with code "busy": it is someone else's.
     """
-    with (
-        _named(device),
-        connect(device) as transport,
-        _claimed(transport, device, claim, offering) as agent,
-    ):
+    with _named(device), ExitStack() as opened:
+        with (progress or Silent()).task(f"reaching {device.name}", 0):
+            transport = opened.enter_context(connect(device))
+            agent = opened.enter_context(_claimed(transport, device, claim, offering))
         yield agent
 
 

@@ -15,9 +15,9 @@ from edgesdk.flows.installing import Permissions, Say, put
 from edgesdk.flows.leasing import Claim
 from edgesdk.flows.rebooted import reboot_named
 from edgesdk.flows.runs import keep
-from edgesdk.flows.session import agent_on, find_device, require_described
+from edgesdk.flows.session import agent_on, find_device, lack_explained, require_described
 from edgesdk.package.reading import read_sealed
-from edgesdk.progress import Progress, Silent
+from edgesdk.progress import JUDGING, Progress, Silent
 from edgesdk.report.endurance_page import render_endurance
 from edgesdk.targets.loading import load_target
 from edgesdk.targets.types import GateBounds
@@ -71,7 +71,7 @@ def sustain(
     enrolled = find_device(device)
     bounds = resolve_gates(load_target(enrolled.target).gates, *gates)
     claim = Claim("a sustained measurement", wait_s, say)
-    with agent_on(enrolled, claim=claim) as agent:
+    with agent_on(enrolled, claim=claim, progress=progress) as agent:
         require_described(enrolled, agent.environment)
         if package is None:
             installed = agent.current()
@@ -83,9 +83,13 @@ def sustain(
             )
             installed = committed.installed
         found = MeasuredDevice(enrolled.name, enrolled.kind, agent.environment)
-        with reboot_named(enrolled, agent.environment, say):
+        with (
+            lack_explained(enrolled, agent.environment, installed),
+            reboot_named(enrolled, agent.environment, say),
+        ):
             endured = _run(agent, found, installed, seconds, threads, progress or Silent())
-    endurance = find_endurance(endured, bounds, tuple(_beyond(gates)))
+    with (progress or Silent()).task(JUDGING, 0):
+        endurance = find_endurance(endured, bounds, tuple(_beyond(gates)))
     keep("sustained", endurance, target=enrolled.target, data=None, say=say)
     if html is not None:
         write_durable(Path(html), render_endurance(endurance).encode())

@@ -75,8 +75,8 @@ def _settled_facts(found: Endurance) -> Iterator[tuple[str, str]]:
         yield "Settled", f"{word}: {unsettled.sentence}"
     if settled is None:
         return
-    change = 100 * (settled.p50.value / found.first_p50_ns - 1)
-    yield "Settled", f"from {duration_text(settled.from_s)} on, {change:+.0f} % to the first"
+    change = round(100 * (settled.p50.value / found.first_p50_ns - 1))  # A whole number has no -0.
+    yield "Settled", f"from {duration_text(settled.from_s)} on, {change:+d} % to the first"
     for name, estimate in (("p50", settled.p50), ("p90", settled.p90), ("p95", settled.p95)):
         few = "too few samples were kept for it"
         yield f"Steady {name}", few if estimate is None else estimate_text(estimate)

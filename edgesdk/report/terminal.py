@@ -176,16 +176,22 @@ def _add_latency(table: Table, findings: Findings, role: Role) -> None:
     latency = findings.latency(role)
     name = f"{latency_title(findings, role)}{device_tag(findings.results.device)}"
     problem, _ = latency_problem(findings, role)
+    validity = findings.validity(role)
     if latency is not None and problem == "invalid":
         table.add_row(Text(name, "bold"), Text("invalid", "bold yellow"), "why: see below")
         return
     _add(table, name, None if latency is None else latency.p50, "ns", "run")
     if latency is not None:
         _add(table, "  95 in 100 runs below", latency.p95, "ns", "run")
+        if validity is not None:
+            table.add_row("  measurement", validity.stamp, "see below" if validity.remarks else "")
         for energy in latency.energy:
             rail = Text(plain(f"on {energy.rail}"))
             table.add_row("  energy", joules_text(energy), rail, "idle power too")
     run = findings.results.run(role)
+    is_gated = any(verdict.gate == "peak_ram" for verdict in findings.verdicts)
+    if run is not None and run.latency.peak_rss_bytes is not None and not is_gated:
+        table.add_row("  peak memory", format_bytes(run.latency.peak_rss_bytes))
     if run is not None and run.cold is not None:
         kept = "" if run.cold.cache_dropped else CACHE_KEPT
         table.add_row("  loading, cold", format_ns(run.cold.load_ns), kept)

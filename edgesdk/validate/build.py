@@ -128,7 +128,7 @@ def find(
         expected: where the operators must be, by the artifact; empty where it is not at hand.
         caveats: what the results alone do not tell.
     """
-    predictions = results.predictions
+    predictions, ratio = results.predictions, speedup(results)
     placement = summarize_placement(results, expected)
     verdicts = judge(
         results, gates, precision=precision, package_bytes=package_bytes, placement=placement
@@ -138,7 +138,7 @@ def find(
         precision=precision,
         latencies=tuple(summarize_latency(run) for run in results.runs),
         validities=tuple(stamp(run, results.device, precision) for run in results.runs),
-        speedup=speedup(results),
+        speedup=ratio,
         agreement_percent=None if predictions is None else agreement_percent(predictions),
         accuracy=None if predictions is None else summarize_accuracy(predictions),
         stages=summarize_stages(results.stages),
@@ -148,7 +148,11 @@ def find(
         verdicts=verdicts,
         outcome=outcome(verdicts),
         exit_code=int(exit_code(verdicts)),
-        caveats=(*find_caveats(results, target, precision), *caveats),
+        caveats=(
+            *find_caveats(results, target, precision),
+            *_slower(ratio, precision),
+            *caveats,
+        ),
         placement=placement,
         profiles=summarize_profiles(results),
     )
@@ -292,7 +296,6 @@ def _run_caveats(results: Results, precision: Precision | None) -> Iterator[str]
             f"The speed-up compares two settings: float with {_setting(slow)},"
             f" {converted_name(precision)} with {_setting(fast)}."
         )
-    yield from _slower(speedup(results), precision)
 
 
 def _slower(ratio: Estimate | None, precision: Precision | None) -> Iterator[str]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from device_agent.environment_messages import Environment, RuntimeVersion
+from device_agent.protocol import ErrorCode
 from edgesdk.devices.inventory import Device
-from edgesdk.flows.session import lack_of_runtime
+from edgesdk.errors import AgentError, TransportError
+from edgesdk.flows.session import agent_on, lack_explained, lack_of_runtime
+from edgesdk.progress import Advance
 from edgesdk.targets.types import Runtime, RuntimeName
-from tests.unit.report.example import example_environment
+from tests.unit.report.example import example_environment, example_results
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 DEVICE = Device("bench", "192.0.2.7", 22, "pi", "raspberry-pi-5", KEY)
@@ -103,3 +108,34 @@ def test_one_interpreter_is_told_once_for_two_runtimes() -> None:
     assert lack is not None
     assert "pip install 'ai-edge-litert>=1.0' or pip install 'onnxruntime>=1.18'" in lack.hint
     assert lack.hint.count("--python PATH") == 1
+
+
+def test_who_waits_for_a_device_sees_that_it_is_being_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+
+    class Shown:
+        @contextmanager
+        def task(self, description: str, total: int) -> Iterator[Advance]:
+            told.append(description)
+            yield lambda _: None
+
+    def switched_off(_: Device) -> None:
+        assert told == ["reaching bench"]
+        raise TransportError("did not answer")
+
+    monkeypatch.setattr("edgesdk.flows.session.connect", switched_off)
+    with pytest.raises(TransportError), agent_on(DEVICE, progress=Shown()):
+        pass
+
+
+def test_a_refusal_for_want_of_a_runtime_says_what_brings_it() -> None:
+    installed = replace(example_results().installed, runtime="onnxruntime")
+    bare = replace(example_environment(), runtimes=())
+    with (
+        pytest.raises(AgentError, match=r"has no onnxruntime>=1\.0") as caught,
+        lack_explained(DEVICE, bare, installed),
+    ):
+        raise AgentError("no such module", code=ErrorCode.NO_RUNTIME, hint="install it")
+    assert caught.value.hint.startswith("edgesdk agent install bench --runtime onnxruntime")

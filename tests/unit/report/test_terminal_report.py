@@ -214,3 +214,22 @@ def test_names_cannot_drive_the_terminal(name: str, colour: bool) -> None:
     text = shown(REPORTS[name], width=200, colour=colour)
     assert "\x1b[31m[bold" not in text and "\u202e" not in text
     assert "[bold red]" in text
+
+
+@pytest.mark.parametrize(("gates", "times"), [(Gates(), 2), (Gates(max_peak_ram_bytes=2**30), 0)])
+def test_peak_memory_is_told_where_no_gate_tells_it(gates: Gates, times: int) -> None:
+    text = printed(render_findings(find(example_results(), example_target(), gates)))
+    assert text.count("  peak memory  ") == times
+    assert "46.3 MiB" in text  # of the converted model
+
+
+@pytest.mark.parametrize(
+    ("governor", "row"), [("performance", "valid"), ("powersave", "doubtful see below")]
+)
+def test_each_latency_shows_how_it_is_stamped(governor: str, row: str) -> None:
+    device = example_results().device
+    environment = replace(device.environment, governor=governor)
+    results = example_results(device=replace(device, environment=environment))
+    text = printed(render_findings(find(results, example_target(), Gates())))
+    stamps = [" ".join(each.split()) for each in text.splitlines() if "  measurement" in each]
+    assert stamps == [f"measurement {row}"] * 2

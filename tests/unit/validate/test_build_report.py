@@ -14,7 +14,7 @@ from edgesdk.choices import DeviceKind, Precision
 from edgesdk.data.samples import Samples
 from edgesdk.errors import MalformedFile
 from edgesdk.serial import from_dict, to_dict
-from edgesdk.validate.build import build_report, find, find_caveats, summarize_data
+from edgesdk.validate.build import build_report, find, summarize_data
 from edgesdk.validate.gates import Gates
 from edgesdk.validate.summaries import speedup
 from edgesdk.values.artifact import ArtifactFile, OperatorPrecision
@@ -22,6 +22,7 @@ from edgesdk.values.package import Budget
 from edgesdk.values.plan import ConversionPlan
 from edgesdk.values.report import DataSummary, Report
 from edgesdk.values.results import ModelRun, Predictions, Results, Role
+from edgesdk.values.verdict import Estimate
 from tests.unit.report.example import (
     CALIBRATION,
     GATES,
@@ -39,7 +40,7 @@ from tests.unit.report.example import (
 
 
 def caveats(results: Results) -> str:
-    return "\n".join(find_caveats(results, example_target(), "w8a8"))
+    return "\n".join(find(results, example_target(), Gates(), precision="w8a8").caveats)
 
 
 def with_environment(kind: DeviceKind = "board", **changes: object) -> Results:
@@ -272,6 +273,19 @@ def test_int8_that_is_slower_is_a_caveat() -> None:
     assert found == (
         "The INT8 model is slower than the float one here: 0.368 times as fast (0.366 to 0.369)."
     )
+
+
+def test_the_speed_up_is_resampled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100,000 runs that takes seconds."""
+    times = []
+
+    def counted(results: Results) -> Estimate | None:
+        times.append(results)
+        return speedup(results)
+
+    monkeypatch.setattr("edgesdk.validate.build.speedup", counted)
+    assert example_report().speedup is not None
+    assert len(times) == 1
 
 
 def test_int8_that_is_slower_in_too_few_turns_for_an_interval_is_a_caveat() -> None:

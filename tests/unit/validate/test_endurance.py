@@ -94,6 +94,11 @@ def test_a_board_that_keeps_its_speed_never_gives_way_and_is_settled_throughout(
     assert found.outcome == "not measured" and found.exit_code == 0
 
 
+def test_a_hair_quicker_than_at_first_is_no_change() -> None:
+    found = board(60, lambda second: 2.0 if second < 20 else 1.992)
+    assert dict(endurance_facts(found))["Settled"].endswith(" on, +0 % to the first")
+
+
 def test_a_throttled_board_is_told_by_its_latency_alone() -> None:
     found = board(100, throttled)
     assert found.gave_way is not None
