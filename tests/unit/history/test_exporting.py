@@ -76,7 +76,8 @@ def test_mlflow_reads_back_what_was_sent_and_takes_it_once(
     for needed in ("sqlalchemy", "alembic"):
         pytest.importorskip(needed, reason="MLflow's SQLite store needs it")
     mlflow = pytest.importorskip("mlflow")
-    monkeypatch.chdir(tmp_path)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     first = export_runs("mlflow", uri, runs=["1"])
     assert dataclasses.astuple(first) == (uri, 1, 0)
@@ -88,6 +89,9 @@ def test_mlflow_reads_back_what_was_sent_and_takes_it_once(
     assert run.info.run_name == head.id and run.info.status == "FINISHED"
     assert run.data.metrics["int8_p50_ns"] == head.p50_ns
     assert run.data.params["device"] == "bench-pi"
+    (report,) = (tmp_path / "mlflow.artifacts").rglob("report.json")
+    assert json.loads(report.read_text()) == runs.find_run("1").document
+    assert not list(elsewhere.iterdir()), "nothing is left where the command was started"
 
 
 def test_a_run_of_another_version_says_how_to_read_it(tmp_path: Path) -> None:
