@@ -330,7 +330,7 @@ def _measure(
     findings = find(results, target, gates, expected=chosen.expected)
     if wanted is None or outputs is None:
         return findings
-    return with_metrics(findings, wanted, outputs)
+    return with_metrics(findings, wanted, outputs, progress)
 
 
 def _sealed(package: Path | str | None, inputs: Sequence[TensorSpec] | None) -> Package | None:
