@@ -14,6 +14,8 @@ from edgesdk.errors import HistoryError, MalformedFile, ToolchainMissing
 from edgesdk.flows import runs
 from edgesdk.flows.runs import export_runs, history
 from edgesdk.serial import to_dict
+from edgesdk.values.metric import MetricSummary
+from edgesdk.values.verdict import Estimate
 from tests.unit.history.measurements import a_measurement
 
 
@@ -37,6 +39,20 @@ def test_csv_has_a_row_a_run_and_no_formulas(tmp_path: Path) -> None:
     assert rows[0]["device"] == "bench-pi" and rows[0]["kind"] == "board"
     assert float(rows[0]["int8_p50_ns"]) == pytest.approx(3_127_000, rel=0.01)
     assert rows[1]["device"] == "'=HYPERLINK(1)"
+
+
+def test_metrics_beyond_top_1_are_columns_and_figures(tmp_path: Path) -> None:
+    drop = Estimate(0.5, 640, None)
+    found = MetricSummary(
+        *("mine:f", "mine", "higher", "own"), drop, Estimate(1.5, 640, None), drop, 640, 0, 0, 0, ""
+    )
+    measured = a_measurement("2026-05-01T00:00:00+00:00")
+    findings = dataclasses.replace(measured.findings, metrics=(found,))
+    history().add(dataclasses.replace(measured, findings=findings))
+    export_runs("csv", str(tmp_path / "out.csv"))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
+    assert [row["metric_mine_f_int8"] for row in rows] == ["", "", "1.5"]
+    assert rows[2]["metric_mine_f_drop"] == "0.5"
 
 
 def test_runs_are_picked_by_name_or_by_what_they_are(tmp_path: Path) -> None:
