@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.many import on_devices as on_devices
     from edgesdk.flows.measure import bench as bench
     from edgesdk.flows.measure import evaluate as evaluate
+    from edgesdk.flows.measure import require_evaluable as require_evaluable
     from edgesdk.flows.metrics import Asked as Asked
     from edgesdk.flows.package import Signing as Signing
     from edgesdk.flows.package import inspect as inspect
@@ -161,6 +162,7 @@ _HOMES = {
     "bench": "edgesdk.flows.measure",
     "diff": "edgesdk.flows.diff",
     "evaluate": "edgesdk.flows.measure",
+    "require_evaluable": "edgesdk.flows.measure",
     "inspect": "edgesdk.flows.package",
     "package": "edgesdk.flows.package",
     "device_of_place": "edgesdk.flows.places",

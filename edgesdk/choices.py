@@ -19,3 +19,8 @@ EmulatedKind = Literal["python", "sshd", "arm64"]
 """What stands in for a board: an SSH server in Python, OpenSSH's, or an emulated aarch64 Debian."""
 DeviceKind = Literal["board", "python", "sshd", "arm64"]
 """A board, or what stands in for one."""
+
+
+def stand_in(kind: str) -> str:
+    """What to call what stands in for a board; "" of a board, whose figures are a device's."""
+    return {"board": "", "arm64": "emulated device"}.get(kind, "virtual device")

@@ -136,7 +136,7 @@ def push(
     committed = wanted(chosen, progress=output.ProgressBars(), say=output.say)
     where = next(each for each in api.list_devices() if each.name == chosen)
     output.emit(
-        committed, as_json, lambda console, done: cli.render.committed(console, done, where.virtual)
+        committed, as_json, lambda console, done: cli.render.committed(console, done, where.kind)
     )
 
 

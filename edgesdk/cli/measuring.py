@@ -119,7 +119,7 @@ def evaluate(
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
     asked = metrics.on(settings)
-    wanted = partial(
+    judged = partial(
         api.evaluate,
         dataset=required(dataset or settings.dataset, "--dataset", "dataset"),
         model=required(model or settings.model, "--model", "model"),
@@ -128,7 +128,6 @@ def evaluate(
         metrics=asked.names,
         truth=asked.truth,
         decode=asked.decode,
-        package=package,
         gates=(
             options.contracted(settings),
             api.GateBounds(
@@ -137,6 +136,12 @@ def evaluate(
                 max_metric_drop=metrics.drops(asked),
             ),
         ),
+    )
+    if api.is_selection(chosen):
+        api.require_evaluable(**judged.keywords)  # Told once, before any device is asked.
+    wanted = partial(
+        judged,
+        package=package,
         permissions=api.Permissions(allow_unsigned),
         wait_s=options.seconds(wait),
         say_of_data=many.say_once(),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent.environment_messages import PRIVATE
+from edgesdk.choices import stand_in
 from edgesdk.cli import render_check, render_doctor, render_lab
 from edgesdk.cli.output import table
 from edgesdk.report.wording import stages_text
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from device_agent.environment_messages import Environment, RuntimeVersion
     from device_agent.manifest import Lock, Port
     from device_agent.package_messages import Committed, Health, Installed, Inventory
+    from edgesdk.choices import DeviceKind
     from edgesdk.convert.conversion import Conversion
     from edgesdk.devices.enrol import Visited
     from edgesdk.devices.inventory import Device
@@ -226,8 +228,8 @@ def installed(console: Console, receipt: Installed) -> None:
     _line(console, f"  signed   {_signer(receipt)}")
 
 
-def committed(console: Console, done: Committed, virtual: bool = False) -> None:
-    """What a push did; what was measured on a virtual device is said to be so."""
+def committed(console: Console, done: Committed, kind: DeviceKind = "board") -> None:
+    """What a push did; what was measured on no board is said to be so."""
     receipt = done.installed
     verb = "was already installed" if receipt.already else "installed"
     size = format_bytes(receipt.installed_bytes)
@@ -235,7 +237,7 @@ def committed(console: Console, done: Committed, virtual: bool = False) -> None:
     _line(console, f"  id       {receipt.package_id}")
     _line(console, f"  signed   {_signer(receipt)}")
     if done.health is not None:
-        where = " (virtual device)" if virtual else ""
+        where = f" ({word})" if (word := stand_in(kind)) else ""
         _line(console, f"  health   {_health(done.health)}{where}")
     if done.previous:
         _line(console, f"  previous {done.previous} (edgesdk rollback goes back to it)")
@@ -340,7 +342,7 @@ def target(console: Console, shown: Target) -> None:
 
 def device(console: Console, enrolled: Device) -> None:
     """One entry of the inventory."""
-    kind = "virtual device" if enrolled.virtual else "device"
+    kind = stand_in(enrolled.kind) or "device"
     lab = ", may take unsigned packages" if enrolled.lab else ""
     tags = f", tagged {', '.join(enrolled.tags)}" if enrolled.tags else ""
     _line(console, f"{kind} {enrolled.name}: {enrolled.address}, {enrolled.target}{lab}{tags}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from edgesdk.choices import stand_in
 from edgesdk.cli.moments import from_now
 from edgesdk.cli.tables import SENTENCES, Column, Listing
 from edgesdk.errors import Interrupted
@@ -143,9 +144,7 @@ def findings(found: Findings) -> str:
             continue
         value = value_text(metric.int8_value, metric.unit)
         told.append(f"{metric.title} {value}, {value_text(metric.drop, metric.drop_unit)} lost")
-    if found.results.device.virtual:
-        told.append("virtual device")
-    return ", ".join(told)
+    return ", ".join(filter(None, [*told, stand_in(found.results.device.kind)]))
 
 
 def sweep(console: Console, cells: Sequence[Swept]) -> None:
@@ -194,7 +193,7 @@ def _measured(each: Measured) -> str:
         told.append(f"p50 {format_ns(each.p50_ns)}")
     if each.accuracy_drop_points is not None:
         told.append(f"accuracy drop {each.accuracy_drop_points:.2f} points")
-    return ", ".join([*told, *(["virtual device"] if each.virtual else [])])
+    return ", ".join(filter(None, [*told, stand_in(each.kind or "board")]))
 
 
 def _line(console: Console, text: str) -> None:

@@ -121,6 +121,8 @@ def export(
     as_json: options.Json = False,
 ) -> None:
     """Write runs for other programs: JSON Lines, CSV, or MLflow."""
+    if form == "mlflow":
+        output.say(f"sending runs to {out}")  # MLflow alone takes seconds to begin.
     done = api.export_runs(
         form,
         out,

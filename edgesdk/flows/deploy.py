@@ -385,7 +385,7 @@ def visit(visited: Visit, made: Made, folder: Path, timing: Timing) -> Report:
             unhealthy="" if unhealthy is None else unhealthy.message,
         )
     if made.wanted is not None and outputs is not None:
-        report = with_metrics(report, made.wanted, outputs)
+        report = with_metrics(report, made.wanted, outputs, visited.progress)
     report = against_baseline(report, made.regression_percent, made.baseline)
     write_json(folder / REPORT_FILE, report)
     write_html(report, folder / HTML_FILE)

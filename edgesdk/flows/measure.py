@@ -141,11 +141,9 @@ def evaluate(
         EdgeSDKError: the device cannot be reached.
     """
     asked = Asked(tuple(metrics), truth, decode)
-    find_metrics(asked, gates)  # Before samples are read: a misspelt name need not wait for them.
-    float_model = _float_model(Path(model))
-    samples = _samples(dataset, float_model, preprocessing, needs_labels=not metrics)
-    if on_device_preprocessing:
-        _require_pictures(samples, metrics)
+    float_model, samples = _evaluated(
+        dataset, model, preprocessing, on_device_preprocessing, asked, gates
+    )
     enrolled = find_device(device)
     layers, contract = _layers(enrolled, gates)
     wanted = want(asked, samples, float_model.inputs, float_model.outputs, layers)
@@ -163,6 +161,49 @@ def evaluate(
     findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent(), wanted)
     keep("eval", findings, target=enrolled.target, data=summarize_data(samples), say=say)
     return findings
+
+
+def require_evaluable(
+    dataset: Source,
+    model: Path | str,
+    *,
+    preprocessing: Preprocessing | None = None,
+    on_device_preprocessing: bool = False,
+    metrics: Sequence[str] = (),
+    truth: str | None = None,
+    decode: str | None = None,
+    gates: tuple[GateBounds, ...] = (),
+) -> None:
+    """Refuse what `evaluate` would refuse whatever the device, before any is asked.
+
+    Args:
+        dataset, model, preprocessing, on_device_preprocessing, metrics, truth, decode, gates: as
+            for `evaluate`.
+
+    Raises:
+        DataError, ModelError, UsageError, ToolchainMissing: as `evaluate`.
+    """
+    asked = Asked(tuple(metrics), truth, decode)
+    float_model, samples = _evaluated(
+        dataset, model, preprocessing, on_device_preprocessing, asked, gates
+    )
+    want(asked, samples, float_model.inputs, float_model.outputs, gates)
+
+
+def _evaluated(
+    dataset: Source,
+    model: Path | str,
+    preprocessing: Preprocessing | None,
+    on_device_preprocessing: bool,
+    asked: Asked,
+    gates: tuple[GateBounds, ...],
+) -> tuple[_FloatModel, Samples]:
+    find_metrics(asked, gates)  # Before samples are read: a misspelt name need not wait for them.
+    float_model = _float_model(Path(model))
+    samples = _samples(dataset, float_model, preprocessing, needs_labels=not asked.names)
+    if on_device_preprocessing:
+        _require_pictures(samples, asked.names)
+    return float_model, samples
 
 
 def _require_pictures(samples: Samples, metrics: Sequence[str]) -> None:
@@ -293,7 +334,7 @@ def _measure(
         findings = find(results, target, gates, expected=chosen.expected)
     if wanted is None or outputs is None:
         return findings
-    return with_metrics(findings, wanted, outputs)
+    return with_metrics(findings, wanted, outputs, progress)
 
 
 def _sealed(package: Path | str | None, inputs: Sequence[TensorSpec] | None) -> Package | None:

@@ -164,10 +164,16 @@ def with_predictions(
     return dataclasses.replace(results, predictions=Predictions(labels, top1[0], top1[1], prepared))
 
 
-def with_metrics(findings: F, wanted: Wanted, outputs: tuple[Outputs, Outputs]) -> F:
+def with_metrics(
+    findings: F, wanted: Wanted, outputs: tuple[Outputs, Outputs], progress: Progress
+) -> F:
     """The findings with every metric that is wanted, and the verdicts on them."""
-    metrics = tuple(summarize_metric(metric, outputs, wanted.truth) for metric in wanted.metrics)
-    findings = dataclasses.replace(findings, metrics=metrics)
+    metrics = []
+    for metric in wanted.metrics:
+        with progress.task(f"judging by {metric.name}", metric.resamples) as advance:
+            found = summarize_metric(metric, outputs, wanted.truth, advance=advance)
+        metrics.append(found)
+    findings = dataclasses.replace(findings, metrics=tuple(metrics))
     verdicts = (
         _verdict(each, wanted.bounds[each.name]) for each in metrics if each.name in wanted.bounds
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Literal
@@ -16,6 +17,10 @@ from edgesdk.serial import to_dict
 from edgesdk.values.run import RunHead, StoredRun
 
 Form = Literal["jsonl", "csv", "mlflow"]
+
+_METRIC = "metric_"
+_NO_NAME = re.compile(r"[^A-Za-z0-9_.-]")
+"""Of a metric's name, what MLflow takes in none, such as the colon of a user's own."""
 
 
 def json_lines(runs: Iterable[StoredRun]) -> Iterator[str]:
@@ -26,13 +31,17 @@ def json_lines(runs: Iterable[StoredRun]) -> Iterator[str]:
 
 
 def comma_separated(runs: Iterable[StoredRun]) -> Iterator[str]:
-    """A header, and one row a run; what was not measured is empty."""
+    """A header, and one row a run; what was not measured is empty.
+
+    Metrics beyond top-1 that any run has are columns behind those that there always are.
+    """
     names = [field.name for field in fields(RunHead)]
-    columns = ["id", *names, *_FIGURES]
+    rows = [{"id": run.head.id, **to_dict(run.head), **figures(run.document)} for run in runs]
+    metrics = sorted({name for row in rows for name in row if name.startswith(_METRIC)})
+    columns = ["id", *names, *_FIGURES, *metrics]
     yield _row(columns)
-    for run in runs:
-        told = {"id": run.head.id, **to_dict(run.head), **figures(run.document)}
-        yield _row(_plain(told.get(name)) for name in columns)
+    for row in rows:
+        yield _row(_plain(row.get(name)) for name in columns)
 
 
 def figures(document: Mapping[str, Any]) -> dict[str, float]:
@@ -48,6 +57,9 @@ def figures(document: Mapping[str, Any]) -> dict[str, float]:
     accuracy = document.get("accuracy") or {}
     for name in ("float_percent", "int8_percent", "drop"):
         _keep(found, f"accuracy_{name}", accuracy.get(name))
+    for metric in document.get("metrics", ()):
+        for name, key in (("float", "float_value"), ("int8", "int8_value"), ("drop", "drop")):
+            _keep(found, f"{_METRIC}{_NO_NAME.sub('_', metric['name'])}_{name}", metric.get(key))
     return found
 
 

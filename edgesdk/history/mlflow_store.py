@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,16 +42,27 @@ def send(runs: Iterable[StoredRun], uri: str) -> tuple[int, int]:
     if urlsplit(uri).scheme.partition("+")[0] not in _SCHEMES:
         raise HistoryError(f"found tracking URI {uri!r}", hint=_URIS)
     try:
-        return _send_all(mlflow.MlflowClient(tracking_uri=uri), runs)
+        return _send_all(mlflow.MlflowClient(tracking_uri=uri), runs, _artifacts(uri))
     except MlflowException as error:
         said = error.message.splitlines()
         raise HistoryError(f"MLflow does not take the runs: {said[0]}", hint=_URIS) from error
 
 
-def _send_all(client: Any, runs: Iterable[StoredRun]) -> tuple[int, int]:
+def _artifacts(uri: str) -> str | None:
+    """Beside an SQLite file: MLflow's own place is where the command happens to be started.
+
+    A server, or another database, knows where; then None.
+    """
+    scheme, mark, path = uri.partition(":///")
+    if scheme.partition("+")[0] != "sqlite" or not mark:
+        return None
+    return Path(path).absolute().with_suffix(".artifacts").as_uri()
+
+
+def _send_all(client: Any, runs: Iterable[StoredRun], artifacts: str | None) -> tuple[int, int]:
     sent, there = 0, 0
     for run in runs:
-        experiment = _experiment(client, run.head.package)
+        experiment = _experiment(client, run.head.package, artifacts)
         if _is_there(client, experiment, run.head):
             there += 1
         else:
@@ -59,10 +71,12 @@ def _send_all(client: Any, runs: Iterable[StoredRun]) -> tuple[int, int]:
     return sent, there
 
 
-def _experiment(client: Any, package: str) -> str:
+def _experiment(client: Any, package: str, artifacts: str | None) -> str:
     name = _EXPERIMENT.format(package=package)
     found = client.get_experiment_by_name(name)
-    return str(client.create_experiment(name) if found is None else found.experiment_id)
+    if found is not None:
+        return str(found.experiment_id)
+    return str(client.create_experiment(name, artifact_location=artifacts))
 
 
 def _is_there(client: Any, experiment: str, head: RunHead) -> bool:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgesdk.errors import EdgeSDKError
+from device_agent.protocol import ErrorCode
+from edgesdk.errors import AgentError, EdgeSDKError
 from edgesdk.pytest_plugin.lab import Lab
 from edgesdk.pytest_plugin.marks import Asked, asked_by, require_measured
 from edgesdk.pytest_plugin.measurement import Measurement, package_properties, summary_lines
@@ -188,10 +189,14 @@ def edge_accuracy(
 @contextmanager
 def _clear_sentences() -> Iterator[None]:
     """An error of the user's or the device's is its own sentence: our call stack says nothing."""
-    sentence = ""
     try:
         yield
-    except EdgeSDKError as error:
-        sentence = str(error)
-    if sentence:  # Outside, or pytest shows our error as well, as what caused it.
-        pytest.fail(sentence, pytrace=False)
+    except EdgeSDKError as error:  # Suppressed, or pytest shows it as well, as what caused it.
+        raise pytest.fail.Exception(_told(error), pytrace=False) from None
+
+
+def _told(error: EdgeSDKError) -> str:
+    """As it is, but for the advice of the command line, whose options pytest does not have."""
+    if isinstance(error, AgentError) and error.code == ErrorCode.BUSY:
+        return f"{error.message}\nwait for it: --edgesdk-wait '10 min'"
+    return str(error)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgesdk.progress import Advance
 from edgesdk.validate.statistics import (
     CONFIDENCE,
     expanded_tail,
@@ -31,7 +32,12 @@ _Floats = npt.NDArray[np.float64]
 
 
 def summarize_metric(
-    metric: Metric, outputs: Sequence[Outputs], truth: Truth, *, seed: int = 0
+    metric: Metric,
+    outputs: Sequence[Outputs],
+    truth: Truth,
+    *,
+    seed: int = 0,
+    advance: Advance = lambda _: None,
 ) -> MetricSummary:
     """Measure a metric of the float and of the converted model.
 
@@ -45,6 +51,7 @@ def summarize_metric(
     Args:
         outputs: of the float model and of the converted one.
         truth: what they ought to have been.
+        advance: told of each draw, of `metric.resamples` at most: there may be a minute of them.
     """
     count, scale = len(outputs[0]), 100 if metric.unit == "percent" else 1
     scored = [_score(metric, each, truth) for each in outputs]
@@ -72,7 +79,7 @@ def summarize_metric(
         few = f"{count} samples are too few for an interval, which takes {FEWEST_SAMPLES}"
         drop = Estimate(scale * worse * (first.whole - second.whole), count, None)
         return dataclasses.replace(summary, drop=drop, reason=few)
-    drawn = _draws((first.score, second.score), count, metric.resamples, seed)
+    drawn = _draws((first.score, second.score), count, metric.resamples, seed, advance)
     defined = scale * drawn[:, np.isfinite(drawn).all(axis=0)]
     undefined = drawn.shape[1] - defined.shape[1]
     usable = undefined <= MOST_UNDEFINED * metric.resamples
@@ -149,13 +156,16 @@ def _why_not(scored: Sequence[_Scored | str]) -> str:
     return "; ".join(f"{which}, {reason}" for which, reason in named if reason)
 
 
-def _draws(scores: Sequence[Score], count: int, resamples: int, seed: int) -> _Floats:
+def _draws(
+    scores: Sequence[Score], count: int, resamples: int, seed: int, advance: Advance
+) -> _Floats:
     """Both scores on each draw, shape (2, resamples); NaN where they are not defined."""
     random = np.random.default_rng(seed)
     found = np.empty((len(scores), resamples))
     for i in range(resamples):
         chosen = random.integers(count, size=count)
         found[:, i] = [_value(score, chosen) for score in scores]
+        advance(1)
     return found
 
 

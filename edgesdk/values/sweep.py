@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgesdk.choices import DeviceKind
 from edgesdk.values.outcome import Outcome, Problem
 from edgesdk.values.report import Findings
 
@@ -32,10 +33,14 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A device's verdict in few figures; the whole report lies in the cell's folder."""
+    """A device's verdict in few figures; the whole report lies in the cell's folder.
+
+    Args:
+        kind: a board, or what stands in for one; None where nothing was measured.
+    """
 
     device: str
-    virtual: bool
+    kind: DeviceKind | None
     outcome: str
     exit_code: int
     p50_ns: float | None
@@ -67,11 +72,11 @@ def measured(ended: Outcome[Findings]) -> Measured:
     """The figures of what became of a device."""
     found = ended.value
     if found is None:
-        return Measured(ended.device, False, "failed", ended.exit_code, None, None, ended.problem)
+        return Measured(ended.device, None, "failed", ended.exit_code, None, None, ended.problem)
     latency = found.latency("int8")
     return Measured(
         device=ended.device,
-        virtual=found.results.device.virtual,
+        kind=found.results.device.kind,
         outcome=found.outcome,
         exit_code=ended.exit_code,
         p50_ns=None if latency is None or latency.p50 is None else latency.p50.value,

@@ -39,6 +39,7 @@ def test_metrics_agree_with_what_the_device_says_itself(cli: Cli) -> None:
         *(cli, "--metric", "top1", "--metric", "f1", "--metric", "roc-auc", "--json"),
         *("--max-metric-drop", "f1=3", "--max-metric-drop", "top1=0"),
     )
+    assert "judging by roc-auc" in done.err, "nobody waits for its draws in silence"
     found = {metric["name"]: metric for metric in done.json["metrics"]}
     assert found["top1"]["int8_value"]["value"] == pytest.approx(
         plain["accuracy"]["int8_percent"]["value"]

@@ -17,7 +17,7 @@ from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
 from edgesdk.flows.signing import ensure_signer
 from edgesdk.testing.fault_proxy import FaultProxy
-from tests.cli import Cli, this_machine
+from tests.cli import DIGITS, Cli, this_machine
 from tests.sealed import seal
 
 HERE = Compatibility("here", (), "onnxruntime", "1.14")
@@ -187,6 +187,14 @@ def test_a_package_that_cannot_be_read_is_told_once_and_no_board_is_asked(
     done = lab.cli(*command, "none.edgepkg", "--device", "all")
     assert (done.code, proxy.accepted) == (3, 0)
     assert done.err.count("none.edgepkg cannot be read") == 1
+
+
+def test_data_that_cannot_be_read_are_told_once_and_no_board_is_asked(lab: Lab) -> None:
+    proxy = lab.behind_a_proxy("board-1")
+    model = DIGITS / "digits.onnx"
+    done = lab.cli("eval", "--device", "all", "--dataset", "none.npz", "--model", model)
+    assert (done.code, proxy.accepted) == (3, 0)
+    assert done.err.count("none.npz cannot be read") == 1 and "board-1" not in done.err
 
 
 def test_the_same_advice_is_given_once_and_commands_in_it_can_be_pasted(lab: Lab) -> None:

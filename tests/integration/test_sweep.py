@@ -89,7 +89,7 @@ def test_devices_measure_what_was_made_for_their_target(
     )
     assert [len(each.measured) for each in cells] == [1, 0, 1, 0]
     (found,) = cells[0].measured
-    assert (found.device, found.virtual, found.outcome) == ("board", True, "pass"), found.problem
+    assert (found.device, found.kind, found.outcome) == ("board", "python", "pass"), found.problem
     assert found.p50_ns is not None and found.accuracy_drop_points is not None
     assert (tmp_path / "out" / "one" / "board" / "report.json").is_file()
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from device_agent.manifest import Fallback, Lock
 from device_agent.package_messages import Committed, Damaged, Health, Installed, Inventory
+from edgesdk.choices import DeviceKind
 from edgesdk.cli import render
 from edgesdk.data.preprocessing import Postprocessing, Preprocessing
 from edgesdk.values.package import Check, Package, Verification
@@ -138,6 +139,16 @@ def test_a_push_says_who_signed_and_what_the_health_check_saw() -> None:
         "50.0 MiB, its command passed\n" in text
     )
     assert f"  previous {'cd' * 32} (edgesdk rollback goes back to it)\n" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("board", ""), ("sshd", " (virtual device)"), ("arm64", " (emulated device)")],
+)
+def test_the_health_of_no_board_is_told_as_such(kind: DeviceKind, told: str) -> None:
+    done = Committed(INSTALLED, False, "", Health(0.25))
+    text = said(lambda console, it: render.committed(console, it, kind), done)
+    assert f"  health   golden values 0.25 % off{told}\n" in text
 
 
 def test_a_push_of_what_was_there_says_so_and_that_nobody_signed() -> None:

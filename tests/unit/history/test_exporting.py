@@ -14,6 +14,8 @@ from edgesdk.errors import HistoryError, MalformedFile, ToolchainMissing
 from edgesdk.flows import runs
 from edgesdk.flows.runs import export_runs, history
 from edgesdk.serial import to_dict
+from edgesdk.values.metric import MetricSummary
+from edgesdk.values.verdict import Estimate
 from tests.unit.history.measurements import a_measurement
 
 
@@ -37,6 +39,20 @@ def test_csv_has_a_row_a_run_and_no_formulas(tmp_path: Path) -> None:
     assert rows[0]["device"] == "bench-pi" and rows[0]["kind"] == "board"
     assert float(rows[0]["int8_p50_ns"]) == pytest.approx(3_127_000, rel=0.01)
     assert rows[1]["device"] == "'=HYPERLINK(1)"
+
+
+def test_metrics_beyond_top_1_are_columns_and_figures(tmp_path: Path) -> None:
+    drop = Estimate(0.5, 640, None)
+    found = MetricSummary(
+        *("mine:f", "mine", "higher", "own"), drop, Estimate(1.5, 640, None), drop, 640, 0, 0, 0, ""
+    )
+    measured = a_measurement("2026-05-01T00:00:00+00:00")
+    findings = dataclasses.replace(measured.findings, metrics=(found,))
+    history().add(dataclasses.replace(measured, findings=findings))
+    export_runs("csv", str(tmp_path / "out.csv"))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
+    assert [row["metric_mine_f_int8"] for row in rows] == ["", "", "1.5"]
+    assert rows[2]["metric_mine_f_drop"] == "0.5"
 
 
 def test_runs_are_picked_by_name_or_by_what_they_are(tmp_path: Path) -> None:
@@ -76,7 +92,8 @@ def test_mlflow_reads_back_what_was_sent_and_takes_it_once(
     for needed in ("sqlalchemy", "alembic"):
         pytest.importorskip(needed, reason="MLflow's SQLite store needs it")
     mlflow = pytest.importorskip("mlflow")
-    monkeypatch.chdir(tmp_path)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     first = export_runs("mlflow", uri, runs=["1"])
     assert dataclasses.astuple(first) == (uri, 1, 0)
@@ -88,6 +105,9 @@ def test_mlflow_reads_back_what_was_sent_and_takes_it_once(
     assert run.info.run_name == head.id and run.info.status == "FINISHED"
     assert run.data.metrics["int8_p50_ns"] == head.p50_ns
     assert run.data.params["device"] == "bench-pi"
+    (report,) = (tmp_path / "mlflow.artifacts").rglob("report.json")
+    assert json.loads(report.read_text()) == runs.find_run("1").document
+    assert not list(elsewhere.iterdir()), "nothing is left where the command was started"
 
 
 def test_a_run_of_another_version_says_how_to_read_it(tmp_path: Path) -> None:

@@ -42,6 +42,13 @@ def test_the_interval_holds_the_truth_as_often_as_promised() -> None:
     assert covered >= 89  # 95 are expected; fewer than 89 have a chance below 1 %.
 
 
+def test_every_draw_is_told_of() -> None:
+    told: list[int] = []
+    outputs = measured(np.random.default_rng(1), 60)
+    found = summarize_metric(TOP1, outputs, {"label": np.zeros(60, int)}, advance=told.append)
+    assert sum(told) == found.resamples > 0
+
+
 def test_it_agrees_with_tangos_interval_where_both_apply() -> None:
     outputs = measured(np.random.default_rng(2), 800)
     found = summarize_metric(TOP1, outputs, {"label": np.zeros(800, int)})
