@@ -124,7 +124,7 @@ def _measure(folder: Path, device: Device, arguments: argparse.Namespace) -> dic
 
 _HASHES = (
     ("archive.py", "hashlib.sha256(stored).hexdigest() != payload.chunks[index]", "False"),
-    ("receiving.py", "digest.update(chunk)", "pass"),
+    ("receiving.py", "digest.update(raw)", "pass"),
     ("receiving.py", "digest.hexdigest() == payload.file.sha256", "True"),
 )
 
