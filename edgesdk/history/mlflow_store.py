@@ -7,6 +7,7 @@ its digest, is not sent again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +18,19 @@ import mlflow
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from edgesdk.errors import HistoryError
+from edgesdk.errors import HistoryError, TransportError
 from edgesdk.history.exporting import figures
 from edgesdk.values.run import RunHead, StoredRun
+
+# A server that does not answer is tried for minutes otherwise, with a line on stderr for each try.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 DIGEST_TAG = "edgesdk.sha256"
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 _URIS = "give sqlite:///FILE.db or the http address of a tracking server"
+_NO_ANSWER = "API request to "
+"""How MLflow's message begins where the connection failed, and not the request."""
 _EXPERIMENT = "edgesdk/{package}"
 
 
@@ -38,13 +45,22 @@ def send(runs: Iterable[StoredRun], uri: str) -> tuple[int, int]:
 
     Raises:
         HistoryError: MLflow knows no such store, or does not take them.
+        TransportError: the server does not answer.
     """
-    if urlsplit(uri).scheme.partition("+")[0] not in _SCHEMES:
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme not in _SCHEMES:
         raise HistoryError(f"found tracking URI {uri!r}", hint=_URIS)
     try:
         return _send_all(mlflow.MlflowClient(tracking_uri=uri), runs, _artifacts(uri))
     except MlflowException as error:
         said = error.message.splitlines()
+        if scheme in ("http", "https") and said[0].startswith(_NO_ANSWER):
+            raise TransportError(
+                f"the tracking server {uri} does not answer",
+                hint="is it running, and is that its address? Runs that were sent are not sent "
+                "again",
+                details=said[:1],
+            ) from error
         raise HistoryError(f"MLflow does not take the runs: {said[0]}", hint=_URIS) from error
 
 

@@ -6,11 +6,12 @@ import csv
 import dataclasses
 import io
 import json
+import socket
 from pathlib import Path
 
 import pytest
 
-from edgesdk.errors import HistoryError, MalformedFile, ToolchainMissing
+from edgesdk.errors import HistoryError, MalformedFile, ToolchainMissing, TransportError
 from edgesdk.flows import runs
 from edgesdk.flows.runs import export_runs, history
 from edgesdk.serial import to_dict
@@ -83,6 +84,18 @@ def test_a_store_that_mlflow_cannot_use_is_one_sentence(uri: str) -> None:
     with pytest.raises(HistoryError) as refused:
         export_runs("mlflow", uri)
     assert refused.value.hint.startswith("give sqlite:///FILE.db")
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own libraries.
+def test_a_tracking_server_that_does_not_answer_is_one_sentence_and_the_networks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("mlflow")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with pytest.raises(TransportError, match=f"{uri} does not answer"):
+        export_runs("mlflow", uri)
+    assert "Retrying" not in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own libraries.
