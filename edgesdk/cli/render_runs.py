@@ -64,7 +64,7 @@ def _none(sought: Mapping[str, str | None]) -> str:
 def _told(head: RunHead) -> Iterator[str]:
     """What its gates came to, and what else a reader must know before taking its figures."""
     long = head.command == "sustained"
-    yield "not judged" if long and head.outcome == "not measured" else head.outcome
+    yield "no verdict" if long and head.outcome == "not measured" else head.outcome
     if long and head.p50_ns is None:
         yield "not settled"
     if head.stamp in ("invalid", "doubtful") and head.stamp != head.outcome:

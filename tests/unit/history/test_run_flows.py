@@ -48,7 +48,7 @@ def test_a_long_run_is_listed_and_shown_as_it_was_printed(
     history().add(unsettled())
     assert run(["runs", "ls"]) == 0
     listed = capfd.readouterr().out
-    assert "not judged, not settled" in listed
+    assert "no verdict, not settled" in listed
     assert "sustained" in listed and "gave way after 40 s" in listed and "p90 4." in listed
     assert run(["runs", "show", "1", "--html", "curve.html"]) == 0
     assert "Steady p90" in capfd.readouterr().out
