@@ -14,7 +14,7 @@ from edgesdk.report.changes import HEADINGS, chance_text, change_rows
 from edgesdk.report.terminal import gates_table
 from edgesdk.report.wording import interval_text, p_text, value_text
 from edgesdk.text import plain
-from edgesdk.values.comparison import AccuracyComparison, Comparison
+from edgesdk.values.comparison import AccuracyComparison, Comparison, MetricComparison
 from edgesdk.values.latency_comparison import LatencyComparison
 from edgesdk.values.results import Role
 from edgesdk.values.run import RunHead
@@ -40,6 +40,8 @@ def comparison(console: Console, compared: Comparison) -> None:
         _latency(console, latency)
     if compared.accuracy is not None:
         _accuracy(console, compared.accuracy)
+    for metric in compared.metrics:
+        _metric(console, metric)
     if compared.verdicts:
         console.print(Padding(gates_table(compared.verdicts), (1, 0, 0, 0)))
     for caution in compared.cautions:
@@ -82,6 +84,21 @@ def _accuracy(console: Console, accuracy: AccuracyComparison) -> None:
         f"Of {accuracy.drop.n} samples {accuracy.before_only} were right before only,"
         f" {accuracy.after_only} after only; McNemar's p {p_text(accuracy.mcnemar_p)}.",
     )
+
+
+def _metric(console: Console, metric: MetricComparison) -> None:
+    _heading(
+        console,
+        f"{_safe(metric.title)} of the converted model",
+        "cannot be compared" if metric.reason else "side by side",
+        metric.reason or "no outputs are kept to pair, so that no test tells chance from a change",
+    )
+    shown = table("", "", "", "95 % interval", "samples")
+    for name, estimate in (("before", metric.before), ("after", metric.after)):
+        if estimate is not None:
+            value, interval = (each(estimate, metric.unit) for each in (value_text, interval_text))
+            shown.add_row(name, value, interval, str(estimate.n))
+    console.print(shown)
 
 
 def _heading(console: Console, title: str, word: str, reason: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from edgesdk.errors import ExitCode
 from edgesdk.validate.gates import exit_code, outcome
@@ -21,7 +21,12 @@ from edgesdk.validate.statistics import (
     samples_needed,
 )
 from edgesdk.validate.summaries import times
-from edgesdk.values.comparison import AccuracyComparison, AccuracyWord, Comparison
+from edgesdk.values.comparison import (
+    AccuracyComparison,
+    AccuracyWord,
+    Comparison,
+    MetricComparison,
+)
 from edgesdk.values.latency_comparison import (
     Difference,
     LatencyComparison,
@@ -30,7 +35,7 @@ from edgesdk.values.latency_comparison import (
     SinceBaseline,
 )
 from edgesdk.values.results import Role
-from edgesdk.values.run import RunHead, SeenModel, SeenResults, place
+from edgesdk.values.run import RunHead, SeenEstimate, SeenModel, SeenResults, place
 from edgesdk.values.verdict import Estimate, Interval, Status, Verdict, written
 
 ALPHA = 0.05
@@ -81,10 +86,10 @@ def compare_runs(
     """What became of the earlier run in the later one."""
     latencies = tuple(_latencies(before, after))
     accuracy = _accuracy(before, after)
+    metrics = tuple(_metrics(before, after))
     verdicts = tuple(_verdicts(latencies, accuracy, gates, before.called))
-    compared = any(not each.reason for each in latencies) or (
-        accuracy is not None and not accuracy.reason
-    )
+    reasons = [each.reason for each in latencies] + [each.reason for each in metrics]
+    compared = "" in reasons or (accuracy is not None and not accuracy.reason)
     code = exit_code(verdicts)
     if not compared and code == ExitCode.PASSED:
         code = ExitCode.INVALID_MEASUREMENT
@@ -94,6 +99,7 @@ def compare_runs(
         differences=tuple(_differences(before, after)),
         latencies=latencies,
         accuracy=accuracy,
+        metrics=metrics,
         cautions=(*_order(heads), *_cautions(before, after, latencies)),
         verdicts=verdicts,
         outcome=outcome(verdicts) if compared else "invalid",
@@ -256,6 +262,30 @@ def _accuracy(before: Side, after: Side) -> AccuracyComparison | None:
         after_only=gained,
         mcnemar_p=p,
     )
+
+
+def _metrics(before: Side, after: Side) -> Iterator[MetricComparison]:
+    """Side by side: values are kept, and no outputs to pair."""
+    sides = (before, after)
+    found = [{each.name: each for each in side.results.metrics} for side in sides]
+    for name in dict.fromkeys((*found[0], *found[1])):
+        told = next(each[name] for each in found if name in each)
+        values = [_estimate(each[name].int8_value) if name in each else None for each in found]
+        lacking = [side.called for side, value in zip(sides, values, strict=True) if value is None]
+        reason = ""
+        if lacking:
+            reason = f"not in {' and '.join(lacking)}"
+        elif before.data_sha256 != after.data_sha256:
+            reason = "their evaluation data are not the same (by SHA-256)"
+        unit: Literal["percent", "own"] = "percent" if told.unit == "percent" else "own"
+        yield MetricComparison(told.name, told.title, unit, reason, *values)
+
+
+def _estimate(found: SeenEstimate | None) -> Estimate | None:
+    if found is None:
+        return None
+    interval = found.interval and Interval(**vars(found.interval))
+    return Estimate(found.value, found.n, interval or None)
 
 
 def _incomparable(reason: str) -> AccuracyComparison:

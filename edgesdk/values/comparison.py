@@ -36,6 +36,27 @@ class AccuracyComparison:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricComparison:
+    """A metric beyond top-1 of the converted model in both runs, side by side.
+
+    A run keeps its value and no outputs that could be paired, so that no test tells chance from a
+    change; each has its own interval.
+
+    Args:
+        unit: of both values.
+        reason: why they say nothing of each other; "" where they stand side by side.
+        before, after: None where that run does not have it.
+    """
+
+    name: str
+    title: str
+    unit: Literal["percent", "own"]
+    reason: str
+    before: Estimate | None
+    after: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """What became of the earlier run in the later one.
 
@@ -43,6 +64,7 @@ class Comparison:
         differences: what else is not the same, the gravest first.
         latencies: of each role that both runs timed, and of the converted model in any case.
         accuracy: None where neither run predicted anything.
+        metrics: of both runs, those of the earlier one first.
         cautions: what a reader must know before believing it, in sentences.
         verdicts: of the gates that were asked for.
         exit_code: 0; 1 if a gate failed; 6 if nothing could be compared, or a gate not be judged.
@@ -53,6 +75,7 @@ class Comparison:
     differences: tuple[Difference, ...]
     latencies: tuple[LatencyComparison, ...]
     accuracy: AccuracyComparison | None
+    metrics: tuple[MetricComparison, ...]
     cautions: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     outcome: Status

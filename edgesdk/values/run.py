@@ -213,8 +213,38 @@ class SeenValidity:
 
 
 @dataclass(frozen=True)
+class SeenInterval:
+    """As `edgesdk.values.verdict.Interval`."""
+
+    low: float
+    high: float
+    confidence: float
+    method: str
+
+
+@dataclass(frozen=True)
+class SeenEstimate:
+    """As `edgesdk.values.verdict.Estimate`."""
+
+    value: float
+    n: int
+    interval: Optional[SeenInterval] = None
+
+
+@dataclass(frozen=True)
+class SeenMetric:
+    """As `edgesdk.values.metric.MetricSummary`, of the converted model."""
+
+    name: str
+    title: str
+    unit: str
+    int8_value: Optional[SeenEstimate] = None
+
+
+@dataclass(frozen=True)
 class SeenResults:
-    """As `edgesdk.values.results.Results`, with the report's word on what of it is valid.
+    """As `edgesdk.values.results.Results`, with the report's word on what of it is valid,
+    and its metrics beyond top-1.
 
     Args:
         unbroken: the model ran without a pause, and its turns are blocks of the settled part; it
@@ -226,6 +256,7 @@ class SeenResults:
     runs: Tuple[SeenModel, ...]
     predictions: Optional[SeenPredictions] = None
     validities: Tuple[SeenValidity, ...] = ()
+    metrics: Tuple[SeenMetric, ...] = ()
     unbroken: bool = False
 
     def why_invalid(self, role: str) -> str:
@@ -245,6 +276,7 @@ class SeenResults:
 class _SeenReport:
     results: SeenResults
     validities: Tuple[SeenValidity, ...] = ()
+    metrics: Tuple[SeenMetric, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -288,7 +320,7 @@ def seen(document: Mapping[str, Any], called: str) -> SeenResults:
         report = from_dict(_SeenReport, document)
     except Malformed as error:
         raise MalformedFile(f"{called} does not hold", details=(str(error),)) from error
-    results = replace(report.results, validities=report.validities)
+    results = replace(report.results, validities=report.validities, metrics=report.metrics)
     for each in results.runs:
         samples, sizes = each.latency.samples_ns, each.latency.block_sizes
         if sum(sizes) != len(samples) or min(sizes, default=0) < 0:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from edgesdk.cli.render_compare import comparison
 from edgesdk.serial import to_dict
 from edgesdk.validate.comparing import ComparisonGates, Side, compare_runs, since_baseline
 from edgesdk.values.comparison import Comparison
+from edgesdk.values.metric import MetricSummary
 from edgesdk.values.results import Results
 from edgesdk.values.run import RunHead, SeenValidity, seen
+from edgesdk.values.verdict import Estimate, Interval
 from tests.unit.history.measurements import findings_of
 from tests.unit.report.example import EVALUATION, example_results, example_run
 
@@ -255,3 +260,51 @@ def test_a_short_measurement_beside_a_long_one_is_remarked() -> None:
     assert "the shorter one saw less of heat" in said
     same = " ".join(since_baseline(side(1, one), side(2, one)).cautions)
     assert "the shorter one" not in same
+
+
+def with_metric(number: int, value: float | None, *, data: str = EVALUATION.sha256) -> Side:
+    """A run that measured a metric beyond top-1."""
+    estimate = (
+        None if value is None else Estimate(value, 640, Interval(value - 1, value + 1, 0.95, "b"))
+    )
+    metric = MetricSummary(
+        *("f1", "F1", "higher", "own", estimate, estimate, estimate, 640, 0, 0, 0, "")
+    )
+    document = to_dict(dataclasses.replace(findings_of(example_results()), metrics=(metric,)))
+    return Side(f"run {number}", data, seen(document, "it"))
+
+
+def test_metrics_stand_side_by_side_with_their_own_intervals() -> None:
+    compared = compared_with(with_metric(1, 90.0), with_metric(2, 85.0))
+    (metric,) = compared.metrics
+    assert (metric.title, metric.reason) == ("F1", "")
+    assert metric.before is not None and metric.after is not None
+    assert (metric.before.value, metric.after.value) == (90.0, 85.0)
+    assert metric.before.interval == Interval(89.0, 91.0, 0.95, "b")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        (with_metric(1, 90.0), side(2), "not in run 2"),
+        (side(1), with_metric(2, 90.0), "not in run 1"),
+        (with_metric(1, None), with_metric(2, None), "not in run 1 and run 2"),
+        (
+            with_metric(1, 90.0),
+            with_metric(2, 90.0, data="0" * 64),
+            "their evaluation data are not",
+        ),
+    ],
+    ids=["not after", "not before", "not defined", "other data"],
+)
+def test_metrics_that_say_nothing_of_each_other(before: Side, after: Side, reason: str) -> None:
+    (metric,) = compared_with(before, after).metrics
+    assert metric.reason.startswith(reason)
+
+
+def test_metrics_are_shown() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    comparison(console, compared_with(with_metric(1, 90.0), with_metric(2, 85.0)))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "F1 of the converted model: side by side: no outputs are kept to pair" in shown
+    assert "89.0 to 91.0" in shown and "640" in shown
