@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.runs import remove_runs as remove_runs
     from edgesdk.flows.runs import show_run as show_run
     from edgesdk.flows.session import find_device as find_device
+    from edgesdk.flows.session import find_devices as find_devices
     from edgesdk.flows.signing import default_signer as default_signer
     from edgesdk.flows.signing import ensure_signer as ensure_signer
     from edgesdk.flows.signing import require_trusted as require_trusted
@@ -168,6 +169,7 @@ _HOMES = {
     "device_of_place": "edgesdk.flows.places",
     "push": "edgesdk.flows.push",
     "find_device": "edgesdk.flows.session",
+    "find_devices": "edgesdk.flows.session",
     "report": "edgesdk.flows.report",
     "accept_run": "edgesdk.flows.runs",
     "compare": "edgesdk.flows.runs",

@@ -15,6 +15,7 @@ from device_agent.protocol import ErrorCode
 from edgesdk.devices import inventory
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Device, enrolling
+from edgesdk.devices.selection import select
 from edgesdk.devices.ssh import connect
 from edgesdk.devices.transport import Transport
 from edgesdk.errors import AgentError
@@ -78,6 +79,15 @@ def find_device(name: str) -> Device:
         UnknownDevice: there is none.
     """
     return inventory.get(inventory.default_path(), name)
+
+
+def find_devices(selection: str) -> tuple[Device, ...]:
+    """The enrolled devices that a selection means; of a plain name, that device.
+
+    Raises:
+        UnknownDevice: there is none.
+    """
+    return select(inventory.load(inventory.default_path()), selection)
 
 
 def require_architecture(

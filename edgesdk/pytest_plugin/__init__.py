@@ -39,7 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--edgesdk-device",
         action="append",
         metavar="NAME",
-        help="run the tests of models on this enrolled device; again for another one",
+        help="run the tests of models on this enrolled device, or on those of a selection such as"
+        " tag:NAME; again for another one",
     )
     group.addoption(
         "--edgesdk-package",

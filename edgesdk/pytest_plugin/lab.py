@@ -54,12 +54,13 @@ class Lab:
         """The lab of the named devices; without any, nothing is even looked up.
 
         Raises:
-            UnknownDevice: a name that is not enrolled.
+            UnknownDevice: a name that is not enrolled, or a selection that means none.
             UsageError: a wait that is no duration, or a package that is not there.
         """
         if package is not None and not package.is_file():
             raise UsageError(f"found no file {package}, expected the .edgepkg to install")
-        devices = tuple(api.find_device(name) for name in dict.fromkeys(names))
+        found = [device for name in names for device in api.find_devices(name)]
+        devices = tuple({device.name: device for device in found}.values())
         return cls(devices, root, package, parse_duration_ns(wait, least_ns=0) / 1e9)
 
     def lease(self, device: Device) -> None:

@@ -88,7 +88,7 @@ class Measurement:
 
     def properties(self) -> list[Property]:
         """Names and values for JUnit's XML."""
-        return [*self._latencies(), *self._accuracy(), *self._verdicts()]
+        return [*self._latencies(), *self._memory(), *self._accuracy(), *self._verdicts()]
 
     def _latency(self, name: str) -> float:
         latency = self.findings.latency("int8")
@@ -105,6 +105,11 @@ class Measurement:
             for name in ("p50", "p95", "p99"):
                 yield from _estimate(f"edge_{latency.role}_{name}_ns", getattr(latency, name))
 
+    def _memory(self) -> Iterator[Property]:
+        for run in self.findings.results.runs:
+            if run.latency.peak_rss_bytes is not None:
+                yield f"edge_{run.role}_peak_memory_bytes", run.latency.peak_rss_bytes
+
     def _accuracy(self) -> Iterator[Property]:
         accuracy = self.findings.accuracy
         if accuracy is not None:
@@ -116,6 +121,8 @@ class Measurement:
     def _verdicts(self) -> Iterator[Property]:
         for verdict in self.findings.verdicts:
             yield f"edge_gate_{verdict.gate}", _verdict_text(verdict)
+            yield f"edge_gate_{verdict.gate}_bound", verdict.bound
+            yield from _estimate(f"edge_gate_{verdict.gate}_measured", verdict.measured)
 
 
 def _estimate(name: str, estimate: Estimate | None) -> Iterator[Property]:

@@ -110,7 +110,18 @@ def test_a_measurement_that_keeps_its_gates_passes_and_its_numbers_are_in_the_xm
     assert told["edge_package"].startswith("digits ")
     assert float(told["edge_int8_p95_ns_low"]) <= float(told["edge_int8_p95_ns"]) < 10e9
     assert told["edge_gate_p95"].startswith("pass")
+    assert float(told["edge_gate_p95_bound"]) == 10e9
+    assert float(told["edge_gate_p95_measured"]) == float(told["edge_int8_p95_ns"])
+    assert 10**6 < float(told["edge_int8_peak_memory_bytes"]) < 10**10
     assert "test_promise[bench-1]: p50 " in ran.out and "not a board's latency" in ran.out
+
+
+def test_a_selection_names_the_devices_that_it_means(project: Project) -> None:
+    project.test(MEASURES.format(gates="max_p95='10 s'"))
+    ran = project("--edgesdk-device", "bench-*", "--edgesdk-device", "bench-1", "--collect-only")
+    assert ran.code == 0 and ran.out.count("test_promise[bench-1]") == 1, ran.out
+    ran = project("--edgesdk-device", "tag:none-such")
+    assert ran.code == 4 and "no device has the tag 'none-such'" in ran.out
 
 
 def test_a_gate_that_fails_is_an_assertion_with_the_table(project: Project) -> None:
