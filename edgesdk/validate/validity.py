@@ -124,8 +124,13 @@ def _percent_of_others(times: Sequence[CpuTime]) -> float | None:
 
 
 def spoilt(validity: Validity) -> str:
-    """What would make a virtual device's latencies invalid if it were a board; "" where nothing."""
-    return " ".join(remark for remark in validity.remarks if _ON_A_BOARD in remark)
+    """What would make a virtual device's latencies invalid if it were a board; "" where nothing.
+
+    The first such remark, and how many there are besides.
+    """
+    remarks = [remark for remark in validity.remarks if _ON_A_BOARD in remark]
+    more = f" (Besides, {len(remarks) - 1} more: see below.)" if len(remarks) > 1 else ""
+    return f"{remarks[0]}{more}" if remarks else ""
 
 
 def _unsettled(latency: Latency) -> Iterator[str]:

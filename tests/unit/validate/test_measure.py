@@ -13,6 +13,7 @@ from edgesdk.devices.inventory import Device
 from edgesdk.errors import DataError, ExitCode
 from edgesdk.flows import measure
 from edgesdk.flows.leasing import Claim
+from edgesdk.progress import Progress
 from edgesdk.targets.types import GateBounds
 from edgesdk.values.report import Findings
 from edgesdk.values.results import Results
@@ -37,7 +38,7 @@ def a_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[Results], None]:
     """Lets every device answer with given results."""
 
     @contextmanager
-    def agent_on(device: Device, *, claim: Claim) -> Iterator[Answering]:
+    def agent_on(device: Device, *, claim: Claim, progress: Progress) -> Iterator[Answering]:
         assert claim.purpose.startswith("a measurement of ")
         yield Answering()
 
