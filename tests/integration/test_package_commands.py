@@ -341,7 +341,7 @@ def test_a_device_is_made_one_of_a_lab_later_and_the_refusal_says_how(
     assert "makes it one: edgesdk device lab pi on" in good(keyed(*add, "--lab")).err
     sealed(keyed, key=None)
     refused(
-        keyed("push", "a.edgepkg", "-d", "pi", "--allow-unsigned"), 4, "edgesdk device lab NAME on"
+        keyed("push", "a.edgepkg", "-d", "pi", "--allow-unsigned"), 4, "edgesdk device lab pi on"
     )
     assert "may take unsigned packages" in good(keyed("device", "lab", "pi", "on")).out
     good(keyed("push", "a.edgepkg", "-d", "pi", "--allow-unsigned"))
