@@ -8,24 +8,66 @@ from typing import Annotated
 import typer
 
 from edgesdk import __version__
-from edgesdk.cli import (
-    agent,
-    check,
-    commands,
-    deploy,
-    devices,
-    diff,
-    export,
-    keys,
-    late,
-    measuring,
-    output,
-    runs,
-    sweep,
-    targets,
-)
+from edgesdk.cli import late, output
 from edgesdk.errors import EdgeSDKError, ExitCode, Interrupted, UsageError
 from edgesdk.interruption import Signalled
+
+_COMMANDS = {
+    "deploy": (
+        "deploy:deploy",
+        "Convert, package, push, measure and judge: from a model to a verdict on a device.",
+    ),
+    "check": (
+        "check:check",
+        "Tell operators, placement, sizes and broken budgets before any conversion.",
+    ),
+    "convert": ("commands:convert", "Convert a float model to INT8 for a target."),
+    "sweep": (
+        "sweep:sweep",
+        "Convert and package many models for many targets, and measure them on devices.",
+    ),
+    "package": ("commands:package", "Seal an artifact into an .edgepkg under its size budgets."),
+    "inspect": ("commands:inspect", "Check an artifact or a package, and show what is in it."),
+    "verify": (
+        "commands:verify",
+        "Check a package, its signature and its expiry; no device is needed.",
+    ),
+    "diff": ("diff:diff", "Explain a delta: which layers changed, and what they cost."),
+    "push": (
+        "commands:push",
+        "Install a package on a device; it becomes the current one if it is healthy there.",
+    ),
+    "rollback": (
+        "commands:rollback",
+        "Make the previous package of a device the current one again.",
+    ),
+    "export": (
+        "export:export",
+        "Hand a package over to a system that rolls software out to a fleet.",
+    ),
+    "bench": ("measuring:bench", "Measure the latency of what is installed on a device."),
+    "eval": (
+        "measuring:evaluate",
+        "Measure on a device how much accuracy INT8 loses against the float model.",
+    ),
+    "compare": (
+        "runs:compare",
+        "Hold a later run against an earlier one: is it slower, is it worse, or is it chance?",
+    ),
+    "report": ("commands:report", "Show a stored report again, or write its HTML form."),
+    "init": (
+        "commands:init",
+        "Write an edgesdk.toml to start from; an existing one is left alone.",
+    ),
+}
+_GROUPS = {
+    "target": ("targets:app", "The catalogue of devices."),
+    "device": ("devices:app", "The devices you have enrolled."),
+    "runs": ("runs:app", "The measurements that were kept."),
+    "agent": ("agent:app", "The agent that runs on devices."),
+    "key": ("keys:app", "The keys you sign with, and those devices trust."),
+}
+"""Where each is, and the line that the list of all shows of it."""
 
 app = typer.Typer(
     name="edgesdk",
@@ -34,27 +76,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-late.add(app, "deploy", deploy.deploy)
-late.add(app, "check", check.check)
-late.add(app, "convert", commands.convert)
-late.add(app, "sweep", sweep.sweep)
-late.add(app, "package", commands.package)
-late.add(app, "inspect", commands.inspect)
-late.add(app, "verify", commands.verify)
-late.add(app, "diff", diff.diff)
-late.add(app, "push", commands.push)
-late.add(app, "rollback", commands.rollback)
-late.add(app, "export", export.export)
-late.add(app, "bench", measuring.bench)
-late.add(app, "eval", measuring.evaluate)
-late.add(app, "compare", runs.compare)
-late.add(app, "report", commands.report)
-late.add(app, "init", commands.init)
-app.add_typer(late.group(targets.app), name="target")
-app.add_typer(late.group(devices.app), name="device")
-app.add_typer(late.group(runs.app), name="runs")
-app.add_typer(late.group(agent.app), name="agent")
-app.add_typer(late.group(keys.app), name="key")
+for _name, (_place, _summary) in _COMMANDS.items():
+    late.add(app, _name, _place, _summary)
+for _name, (_place, _summary) in _GROUPS.items():
+    late.add_group(app, _name, _place, _summary)
 
 
 def _show_version(wanted: bool) -> None:
