@@ -8,8 +8,9 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +131,18 @@ def test_a_process_that_dies_is_a_value_too(
     assert [each.exit_code for each in cells] == [5, 5]
     assert all(each.problem is not None for each in cells)
     assert "was lost" in cells[0].problem.message  # type: ignore[union-attr]
+
+
+class Breaks(Executor):
+    """Breaks with its first task, before the others are handed over."""
+
+    def submit(self, *_: object, **__: object) -> Any:
+        raise BrokenExecutor("a process died")
+
+
+def test_what_cannot_even_be_handed_over_is_a_value_too(models: list[Path], tmp_path: Path) -> None:
+    cells = api.sweep(models[:1], TARGETS, CALIBRATION, tmp_path / "out", executor=Breaks())
+    assert [each.exit_code for each in cells] == [5, 5]
 
 
 def test_threads_do_as_well(models: list[Path], tmp_path: Path) -> None:

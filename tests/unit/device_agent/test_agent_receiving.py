@@ -6,9 +6,11 @@ import errno
 import io
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agent_packages import (
@@ -23,7 +25,7 @@ from agent_packages import (
 )
 from device_store import Device, fails
 
-from device_agent import durable, patching, store
+from device_agent import archive, durable, patching, receiving, store
 from device_agent.archive import chunk_offset, payloads
 from device_agent.documents import CorruptPackage
 from device_agent.manifest import CHUNK_BYTES
@@ -131,6 +133,24 @@ def test_a_delta_and_its_full_package_are_two_transfers(device: Device) -> None:
 def test_the_same_package_signed_by_another_is_the_same_transfer(signer: object) -> None:
     other = head_of_package(package_of(LARGE, signer))  # type: ignore[arg-type]
     assert Transfer.key(other) == Transfer.key(HEAD)
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_chunks_are_unpacked_in_threads_where_there_are_processors_to_spare(
+    device: Device, monkeypatch: pytest.MonkeyPatch, spare: int
+) -> None:
+    unpacked = archive._unpacked
+    threads: set[threading.Thread] = set()
+
+    def noted(*given: Any) -> bytes:
+        threads.add(threading.current_thread())
+        return unpacked(*given)
+
+    monkeypatch.setattr(archive, "_unpacked", noted)
+    monkeypatch.setattr(receiving, "spare_cores", lambda: spare)
+    package = package_of({"model": bytes(3 * CHUNK_BYTES)}, OWNER)
+    device.receive(package, device.offer(package))
+    assert threads and (threading.current_thread() in threads) is (spare == 0)
 
 
 # ---- damage --------------------------------------------------------------------------------------

@@ -82,8 +82,10 @@ class Host:
 
     def ask(self, message: object, payload: bytes = b"") -> object:
         self.say(encode_message(message) + payload)
+        self.told: list[Progress] = []
         reply = self.hear()
         while isinstance(reply, Progress):
+            self.told.append(reply)
             reply = self.hear()
         return reply
 
@@ -178,6 +180,8 @@ def test_a_package_goes_its_whole_way_over_the_wire(enrolled: Host) -> None:
     rest = PACKAGE[offered.resume_at :]
     installed = enrolled.ask(Install(offered.package_id, len(rest)), rest)
     assert isinstance(installed, Installed) and installed.state == "trial"
+    last = enrolled.told[-1]
+    assert last.done == last.total == len(rest) and last.silence_s > 0, "files are made of it now"
     committed = enrolled.ask(Commit(offered.package_id))
     assert isinstance(committed, Committed)
     assert committed.installed == dataclasses.replace(installed, state="current")
