@@ -81,8 +81,7 @@ class HealthChecker:
             for file in self._manifest.files:
                 self._packages.verified_path(self._package_id, file.role)
             return None
-        silence_s = max(LOADING_S, wanted.command_seconds) + _SPARE_S
-        self._tell(Progress(0, 0, _CHECKING, silence_s))
+        self._tell(Progress(0, 0, _CHECKING, LOADING_S + _SPARE_S))
         with contextlib.closing(Worker("trial", worker_command(self._program))) as worker:
             parity, latencies, peak = self._run(worker)
         limit = self._manifest.limits.peak_ram_bytes
@@ -100,6 +99,7 @@ class HealthChecker:
         _require("median latency in ns", health.latency_ns, wanted.max_latency_ns)
         _require("peak memory in bytes", health.peak_rss_bytes, limit)
         if wanted.command:
+            self._tell(Progress(0, 0, _CHECKING, wanted.command_seconds + _SPARE_S))
             status = self._obey(wanted)
             return Health(
                 health.parity_mismatch_percent,
@@ -129,6 +129,7 @@ class HealthChecker:
             if golden is None:
                 return None, [], None
             parity, _ = worker.ask(Compare(), Parity, b"", self._tell, FIRST_RUN_S)
+            self._tell(Progress(0, 0, _CHECKING))
             warming = WarmUp(_WARM_UP_S)
             block = TimeBlock(_TIMED_RUNS, _TIMED_S, 2 * _TIMED_S)
             warm, _ = worker.ask(warming, Warm, b"", self._tell, warm_up_silence_s(warming))

@@ -27,8 +27,8 @@ from device_agent.runtimes.litert_placement import XNNPACK
 from device_agent.runtimes.profiling import ProfileOrder, profiled, timed_runs, times_of
 
 LIBRARY = "libLiteRt.so"
-SINCE, BEFORE = "2.3", "3"
-"""Releases of ai-edge-litert that were seen to have this C API."""
+SINCE, BEFORE = "2.3", "2.4"
+"""Releases of ai-edge-litert that were seen to have this C API: of 2.3.0, which is the newest."""
 
 # litert/c/litert_profiler_event.h, LiteRtProfilerEventType.
 _OPERATOR = 1 << 1

@@ -91,7 +91,11 @@ def connect(device: Device, *, deadline_s: float = CONNECT_DEADLINE_S) -> SshTra
 def _connected(device: Device, deadline: Deadline) -> SshTransport:
     with find_identities(device) as identities:
         session = negotiate(device.address, device.host_key.partition(" ")[0], deadline)
-        cut = cut_by(lambda: hang_up(session.sock))
+        try:
+            cut = cut_by(lambda: hang_up(session.sock))
+        except BaseException:
+            end_session(session)
+            raise
         try:
             require_same_key(device, host_key_line(session.get_remote_server_key()))
             with mapped(session, device.address):

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from edgesdk.devices import inventory
+from edgesdk.devices.conversation.exchange import AGENT_DIED
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.selection import is_selection as is_selection
 from edgesdk.devices.selection import select
@@ -226,7 +227,8 @@ def not_begun(device: str, signal_number: int) -> Outcome[Any]:
 
 def _is_ours(error: EdgeSDKError | OSError) -> bool:
     """Whether it is how a broken connection looks: lost, or an agent that ended."""
-    return isinstance(error, TransportError) or (isinstance(error, AgentError) and not error.code)
+    is_death = isinstance(error, AgentError) and error.code in ("", AGENT_DIED)
+    return isinstance(error, TransportError) or is_death
 
 
 def _again(error: EdgeSDKError | OSError) -> Literal["never", "when lost", "yes"]:

@@ -70,19 +70,23 @@ def unless_ended(task: Callable[[T], R], given: T, ended: Callable[[T, bool], R]
         ended: what becomes of it instead where the parent wants an end; the second argument says
             whether it had begun.
     """
-    if _line.has_ended():
-        return ended(given, False)
+    begun = False
     signal.signal(signal.SIGTERM, _end)
-    _line.at_work = True
+    _line.at_work = True  # From here on the end of the line is told by a signal.
     try:
+        if _line.has_ended():
+            return ended(given, False)
+        begun = True
         return task(given)
     except (Signalled, KeyboardInterrupt):
         if not _line.has_ended():  # Somebody else's wish, as of a pool that broke.
             os._exit(128 + signal.SIGTERM)
-        return ended(given, True)
+        return ended(given, begun)
     finally:
         _line.at_work = False
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # A signal that is already on its way must not take the result with it.
+        usual = signal.SIG_IGN if _line.has_ended() else signal.SIG_DFL
+        signal.signal(signal.SIGTERM, usual)
 
 
 class _Line:

@@ -65,7 +65,7 @@ def reboot_named(
                 " watchdogs are the usual causes",
             ) from error
         if isinstance(error, TransportError):
-            raise _lost(device, error, now) from error
+            raise _lost(device, error, now, consequence) from error
         raise
 
 
@@ -111,15 +111,15 @@ class _Waiting:
             return None
 
 
-def _lost(device: Device, error: TransportError, now: str) -> TransportError:
+def _lost(device: Device, error: TransportError, now: str, consequence: str) -> TransportError:
     """What to say of a connection that was lost on the way, by a board that did not restart."""
     if now:
         return TransportError(
-            f"{error.message}; {device.name} is back and did not restart, {NO_RESULT}",
+            f"{error.message}; {device.name} is back and did not restart, {consequence}",
             hint="it was the network, or the device was too busy to answer: run the command again",
         )
     return TransportError(
-        f"{error.message}, and {device.name} did not return within {RETURN_S:.0f} s",
+        f"{error.message}, and {device.name} did not return within {RETURN_S:.0f} s, {consequence}",
         hint="is it switched on and on the network? It may hang, or lie without power",
     )
 

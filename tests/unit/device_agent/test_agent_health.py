@@ -168,6 +168,15 @@ def test_a_runtime_that_crashes_is_unhealthy(
 # ---- the user's own check ------------------------------------------------------------------------
 
 
+def test_a_command_that_may_take_long_is_announced_before_it_begins(
+    device: Device, model: bytes
+) -> None:
+    told: list[Progress] = []
+    installed = device.try_out(packed(model, asking("true", seconds=3000.0)))
+    device.installer.commit(installed.package_id, told.append)
+    assert told[-1].silence_s > 3000.0
+
+
 def asking(*command: str, seconds: float = 20.0) -> HealthCheck:
     return HealthCheck(command=command, command_seconds=seconds)
 
