@@ -6,7 +6,7 @@ every start.
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,9 +15,6 @@ from edgesdk.cli import many, options, output
 from edgesdk.cli.groups import BudgetFlags, RecipeFlags, ReleaseFlags, spelt_out
 from edgesdk.cli.options import required
 from edgesdk.cli.places import at_place
-
-if TYPE_CHECKING:
-    pass
 
 PackageFile = Annotated[Path, typer.Argument(help="An .edgepkg file.")]
 

@@ -143,8 +143,11 @@ class MetricFlags(NamedTuple):
 
     def on(self, project: "Project") -> "Asked":
         """The metrics of the flags, or the project's without any: the two do not mix."""
-        names = tuple(self.metric or ()) or project.metrics
-        return api.Asked(names, self.truth or project.truth, self.decode or project.decode)
+        if self.metric:
+            return api.Asked(tuple(self.metric), self.truth, self.decode)
+        return api.Asked(
+            project.metrics, self.truth or project.truth, self.decode or project.decode
+        )
 
     def drops(self, asked: "Asked") -> dict[str, float] | None:
         """The most that each metric may lose, by its name; None without such a gate."""

@@ -127,9 +127,8 @@ def run(arguments: list[str]) -> int:
             return int(ExitCode.USAGE)
         hint = "edgesdk COMMAND --help shows what it takes"
         return _show(UsageError(error.format_message(), hint=hint), as_json)
-    except (
-        SystemExit
-    ) as ended:  # typer's and rich's word for a reader that has gone, as `head` does
+    except SystemExit as ended:
+        # It is typer's and rich's word for a reader that has gone, as `head` does.
         if not isinstance(ended.__context__, BrokenPipeError):
             raise
         return 128 + signal.SIGPIPE  # 1 would be a failed gate.

@@ -1,9 +1,10 @@
 """Multiply-accumulates of an operator, from the shapes of its tensors. Pure.
 
 Of convolutions and matrix products, where a network's arithmetic is: a multiply-accumulate for each
-weight that goes into each output. The formats' other operators count none; what is not the formats'
-own (a compiled piece, a custom operator) is not known. It is the model's arithmetic, not
-what a kernel does of it: Winograd's and other fast algorithms do less.
+weight that goes into each output. Recurrent operators and other sums of products are not counted,
+and so not known, as what is not the formats' own (a compiled piece, a custom operator); all the
+rest have none. It is the model's arithmetic, not what a kernel does of it: Winograd's and other
+fast algorithms do less.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from edgesdk.convert.operands import first_output, input_at
+from edgesdk.convert.operands import RECURRENT, first_output, input_at
 from edgesdk.models.graph import Graph, GraphOperator
 
 _OWN_DOMAINS = ("", "ai.onnx")
+_UNCOUNTED = RECURRENT | {"CONV_3D", "CONV_3D_TRANSPOSE", "DeformConv", "Einsum", "Attention"}
 _Shape = tuple[int, ...]
 _Count = Callable[[GraphOperator, Graph], int | None]
 
@@ -22,6 +24,8 @@ _Count = Callable[[GraphOperator, Graph], int | None]
 def macs(operator: GraphOperator, graph: Graph) -> int | None:
     """How many one run does; None where a shape is open or not known, or the operator is not."""
     if graph.format not in _COUNTS or operator.domain not in _OWN_DOMAINS:
+        return None
+    if operator.type in _UNCOUNTED:
         return None
     count = _COUNTS[graph.format].get(operator.type)
     return 0 if count is None else count(operator, graph)

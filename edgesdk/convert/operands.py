@@ -6,6 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from edgesdk.models.graph import Graph, GraphOperator, GraphTensor
 
+RECURRENT = frozenset({"LSTM", "GRU", "RNN", "SVDF"}) | frozenset(
+    {f"{way}DIRECTIONAL_SEQUENCE_{kind}" for way in ("UNI", "BI") for kind in ("LSTM", "RNN")}
+)
+"""Types of operators that go through a sequence step by step, in both formats."""
+
 
 def activations(operator: GraphOperator, graph: Graph) -> tuple[GraphTensor, ...]:
     """Inputs and outputs whose values are not in the file."""

@@ -14,6 +14,7 @@ from typing import Final
 
 from edgesdk.convert.conversion import GOLDEN_SHARE
 from edgesdk.convert.lifetimes import alive_bytes, live_bytes, readers
+from edgesdk.convert.operands import RECURRENT
 from edgesdk.convert.planning import BITS, Chain
 from edgesdk.convert.uses import constant_readers
 from edgesdk.models.graph import Graph, GraphOperator, GraphTensor
@@ -26,9 +27,7 @@ TOLERANCE: Final = 0.1
 """Forecast sizes lie within this share of those of the conversion."""
 
 FLOATS = ("float16", "float32", "float64")
-STAY_FLOAT = frozenset({"LSTM", "GRU", "RNN", "SVDF"}) | frozenset(
-    {f"{way}DIRECTIONAL_SEQUENCE_{kind}" for way in ("UNI", "BI") for kind in ("LSTM", "RNN")}
-)
+STAY_FLOAT = RECURRENT
 """Types with weights that none of our toolchains quantizes."""
 _LOOKUPS_LEFT = frozenset(
     {("EMBEDDING_LOOKUP", "w8a8"), ("EMBEDDING_LOOKUP", "w8a16"), ("GATHER", "fp16")}

@@ -194,8 +194,7 @@ def find_baseline(run: str) -> RunHead:
         HistoryError: there is none of that name, or it is none.
     """
     head = history().find(run)
-    reason = _unacceptable(head) or ("" if head.p50_ns is not None else "it timed no model")
-    if reason:
+    if reason := _unacceptable(head):
         raise HistoryError(
             f"run {head.id} cannot be a baseline: {reason}",
             hint="edgesdk runs ls lists those that bench and deploy kept",
@@ -208,7 +207,7 @@ def _unacceptable(head: RunHead) -> str:
         return "it ran without a pause, and what is held against a baseline runs in turns"
     if head.stamp == "invalid":
         return f"its latency is invalid (edgesdk runs show {head.number} says why)"
-    return ""
+    return "" if head.p50_ns is not None else "it timed no model"
 
 
 def compare(

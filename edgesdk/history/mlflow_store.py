@@ -47,13 +47,13 @@ def send(runs: Iterable[StoredRun], uri: str) -> tuple[int, int]:
         HistoryError: MLflow knows no such store, or does not take them.
         TransportError: the server does not answer.
     """
-    scheme = urlsplit(uri).scheme.partition("+")[0]
+    scheme = (urlsplit(uri).scheme or uri).partition("+")[0]
     if scheme not in _SCHEMES:
         raise HistoryError(f"found tracking URI {uri!r}", hint=_URIS)
     try:
         return _send_all(mlflow.MlflowClient(tracking_uri=uri), runs, _artifacts(uri))
     except MlflowException as error:
-        said = error.message.splitlines()
+        said = error.message.splitlines() or ["no reason given"]
         if scheme in ("http", "https") and said[0].startswith(_NO_ANSWER):
             raise TransportError(
                 f"the tracking server {uri} does not answer",

@@ -21,7 +21,7 @@ from edgesdk.validate.placement import (
     summarize_placement,
     summarize_profiles,
 )
-from edgesdk.validate.stages import stages_problem, summarize_stages
+from edgesdk.validate.stages import summarize_stages
 from edgesdk.validate.summaries import (
     agreement_percent,
     speedup,
@@ -284,8 +284,6 @@ def _run_caveats(results: Results, precision: Precision | None) -> Iterator[str]
     stamps = [stamp(run, results.device, precision) for run in results.runs]
     if results.stages is not None:
         stamps.append(stamp_stages(results.stages, results.device))
-        if problem := stages_problem(results):
-            yield problem
     # Both models ran on the one device: what is said of it is said once.
     yield from dict.fromkeys(
         sentence for stamped in stamps for sentence in (*stamped.reasons, *stamped.remarks)

@@ -271,10 +271,12 @@ def _metrics(before: Side, after: Side) -> Iterator[MetricComparison]:
     for name in dict.fromkeys((*found[0], *found[1])):
         told = next(each[name] for each in found if name in each)
         values = [_estimate(each[name].int8_value) if name in each else None for each in found]
-        lacking = [side.called for side, value in zip(sides, values, strict=True) if value is None]
+        lacking = [each.called for each, has in zip(sides, found, strict=True) if name not in has]
         reason = ""
         if lacking:
-            reason = f"not in {' and '.join(lacking)}"
+            reason = f"not in {lacking[0]}"
+        elif None in values:
+            reason = "it is not defined for the samples (edgesdk runs show says why)"
         elif before.data_sha256 != after.data_sha256:
             reason = "their evaluation data are not the same (by SHA-256)"
         unit: Literal["percent", "own"] = "percent" if told.unit == "percent" else "own"
@@ -376,6 +378,8 @@ def _cautions(before: Side, after: Side, latencies: Sequence[LatencyComparison])
 
 
 def _unequal_times(before: Side, after: Side) -> Iterator[str]:
+    if before.results.unbroken:  # Of these only a part of the samples is kept.
+        return
     seconds = [
         sum(run.latency.samples_ns) / 1e9 if (run := side.results.run("int8")) else 0.0
         for side in (before, after)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from edgesdk.validate.gates import Gates
-from edgesdk.validate.judging import Gate, GateId, compare, without, without_emulation
+from edgesdk.validate.judging import Gate, GateId, compare, doubted, without, without_emulation
 from edgesdk.values.endurance import Endured, Settled, Unsettled
 from edgesdk.values.validity import Validity
 from edgesdk.values.verdict import Estimate, Verdict
@@ -58,7 +58,7 @@ def _p95(settled: Settled | Unsettled, validity: Validity, bound: int) -> Verdic
         return without(gate, "not measured", settled.sentence)
     if settled.p95 is None:
         return without(gate, "not measured", "too few samples were kept for this percentile")
-    return compare(gate, settled.p95)
+    return doubted(compare(gate, settled.p95), validity)
 
 
 def _peak_ram(endured: Endured, bound: int) -> Verdict:

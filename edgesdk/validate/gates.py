@@ -16,7 +16,7 @@ from edgesdk.choices import Precision
 from edgesdk.errors import ExitCode, UsageError
 from edgesdk.targets.types import Contract, GateBounds
 from edgesdk.units import parse_bytes, parse_duration_ns
-from edgesdk.validate.judging import Gate, GateId, compare, without, without_emulation
+from edgesdk.validate.judging import Gate, GateId, compare, doubted, without, without_emulation
 from edgesdk.validate.placement import (
     listed_operators,
     lost_xnnpack,
@@ -26,13 +26,12 @@ from edgesdk.validate.placement import (
 from edgesdk.validate.stages import TITLES, stage_p95, stages_problem
 from edgesdk.validate.statistics import samples_needed
 from edgesdk.validate.summaries import summarize_accuracy, summarize_latency
-from edgesdk.validate.validity import spoilt, stamp, stamp_stages
+from edgesdk.validate.validity import stamp, stamp_stages
 from edgesdk.values.package import Budget
 from edgesdk.values.placement import PlacementSummary
 from edgesdk.values.report import converted_name, role_name
 from edgesdk.values.results import Results
 from edgesdk.values.stages import Stage
-from edgesdk.values.validity import Validity
 from edgesdk.values.verdict import Estimate, Status, Verdict
 
 _NO_BUDGET = Budget()
@@ -238,13 +237,7 @@ def _p95(results: Results, bound: int, precision: Precision | None) -> Verdict:
             f"found {len(run.latency.samples_ns)} runs; a 95 % interval of this percentile needs"
             f" {samples_needed(0.95)}",
         )
-    return _doubted(compare(gate, p95), stamped)
-
-
-def _doubted(verdict: Verdict, stamped: Validity) -> Verdict:
-    """The same, but it says what would have made it invalid if the device were a board."""
-    reasons = (spoilt(stamped), verdict.reason)
-    return dataclasses.replace(verdict, reason=" ".join(filter(None, reasons)))
+    return doubted(compare(gate, p95), stamped)
 
 
 def _peak_ram(results: Results, bound: int, precision: Precision | None) -> Verdict:
@@ -298,7 +291,7 @@ def _stage(results: Results, gate: Gate, stage: Stage) -> Verdict:
     if isinstance(p95, str):
         return without(gate, "not measured", p95)
     assert results.stages is not None
-    return _doubted(compare(gate, p95), stamp_stages(results.stages, results.device))
+    return doubted(compare(gate, p95), stamp_stages(results.stages, results.device))
 
 
 def _placement(found: PlacementSummary | None, least: float | None) -> list[Verdict]:

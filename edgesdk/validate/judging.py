@@ -9,7 +9,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+from edgesdk.validate.validity import spoilt
 from edgesdk.values.results import MeasuredDevice
+from edgesdk.values.validity import Validity
 from edgesdk.values.verdict import Estimate, Status, Unit, Verdict, written
 
 GateId = Literal[
@@ -77,3 +79,9 @@ def without_emulation(verdict: Verdict, device: MeasuredDevice) -> Verdict:
     what = "latency" if verdict.unit == "ns" else "memory"
     reason = f"emulated aarch64 (qemu-user), {what} not a device's"
     return dataclasses.replace(verdict, measured=None, status="not measured", reason=reason)
+
+
+def doubted(verdict: Verdict, stamped: Validity) -> Verdict:
+    """The same, but it says what would have made it invalid if the device were a board."""
+    reasons = (spoilt(stamped), verdict.reason)
+    return dataclasses.replace(verdict, reason=" ".join(filter(None, reasons)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import median
 
 from device_agent.measuring_messages import Conditions, CpuTime
@@ -54,6 +55,10 @@ STILL_READINGS, STILL_S = 60, 30
 _NS = 1e9
 _STILL_FALLING = "The latency was still falling when the time for warming up ended."
 _ON_A_BOARD = "would be invalid on a board"
+_OTHER_INPUT = (
+    "The stages' times are invalid: the device made another input of the same picture than the"
+    " workstation; its numpy, or its processor, computes otherwise."
+)
 
 
 def stamp(run: ModelRun, device: MeasuredDevice, precision: Precision | None = None) -> Validity:
@@ -67,7 +72,10 @@ def stamp(run: ModelRun, device: MeasuredDevice, precision: Precision | None = N
 
 def stamp_stages(run: StageRun, device: MeasuredDevice) -> Validity:
     """Judge the conditions under which the converted model was timed from picture to answer."""
-    return _stamped("Time from picture to answer", "int8", run.whole, device)
+    found = _stamped("Time from picture to answer", "int8", run.whole, device)
+    if run.same_input:
+        return found
+    return replace(found, stamp="invalid", reasons=(_OTHER_INPUT, *found.reasons))
 
 
 def _stamped(name: str, role: Role, latency: Latency, device: MeasuredDevice) -> Validity:
@@ -104,6 +112,8 @@ def stamp_endured(endured: Endured) -> Validity:
     competed = [] if percent is None else [f"The long run {_competed(percent)}."]
     is_grave = percent is not None and percent > COMPETING_INVALID_PERCENT
     reasons = competed if is_grave and not endured.device.virtual else []
+    if is_grave and endured.device.virtual and percent is not None:
+        competed = [f"The long run {_ON_A_BOARD}: it {_competed(percent)}."]
     remarks = [
         *(() if endured.sustained.steady else (_STILL_FALLING,)),
         *(competed if not reasons and (percent or 0.0) > COMPETING_DOUBT_PERCENT else ()),
@@ -111,7 +121,7 @@ def stamp_endured(endured: Endured) -> Validity:
         *_wall_clock_jumps(readings),
         *_sensors(readings),
         *_fell_silent(readings),
-        *_nothing_known(readings),
+        *(() if endured.device.virtual else _nothing_known(readings)),
     ]
     verdict: Stamp = "invalid" if reasons else "doubtful" if remarks else "valid"
     return Validity("int8", verdict, tuple(reasons), tuple(remarks), percent)

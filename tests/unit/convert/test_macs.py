@@ -78,3 +78,10 @@ def test_the_share_is_of_the_arithmetic_and_not_of_the_operators() -> None:
     assert accelerated_macs([*found, placed("edgetpu", None)]) is None
     assert accelerated_macs([placed("cpu", 0)]) is None
     assert accelerated_macs([]) is None
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "Einsum"])
+def test_arithmetic_that_is_not_counted_is_not_known_rather_than_none(kind: str) -> None:
+    assert counted("onnx", kind, (1, 10), (1, 64)) is None
+    assert counted("tflite", "UNIDIRECTIONAL_SEQUENCE_LSTM", (1, 10), (1, 64)) is None
+    assert counted("tflite", "CONV_3D", (1, 10), (1, 64)) is None
