@@ -231,7 +231,8 @@ def test_a_litert_without_either_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     ("package", "version", "has"),
     [
         ("ai-edge-litert", "2.3.0", True),
-        ("ai-edge-litert-nightly", "2.4.0.dev20260901", True),
+        ("ai-edge-litert-nightly", "2.3.0.dev20260401", True),
+        ("ai-edge-litert-nightly", "2.4.0.dev20260901", False),
         ("ai-edge-litert", "2.1.2", False),
         ("ai-edge-litert", "3.0", False),
         ("ai-edge-litert", "unknown", False),
