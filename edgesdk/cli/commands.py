@@ -160,7 +160,8 @@ def rollback(
             jobs=jobs,
             as_json=as_json,
         )
-    done = wanted(chosen, say=output.say)
+    with output.visiting(chosen):
+        done = wanted(chosen, say=output.say)
     output.emit(done, as_json, cli.render.installed)
 
 

@@ -43,7 +43,8 @@ def lease(
             as_json=as_json,
             may_repeat=True,
         )
-    kept = wanted(name, say=output.say)
+    with output.visiting(name):
+        kept = wanted(name, say=output.say)
     output.emit(kept, as_json, lambda console, value: cli.render_lab.lease(console, name, value))
 
 
@@ -65,7 +66,8 @@ def release(
             as_json=as_json,
             may_repeat=True,
         )
-    given = api.release_device(name, force=force)
+    with output.visiting(name):
+        given = api.release_device(name, force=force)
     output.emit(
         {"device": name, "released": given},
         as_json,

@@ -124,6 +124,7 @@ def test_while_one_measures_another_is_refused_and_may_wait(
     assert "leased by anna@desk" in refused.err and "for a long measurement" in refused.err
     waiting = bob.cli.start("rollback", "--device", "board", "--wait", "60 s")
     assert waiting.stderr is not None
+    assert waiting.stderr.readline() == "visiting board\n"
     assert "waiting for it" in waiting.stderr.readline()
     in_use_by_anna()
     _, err = waiting.communicate(timeout=60)
@@ -167,6 +168,7 @@ def test_a_user_whose_process_was_killed_holds_nothing(
 def test_a_lease_may_be_waited_for(in_use_by_anna: Callable[[], None], bob: User) -> None:
     waiting = bob.cli.start("device", "lease", "board", "--for", "1h", "--wait", "60 s")
     assert waiting.stderr is not None
+    assert waiting.stderr.readline() == "visiting board\n"
     assert "waiting for it" in waiting.stderr.readline()
     in_use_by_anna()
     out, _ = waiting.communicate(timeout=60)
