@@ -32,6 +32,7 @@ from edgesdk.values.outcome import Outcome, gravest
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 AT_ONCE = Retry(pause_s=0.001)
+BEFORE_ANOTHER = "interrupted before it was tried again"
 
 
 def lab(count: int, hosts: int = 100) -> list[Device]:
@@ -309,7 +310,34 @@ def test_a_device_that_waits_for_its_next_attempt_is_interrupted_as_well() -> No
         run(lab(1), task, retry=Retry(pause_s=60), watch=lambda each: _set(ready, each))
     (ended,) = raised.value.outcomes
     assert ended.problem is not None
-    assert (ended.attempts, ended.problem.message) == (1, "interrupted before it was tried again")
+    assert (ended.attempts, ended.problem.message) == (1, f"{BEFORE_ANOTHER}: no answer")
+
+
+def test_a_second_attempt_that_an_executor_has_not_come_to_leaves_the_first_to_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(many, "_FAREWELL_S", 0.1)
+    handed_on, free = threading.Event(), threading.Event()
+    begun: Counter[str] = Counter()
+
+    def task(name: str) -> None:
+        if name == "d0":
+            raise unconnected(TransportError("no answer"))
+        free.wait(10)
+
+    def watch(each: Standing) -> None:
+        begun[each.device] += each.state == "running"
+        if begun["d0"] == 2:
+            handed_on.set()
+
+    _press_ctrl_c(handed_on)
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(CrowdHalted) as raised:
+            run(lab(2), task, executor=executor, watch=watch)
+        free.set()
+    assert [
+        (each.attempts, each.problem.message) for each in raised.value.outcomes if each.problem
+    ] == [(1, f"{BEFORE_ANOTHER}: no answer"), (1, "interrupted at work: its session is over")]
 
 
 def _set(event: threading.Event, standing: Standing) -> None:
