@@ -15,6 +15,7 @@ from device_agent.inspection_messages import Inspection
 from device_agent.lease_messages import Lease
 from edgesdk.choices import DeviceKind
 from edgesdk.devices import inventory
+from edgesdk.devices.advice import named
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Address, Device
 from edgesdk.devices.ssh import CONNECT_DEADLINE_S, connect
@@ -135,6 +136,7 @@ def enrol(
             hint="Compare it on the device: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
         )
     with (
+        named(device),
         connect(device, deadline_s=deadline_s) as transport,
         AgentSession.open(transport, python=python) as agent,
     ):

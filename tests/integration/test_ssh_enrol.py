@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,7 +152,7 @@ def test_a_name_keeps_its_device_unless_replaced(
 
 @pytest.mark.parametrize("changed", [{}, {"host": "localhost"}, {"host_key": OTHER_KEY}])
 def test_what_stands_in_for_a_board_does_so_still_when_it_is_enrolled_again(
-    path: Path, virtual_device: VirtualDevice, changed: dict[str, str]
+    path: Path, virtual_device: VirtualDevice, changed: dict[str, Any]
 ) -> None:
     was = virtual_device.as_device("board", "raspberry-pi-5")
     inventory.add(path, dataclasses.replace(was, **changed))
