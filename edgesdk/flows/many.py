@@ -38,7 +38,7 @@ from edgesdk.errors import (
     Interrupted,
     TransportError,
 )
-from edgesdk.interruption import Halted, Interruption, Signalled, signal_of
+from edgesdk.interruption import FAREWELL_S, Halted, Interruption, Signalled, signal_of
 from edgesdk.values.outcome import Outcome, Problem, problem_of
 
 T = TypeVar("T")
@@ -46,8 +46,6 @@ Task = Callable[[str], T]
 """What is done with the device of that name."""
 
 _NEVER_AGAIN = (HostKeyMismatch, AuthenticationFailed)
-_FAREWELL_S = 1.5
-"""How long those at work are waited for once they are interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +363,7 @@ class _Crowd(Generic[T]):
             self._interruption.come()
         for future in [future for future in self._running if future.cancel()]:
             self._call_off(self._running.pop(future))
-        done, _ = wait(self._running, _FAREWELL_S)
+        done, _ = wait(self._running, FAREWELL_S)
         for future in done:
             self._take_last(self._running[future], future)
         for device in self._devices:

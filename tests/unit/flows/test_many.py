@@ -27,6 +27,7 @@ from edgesdk.errors import (
 )
 from edgesdk.flows import many
 from edgesdk.flows.many import CrowdHalted, Limits, Retry, Standing, Task, run_on
+from edgesdk.interruption import FAREWELL_S
 from edgesdk.serial import to_dict
 from edgesdk.values.outcome import Outcome, gravest
 
@@ -316,7 +317,7 @@ def test_a_device_that_waits_for_its_next_attempt_is_interrupted_as_well() -> No
 def test_a_second_attempt_that_an_executor_has_not_come_to_leaves_the_first_to_be_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(many, "_FAREWELL_S", 0.1)
+    monkeypatch.setattr(many, "FAREWELL_S", 0.1)
     handed_on, free = threading.Event(), threading.Event()
     begun: Counter[str] = Counter()
 
@@ -367,7 +368,7 @@ def test_what_ends_by_itself_meanwhile_is_told_as_it_ended() -> None:
 
 
 def test_one_that_nothing_ends_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "_FAREWELL_S", 0.1)
+    monkeypatch.setattr(many, "FAREWELL_S", 0.1)
     free = threading.Event()
     (ended,) = halted(lab(1), Endless(wait=lambda: free.wait(60))).outcomes
     assert ended.problem is not None and ended.problem.type == "Interrupted"
@@ -381,7 +382,7 @@ def test_a_second_ctrl_c_leaves_at_once() -> None:
     with pytest.raises(KeyboardInterrupt) as raised:
         run(lab(1), task)
     assert not isinstance(raised.value, CrowdHalted)
-    assert time.monotonic() - began_s < many._FAREWELL_S
+    assert time.monotonic() - began_s < FAREWELL_S
     free.set()
 
 
