@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from device_agent.protocol import Failure
 
-DEVICE = "DEVICE"
-"""Stands in hints for what the host calls this device, which it puts in."""
-
 
 class AgentFailure(Exception):
     """A foreseen reason not to do what was asked.
@@ -14,7 +11,8 @@ class AgentFailure(Exception):
     Args:
         code: one of `ErrorCode`.
         message: what was found and what was expected.
-        hint: what to do next; a command that names the device has `DEVICE` there.
+        hint: what to do next; a command that names the device has `protocol.DEVICE` there, one
+            that enrols it again is `protocol.ENROL_DEVICE`.
     """
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:

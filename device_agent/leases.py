@@ -25,7 +25,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Type
 from device_agent.clock import format_utc
 from device_agent.codec import Malformed, canonical, from_dict, parse_json
 from device_agent.durable import read_file, remove, replace_file
-from device_agent.failures import DEVICE, AgentFailure
+from device_agent.failures import AgentFailure
 from device_agent.lease_messages import (
     LONGEST_S,
     Lease,
@@ -36,7 +36,7 @@ from device_agent.lease_messages import (
     ReleaseLease,
     TakeLease,
 )
-from device_agent.protocol import ErrorCode
+from device_agent.protocol import DEVICE, ErrorCode
 from device_agent.records import record
 from device_agent.store import Store
 from device_agent.system_files import read_text

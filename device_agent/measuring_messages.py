@@ -57,7 +57,8 @@ class Conditions:
         governor: of the CPU clocks, several joined by ",".
         throttled: what holds the device back at this moment, in its own words; () is nothing, None
             where it has no source that would tell.
-        throttle_events: how often it was held back since it started, by source.
+        throttle_events: how often it was held back so far, by source; that of a quota of CPU time
+            since the sensors were first read.
         cpu: CPU time so far, of all and of ours.
         power: by rail.
         odd: readings that cannot be true, as "SENSOR: VALUE".

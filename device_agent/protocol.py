@@ -118,12 +118,19 @@ class Progress:
     silence_s: float = 0.0
 
 
+DEVICE = "DEVICE"
+"""Stands in hints for what the host calls this device, which it puts in."""
+ENROL_DEVICE = "ENROL_DEVICE"
+"""Stands in hints for the host's command that enrols this device as it is; an option of it may
+follow."""
+
+
 @record(frozen=True)
 class Failure:
     """Instead of the reply: what was found and expected, and what to do.
 
     Args:
-        hint: "DEVICE" stands for what the host calls this device.
+        hint: `DEVICE` and `ENROL_DEVICE` stand for what only the host knows.
     """
 
     code: str

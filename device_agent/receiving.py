@@ -26,7 +26,7 @@ from device_agent.archive import (
     resumed,
 )
 from device_agent.codec import canonical
-from device_agent.crew import Crew, spare_cores
+from device_agent.crew import Crew
 from device_agent.documents import MANIFEST_NAME, PATCHES, SIGNATURE_SUFFIX, CorruptPackage
 from device_agent.durable import (
     Stamp,
@@ -40,6 +40,7 @@ from device_agent.durable import (
     sync_folder,
     write_file,
 )
+from device_agent.environment import usable_cpus
 from device_agent.failures import AgentFailure
 from device_agent.manifest import CHUNK_BYTES, DeltaFile, File
 from device_agent.protocol import ErrorCode
@@ -145,7 +146,7 @@ class Transfer:
                 write(raw)
                 digest.update(raw)
 
-            with Crew(take, _UNPACKING if spare_cores() else 0) as crew:
+            with Crew(take, _UNPACKING if usable_cpus() > 1 else 0) as crew:
                 for chunk in chunks:
                     if chunk.is_packed:
                         crew.hand(chunk.unpack)

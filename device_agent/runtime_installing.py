@@ -51,7 +51,7 @@ from device_agent.private_runtimes import (
     version_in,
     wheel_folder,
 )
-from device_agent.protocol import ErrorCode, Progress
+from device_agent.protocol import ENROL_DEVICE, ErrorCode, Progress
 from device_agent.runtime_messages import (
     FinishRuntime,
     Interpreter,
@@ -403,7 +403,7 @@ def _require_fit(request: OfferRuntime, device: Interpreter) -> None:
         raise AgentFailure(
             ErrorCode.INCOMPATIBLE,
             f"{device.path} was built without zlib, so that it can unpack no wheel",
-            "name another Python of the device: edgesdk device add ... --python PATH",
+            "name another Python of the device: %s --python PATH" % ENROL_DEVICE,
         )
     for each in request.wheels:
         try:

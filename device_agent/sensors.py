@@ -76,6 +76,8 @@ class Sensors:
         ]
         self._throttling = _Throttling(root)
         self._power = _find_rails(root)
+        self._quotas: Dict[str, int] = {}
+        self._held_back = 0
 
     def read(self) -> Conditions:
         """How the device fares at this moment."""
@@ -100,14 +102,22 @@ class Sensors:
     def _quota(self) -> Dict[str, int]:
         """How often a control group's quota has stopped our processes; {} where nothing tells.
 
-        The groups are looked up each time: whoever limits a process may move it while it runs.
+        The groups are looked up each time: whoever limits a process may move it while it runs. What
+        a group counted before it was ours is not ours, so that each counts from its first reading.
         """
         groups = [self._read("proc/%d/cgroup" % pid) for pid in self._pids()]
         if not any(groups):
             return {}
-        paths = {path for each in groups for path in quota_files(self._root, each)}
-        counts = [_THROTTLED.search(read_text(path)) for path in sorted(paths)]
-        return {"CPU quota": sum(int(match.group(1)) for match in counts if match)}
+        counts = {}
+        for path in {path for each in groups for path in quota_files(self._root, each)}:
+            match = _THROTTLED.search(read_text(path))
+            if match:
+                counts[path] = int(match.group(1))
+        self._held_back += sum(
+            max(0, count - self._quotas.get(path, count)) for path, count in counts.items()
+        )
+        self._quotas = counts
+        return {"CPU quota": self._held_back}
 
     def _clock(self, odd: List[str]) -> Optional[int]:
         clock_hz = highest_khz([read_text(path) for path in self._clocks])
@@ -281,6 +291,8 @@ def _find_rails(root: str) -> List[_Rail]:
 def quota_files(root: str, groups: str) -> List[str]:
     """The cpu.stat of a process's control groups, of either version, and of those around them.
 
+    Up to the root: in a container, that is the group of the container itself.
+
     Args:
         groups: /proc/PID/cgroup.
     """
@@ -290,8 +302,8 @@ def quota_files(root: str, groups: str) -> List[str]:
         folder = "sys/fs/cgroup" if number == "0" else "sys/fs/cgroup/cpu"
         if number == "0" or "cpu" in controllers.split(","):
             parts = [part for part in path.split("/") if part]
-            inner = [os.path.join(root, folder, *parts[: at + 1]) for at in range(len(parts))]
-            paths += [os.path.join(each, "cpu.stat") for each in inner]
+            for depth in range(len(parts) + 1):
+                paths.append(os.path.join(root, folder, *parts[:depth], "cpu.stat"))
     return paths
 
 

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.package import package as package
     from edgesdk.flows.places import device_of_place as device_of_place
     from edgesdk.flows.push import push as push
+    from edgesdk.flows.push import pushing as pushing
     from edgesdk.flows.report import report as report
     from edgesdk.flows.runs import accept_run as accept_run
     from edgesdk.flows.runs import compare as compare
@@ -168,6 +169,7 @@ _HOMES = {
     "package": "edgesdk.flows.package",
     "device_of_place": "edgesdk.flows.places",
     "push": "edgesdk.flows.push",
+    "pushing": "edgesdk.flows.push",
     "find_device": "edgesdk.flows.session",
     "find_devices": "edgesdk.flows.session",
     "report": "edgesdk.flows.report",

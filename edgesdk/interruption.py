@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+FAREWELL_S = 1.5
+"""How long what is at work may take to close what it has open, once it is interrupted."""
+
 
 class Signalled(BaseException):
     """The user, or the system, wants this to end; whatever is open is closed on the way out.

@@ -114,23 +114,24 @@ def push(
     """Install a package on a device; it becomes the current one if it is healthy there."""
     settings = api.load_project(project)
     chosen = required(device or settings.device, "--device", "device")
-    wanted = partial(
-        api.push,
-        package,
-        permissions=api.Permissions(allow_unsigned, downgrade, key),
-        wait_s=options.seconds(wait),
-    )
+    permissions, wait_s = api.Permissions(allow_unsigned, downgrade, key), options.seconds(wait)
     if api.is_selection(chosen):
-        api.inspect(package)  # What is wrong with it is told once, before any device is asked.
         many.on_each(
             chosen,
-            lambda name, progress, say: wanted(name, progress=progress, say=say),
+            api.pushing(package, permissions=permissions, wait_s=wait_s),
             cli.render_lab.committed,
             jobs=jobs,
             as_json=as_json,
             may_repeat=True,
         )
-    committed = wanted(chosen, progress=output.ProgressBars(), say=output.say)
+    committed = api.push(
+        package,
+        chosen,
+        permissions=permissions,
+        wait_s=wait_s,
+        progress=output.ProgressBars(),
+        say=output.say,
+    )
     where = next(each for each in api.list_devices() if each.name == chosen)
     output.emit(
         committed, as_json, lambda console, done: cli.render.committed(console, done, where.kind)

@@ -5,6 +5,7 @@ Nothing is trusted on first use here: the caller decides on the fingerprint.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from device_agent.inspection_messages import Inspection
 from device_agent.lease_messages import Lease
 from edgesdk.choices import DeviceKind
 from edgesdk.devices import inventory
+from edgesdk.devices.advice import named
 from edgesdk.devices.agent import AgentSession
 from edgesdk.devices.inventory import Address, Device
 from edgesdk.devices.ssh import CONNECT_DEADLINE_S, connect
@@ -87,7 +89,6 @@ def enrol(
     admit: Callable[[Device, AgentSession], None],
     identity_file: str | None = None,
     python: str = "python3",
-    kind: DeviceKind = "board",
     lab: bool = False,
     replace: bool = False,
     tags: tuple[str, ...] = (),
@@ -100,8 +101,9 @@ def enrol(
     Args:
         confirm: shown the host key; true when it is the device's own.
         admit: shown the device before it is stored; raises to refuse it.
-        kind, lab: as those of `Device`.
-        replace: let a stored device of that name go, whatever differs.
+        lab: as that of `Device`.
+        replace: let a stored device of that name go, whatever differs. What stood in for a board
+            does so still.
         tags: as `Device.tags`.
         deadline_s: for the key exchange, and again for the login.
 
@@ -122,10 +124,10 @@ def enrol(
         host_key=key.line,
         identity_file=identity_file,
         python=python,
-        kind=kind,
         lab=lab,
         tags=tags,
     )
+    device = dataclasses.replace(device, kind=_kind(path, device))
     if not replace:
         _require_same(path, device)
     if not confirm(key):
@@ -134,6 +136,7 @@ def enrol(
             hint="Compare it on the device: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
         )
     with (
+        named(device),
         connect(device, deadline_s=deadline_s) as transport,
         AgentSession.open(transport, python=python) as agent,
     ):
@@ -141,6 +144,15 @@ def enrol(
         environment = agent.environment
     inventory.add(path, device, replace=replace)
     return Visited(device, environment)
+
+
+def _kind(path: Path, device: Device) -> DeviceKind:
+    """What a device is: what it was when it had this name, else a board."""
+    for stored in inventory.load(path):
+        is_it = stored.host_key == device.host_key or stored.address == device.address
+        if stored.name == device.name and is_it:
+            return stored.kind
+    return "board"
 
 
 def _require_same(path: Path, device: Device) -> None:

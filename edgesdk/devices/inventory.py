@@ -222,17 +222,12 @@ def get(path: Path, name: str) -> Device:
     return find(load(path), name)
 
 
-def enrolling(device: Device, *, python: str = "") -> str:
-    """The command that enrols a device once more as it is.
-
-    Args:
-        python: with this interpreter instead.
-    """
-    interpreter = python or device.python
+def enrolling(device: Device) -> str:
+    """The command that enrols a device once more as it is."""
     words = ["edgesdk", "device", "add", device.name, "--address", str(device.address)]
     words += ["--target", device.target]
     words += [] if device.identity_file is None else ["--identity", device.identity_file]
-    words += [] if interpreter == "python3" else ["--python", interpreter]
+    words += [] if device.python == "python3" else ["--python", device.python]
     words += ["--lab"] if device.lab else []
     words += [word for tag in device.tags for word in ("--tag", tag)]
     return shlex.join([*words, "--replace"])

@@ -38,7 +38,7 @@ from edgesdk.errors import (
     Interrupted,
     TransportError,
 )
-from edgesdk.interruption import Halted, Interruption, Signalled, signal_of
+from edgesdk.interruption import FAREWELL_S, Halted, Interruption, Signalled, signal_of
 from edgesdk.values.outcome import Outcome, Problem, problem_of
 
 T = TypeVar("T")
@@ -46,8 +46,6 @@ Task = Callable[[str], T]
 """What is done with the device of that name."""
 
 _NEVER_AGAIN = (HostKeyMismatch, AuthenticationFailed)
-_FAREWELL_S = 1.5
-"""How long those at work are waited for once they are interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,12 +237,17 @@ def _again(error: EdgeSDKError | OSError) -> Literal["never", "when lost", "yes"
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A device whose turn comes."""
+    """A device whose turn comes.
+
+    Args:
+        failed: what the attempt before came to; "" before the first.
+    """
 
     device: Device
     began_s: float = 0.0
     attempts: int = 0
     not_before_s: float = 0.0
+    failed: str = ""
 
 
 class _Crowd(Generic[T]):
@@ -334,8 +337,10 @@ class _Crowd(Generic[T]):
         tried = future.result()
         if tried.problem is not None and self._is_tried_again(turn, tried):
             pause_s = self._retry.wait_s(turn.attempts)
-            self._waiting.append(replace(turn, not_before_s=time.monotonic() + pause_s))
-            note = f"{tried.problem.message}; again in {pause_s:.1f} s"
+            failed = tried.problem.message
+            until_s = time.monotonic() + pause_s
+            self._waiting.append(replace(turn, not_before_s=until_s, failed=failed))
+            note = f"{failed}; again in {pause_s:.1f} s"
             self._watch(Standing(turn.device.name, "waiting", note))
             return
         self._end(turn, tried)
@@ -356,10 +361,9 @@ class _Crowd(Generic[T]):
         """End those at work, and say what became of all."""
         if self._interruption is not None:
             self._interruption.come()
-        called_off = {future for future in self._running if future.cancel()}
-        for future in called_off:
-            del self._begun[self._running.pop(future).device.name]
-        done, _ = wait(self._running, _FAREWELL_S)
+        for future in [future for future in self._running if future.cancel()]:
+            self._call_off(self._running.pop(future))
+        done, _ = wait(self._running, FAREWELL_S)
         for future in done:
             self._take_last(self._running[future], future)
         for device in self._devices:
@@ -367,6 +371,14 @@ class _Crowd(Generic[T]):
                 self._end_early(device.name, signal_number)
         outcomes = tuple(self._ended[device.name] for device in self._devices)
         return CrowdHalted(outcomes, signal_number)
+
+    def _call_off(self, turn: _Turn) -> None:
+        """Its executor had not come to this attempt: the device is where it was before."""
+        before = replace(turn, attempts=turn.attempts - 1)
+        del self._begun[turn.device.name]
+        if before.attempts:
+            self._begun[turn.device.name] = before
+            self._waiting.append(before)
 
     def _take_last(self, turn: _Turn, future: Future[_Tried[T]]) -> None:
         """Of one that ended by itself, what it says; a defect is not told beside a signal."""
@@ -380,8 +392,10 @@ class _Crowd(Generic[T]):
         if turn is None:
             outcome = not_begun(name, signal_number)
         else:
-            pausing = any(each.device.name == name for each in self._waiting)
-            what = "before it was tried again" if pausing else "at work: its session is over"
+            pausing = next((each for each in self._waiting if each.device.name == name), None)
+            what = "at work: its session is over"
+            if pausing is not None:
+                what = f"before it was tried again: {pausing.failed}"
             problem = problem_of(Interrupted(signal_number, f"interrupted {what}"))
             elapsed_s = time.monotonic() - turn.began_s
             outcome = Outcome(name, None, problem, problem.exit_code, turn.attempts, elapsed_s)

@@ -19,13 +19,16 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
-from edgesdk.interruption import Signalled
+from edgesdk.interruption import FAREWELL_S, Signalled
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-FAREWELL_S = 1.5
-"""How long a task may take to close what it has open."""
+_TELLING_S = 0.5
+_END_S = FAREWELL_S + _TELLING_S
+"""A process is left that long: a task may wait for threads of its own, and has then to say so."""
+PATIENCE_S = _END_S + _TELLING_S
+"""How long the parent waits for what the tasks say at their end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ class _Line:
         end.poll(None)  # Nothing is ever written to it: what comes is its end.
         if self.at_work:
             os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(FAREWELL_S)
+        time.sleep(_END_S)
         os._exit(128 + signal.SIGTERM)
 
 

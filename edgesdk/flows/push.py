@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.package_messages import Committed
@@ -16,6 +17,7 @@ from edgesdk.flows.leasing import Claim
 from edgesdk.flows.session import agent_on, find_device
 from edgesdk.package.reading import read_sealed
 from edgesdk.progress import Progress, Silent
+from edgesdk.values.package import Package
 
 
 def push(
@@ -42,22 +44,65 @@ def push(
         DeviceError: the device cannot be reached, or refuses the package.
     """
     enrolled = find_device(device)
-    claim = Claim(f"a push of {Path(package).name}", wait_s, say)
     # Hashing a large package takes as long as logging in, and both mostly wait.
     with ThreadPoolExecutor(1) as reader:
         reading = reader.submit(read_sealed, Path(package))
-        with (
-            _resumed_by_pushing_again(enrolled),
-            agent_on(enrolled, claim=claim, offering=reading.result, progress=progress) as agent,
-        ):
-            return put(
-                agent,
-                enrolled,
-                reading.result(),
-                progress or Silent(),
-                permissions=permissions or Permissions(),
-                say=say,
-            )
+        claim = Claim(f"a push of {Path(package).name}", wait_s, say)
+        return _push(reading.result, enrolled, claim, permissions, progress)
+
+
+def pushing(
+    package: Path | str, *, permissions: Permissions | None = None, wait_s: float = 0.0
+) -> PushTo:
+    """`push` for many devices: the package is read and checked once, here.
+
+    Args:
+        permissions, wait_s: as of `push`.
+
+    Returns:
+        What installs it on the device of a name; it can be pickled. It raises what `push` does.
+
+    Raises:
+        PackageError: the file is damaged.
+    """
+    return PushTo(read_sealed(Path(package)), permissions, wait_s)
+
+
+@dataclass(frozen=True, slots=True)
+class PushTo:
+    """`push` of a package that was read."""
+
+    package: Package
+    permissions: Permissions | None
+    wait_s: float
+
+    def __call__(
+        self, device: str, progress: Progress | None = None, say: Say = lambda _: None
+    ) -> Committed:
+        """Onto the enrolled device of that name."""
+        claim = Claim(f"a push of {self.package.path.name}", self.wait_s, say)
+        return _push(lambda: self.package, find_device(device), claim, self.permissions, progress)
+
+
+def _push(
+    read: Callable[[], Package],
+    device: Device,
+    claim: Claim,
+    permissions: Permissions | None,
+    progress: Progress | None,
+) -> Committed:
+    with (
+        _resumed_by_pushing_again(device),
+        agent_on(device, claim=claim, offering=read, progress=progress) as agent,
+    ):
+        return put(
+            agent,
+            device,
+            read(),
+            progress or Silent(),
+            permissions=permissions or Permissions(),
+            say=claim.say,
+        )
 
 
 @contextmanager

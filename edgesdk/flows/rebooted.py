@@ -17,11 +17,17 @@ from edgesdk.interruption import check, pause
 
 REBOOTED = "rebooted"
 RETURN_S = 90.0
-"""How long a board is waited for: small ones take 20 to 60 s to start."""
+"""How long a board is waited for. Policy: half as much again as the slowest start we found told of,
+"on the order of 1 minute" of a Raspberry Pi 3B with Raspbian
+(https://himeshp.blogspot.com/2018/08/fast-boot-with-raspberry-pi.html). A Jetson shows its login
+prompt after 12 s (Jetson Linux Developer Guide, "Boot Time Optimization")."""
 NO_RESULT = "so there is no result"
 _EVERY_S = 2.0
+"""Policy: every look is a login, which a board that starts should not have to do all the time."""
 _GOING_DOWN_S = 4.0
-"""A board that shuts down ends its programs first, and answers for a while yet."""
+"""A board that shuts down ends its programs first, and answers for a while yet. Policy: news of an
+agent that merely died come so much later. Where a service holds the shutdown up for longer (systemd
+gives each 90 s: DefaultTimeoutStopSec, systemd-system.conf(5)), only the agent's death is told."""
 
 Look = Callable[[Device], str]
 """Gives the boot id of the device now."""

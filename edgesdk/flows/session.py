@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import get_args
 
 from device_agent.environment_messages import Environment
@@ -13,8 +12,9 @@ from device_agent.manifest import Compatibility, is_at_least, runs_on
 from device_agent.package_messages import Installed
 from device_agent.protocol import ErrorCode
 from edgesdk.devices import inventory
+from edgesdk.devices.advice import enrolling_otherwise, named
 from edgesdk.devices.agent import AgentSession
-from edgesdk.devices.inventory import Device, enrolling
+from edgesdk.devices.inventory import Device
 from edgesdk.devices.selection import select
 from edgesdk.devices.ssh import connect
 from edgesdk.devices.transport import Transport
@@ -65,10 +65,6 @@ _REMEDIES: Mapping[RuntimeName, _Remedy] = {
 }
 _NO_MODULE = "trtexec"
 """Package of a TensorRT without its Python module, through which engines are run."""
-_DEVICE = re.compile(r"\bDEVICE\b")
-"""As of `device_agent.protocol.Failure`."""
-_ENROL = re.compile(r"edgesdk device add \.\.\. --python (\S+)(?: --replace)?")
-"""What those advise who know no device."""
 _GENERIC_TARGETS = {"x86_64": "generic-x86-64", "aarch64": "generic-arm64"}
 
 
@@ -133,7 +129,7 @@ def lack_of_runtime(
     remedies = tuple((_REMEDIES[each.name], each.min_version) for each in wanted)
     needs = " or ".join(each.needs.format(version=version) for each, version in remedies)
     installs = " or ".join(each.install.format(version=version) for each, version in remedies)
-    enrol = enrolling(replace(device, python="python3"))
+    enrol = enrolling_otherwise(device)
     seen = dict.fromkeys(each.interpreter.format(enrolling=enrol) for each, _ in remedies)
     return AgentError(
         f"{device.python} on {device.name} (Python {environment.python}) has no "
@@ -204,22 +200,11 @@ def agent_on(
         TransportError: the device cannot be reached, or is not the enrolled one.
         AgentError: the agent does not start there; with code "busy": it is someone else's.
     """
-    with _named(device), ExitStack() as opened:
+    with named(device), ExitStack() as opened:
         with (progress or Silent()).task(f"reaching {device.name}", 0):
             transport = opened.enter_context(connect(device))
             agent = opened.enter_context(_claimed(transport, device, claim, offering))
         yield agent
-
-
-@contextmanager
-def _named(device: Device) -> Iterator[None]:
-    """Let what the agent advises name the device as this workstation does."""
-    try:
-        yield
-    except AgentError as error:
-        error.hint = _ENROL.sub(lambda found: enrolling(device, python=found[1]), error.hint)
-        error.hint = _DEVICE.sub(device.name, error.hint)
-        raise
 
 
 def _claimed(

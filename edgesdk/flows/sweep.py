@@ -32,7 +32,7 @@ from edgesdk.flows.convert import convert
 from edgesdk.flows.deploy import Order
 from edgesdk.flows.deploy_many import Manner, deploy_many
 from edgesdk.flows.package import Signing, package
-from edgesdk.flows.pool import FAREWELL_S, born_deaf, processes, unless_ended
+from edgesdk.flows.pool import PATIENCE_S, born_deaf, processes, unless_ended
 from edgesdk.flows.signing import ensure_signer
 from edgesdk.interruption import Halted, Signalled, signal_of
 from edgesdk.targets.loading import load_target
@@ -274,7 +274,7 @@ class _Sweep:
             for future, index in self._futures.items()
             if index not in self._ended and not future.cancel()
         }
-        done, _ = wait(begun, FAREWELL_S)
+        done, _ = wait(begun, PATIENCE_S)
         for future in done:
             if future.exception() is None:
                 self._take(future)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -130,6 +131,28 @@ def test_pushing_twice_and_going_back(bench: Workbench) -> None:
     third = bench.push(bench.seal(3))
     assert third.previous == first.installed.package_id
     assert bench.states() == [("3", "current"), ("1", "previous")]
+
+
+def test_for_many_devices_a_package_is_read_once(
+    virtual_bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = virtual_bench.seal(1)
+    onto = pickle.loads(pickle.dumps(api.pushing(package.path)))
+    monkeypatch.delattr("edgesdk.flows.push.read_sealed")
+    (ended,) = api.on_devices("all", onto)
+    assert ended.value is not None and ended.value.installed.version == "1"
+    (again,) = api.on_devices("all", onto)
+    assert again.value is not None and again.value.already
+
+
+def test_a_damaged_package_is_refused_before_any_device_is_asked(
+    virtual_bench: Workbench, virtual_device: VirtualDevice
+) -> None:
+    path = virtual_bench.seal(1).path
+    path.write_bytes(path.read_bytes()[:-600])
+    with pytest.raises(PackageError):
+        api.pushing(path)
+    assert virtual_device.logins == 0
 
 
 def test_a_first_push_makes_a_key_and_tells_the_device_whom_to_believe(

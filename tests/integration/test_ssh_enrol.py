@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import platform
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,8 @@ from edgesdk.devices.enrol import HostKey, enrol, fetch_host_key
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
 from edgesdk.errors import AgentError, AuthenticationFailed, UsageError
+
+OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILJm5T2tCoqvnzMvFjoTKvtcOHZpMj7gvPJQXpd9eiX2"
 
 pytestmark = pytest.mark.usefixtures("no_thread_outlives_its_test")
 
@@ -37,10 +41,13 @@ def _enrol(path: Path, device: VirtualDevice, *, lab: bool = True, replace: bool
         confirm=_yes,
         admit=_any,
         identity_file=str(device.identity_file),
-        kind="python",
         lab=lab,
         replace=replace,
     ).device
+
+
+def as_board(device: VirtualDevice) -> Device:
+    return dataclasses.replace(device.as_device("board", "raspberry-pi-5"), kind="board")
 
 
 def test_the_host_key_is_seen_without_a_login(virtual_device: VirtualDevice) -> None:
@@ -56,7 +63,7 @@ def test_the_host_key_of_openssh(sshd_device: Device) -> None:
 
 def test_a_confirmed_device_is_stored(path: Path, virtual_device: VirtualDevice) -> None:
     enrolled = _enrol(path, virtual_device)
-    assert enrolled == virtual_device.as_device("board", "raspberry-pi-5")
+    assert enrolled == as_board(virtual_device)
     assert inventory.load(path) == (enrolled,)
 
 
@@ -141,3 +148,20 @@ def test_a_name_keeps_its_device_unless_replaced(
     assert inventory.load(path) == (first,)
     second = _enrol(path, session_virtual_device, replace=True)
     assert inventory.load(path) == (second,)
+
+
+@pytest.mark.parametrize("changed", [{}, {"host": "localhost"}, {"host_key": OTHER_KEY}])
+def test_what_stands_in_for_a_board_does_so_still_when_it_is_enrolled_again(
+    path: Path, virtual_device: VirtualDevice, changed: dict[str, Any]
+) -> None:
+    was = virtual_device.as_device("board", "raspberry-pi-5")
+    inventory.add(path, dataclasses.replace(was, **changed))
+    assert _enrol(path, virtual_device, replace=True).kind == was.kind == "python"
+    assert inventory.load(path) == (was,)
+
+
+def test_a_board_that_takes_the_name_of_a_stand_in_is_a_board(
+    path: Path, virtual_device: VirtualDevice, session_virtual_device: VirtualDevice
+) -> None:
+    inventory.add(path, session_virtual_device.as_device("board", "raspberry-pi-5"))
+    assert _enrol(path, virtual_device, replace=True).kind == "board"

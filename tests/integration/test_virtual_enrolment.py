@@ -46,9 +46,11 @@ def test_a_device_without_python_is_not_stored(
 ) -> None:
     empty = tmp_path_factory.mktemp("empty")
     with VirtualDevice(tmp_path_factory.mktemp("bare"), path=str(empty)) as bare:
-        done = add(cli, bare)
+        done, address = add(cli, bare), bare.address
     assert done.code == 4
     assert "the device has no python3" in done.err
+    assert f"edgesdk device add bench --address {address} --target" in done.err
+    assert "--replace --python PATH" in done.err
     assert stored(cli) == []
 
 

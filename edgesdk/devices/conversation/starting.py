@@ -5,6 +5,7 @@ What goes over the wire for it is made in `edgesdk.devices.bootstrap`.
 
 from __future__ import annotations
 
+from device_agent.protocol import ENROL_DEVICE
 from edgesdk.devices.conversation.exchange import EXIT_S
 from edgesdk.devices.transport import CommandEnded, Deadline, Process
 from edgesdk.errors import AgentError, DeadlineExceeded
@@ -38,7 +39,7 @@ def bring_up(process: Process, python: str, marker: str, zipapp: bytes, hello: b
     if word.startswith("OLD "):
         raise AgentError(
             f"{python} on the device is Python {word[4:]}, expected 3.7 or newer",
-            hint="name another one: edgesdk device add ... --python PATH",
+            hint=f"name another one: {ENROL_DEVICE} --python PATH",
         )
     if word:
         raise AgentError(f"the agent did not start on the device: it said {word!r}")
@@ -61,8 +62,7 @@ def _did_not_start(process: Process, python: str, error: CommandEnded) -> AgentE
     if code == _SHELL_FOUND_NO_COMMAND:
         return AgentError(
             f"the device has no {python}",
-            hint="install Python 3.7 or newer there, or name it: edgesdk device add ... "
-            "--python PATH",
+            hint=f"install Python 3.7 or newer there, or name it: {ENROL_DEVICE} --python PATH",
             details=error.details,
         )
     return AgentError(

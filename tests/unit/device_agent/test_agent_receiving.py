@@ -135,9 +135,9 @@ def test_the_same_package_signed_by_another_is_the_same_transfer(signer: object)
     assert Transfer.key(other) == Transfer.key(HEAD)
 
 
-@pytest.mark.parametrize("spare", [0, 1])
+@pytest.mark.parametrize("cpus", [1, 2])
 def test_chunks_are_unpacked_in_threads_where_there_are_processors_to_spare(
-    device: Device, monkeypatch: pytest.MonkeyPatch, spare: int
+    device: Device, monkeypatch: pytest.MonkeyPatch, cpus: int
 ) -> None:
     unpacked = archive._unpacked
     threads: set[threading.Thread] = set()
@@ -147,10 +147,10 @@ def test_chunks_are_unpacked_in_threads_where_there_are_processors_to_spare(
         return unpacked(*given)
 
     monkeypatch.setattr(archive, "_unpacked", noted)
-    monkeypatch.setattr(receiving, "spare_cores", lambda: spare)
+    monkeypatch.setattr(receiving, "usable_cpus", lambda: cpus)
     package = package_of({"model": bytes(3 * CHUNK_BYTES)}, OWNER)
     device.receive(package, device.offer(package))
-    assert threads and (threading.current_thread() in threads) is (spare == 0)
+    assert threads and (threading.current_thread() in threads) is (cpus == 1)
 
 
 # ---- damage --------------------------------------------------------------------------------------

@@ -46,25 +46,49 @@ def test_without_sensors_nothing_is_said(tmp_path: Path) -> None:
     assert (found.cpu, found.power, found.odd) == (None, (), ())
 
 
+OWN_GROUPS = f"proc/{os.getpid()}/cgroup"
+
+
+def throttled(counts: Mapping[str, int]) -> dict[str, str]:
+    """The cpu.stat of control groups."""
+    text = "nr_periods 9\nnr_throttled {}\nthrottled_time 8"
+    return {f"sys/fs/cgroup/{group}cpu.stat": text.format(n) for group, n in counts.items()}
+
+
 @pytest.mark.parametrize(
-    ("group", "folder"),
+    ("own", "counted"),
     [
-        ("0::/user.slice/jobs", "user.slice"),
-        ("7:memory:/\n4:cpu,cpuacct:/limited/jobs", "cpu/limited"),
+        ("0::/user.slice/jobs", ("user.slice/jobs/", "user.slice/", "")),
+        ("7:memory:/\n4:cpu,cpuacct:/limited/jobs", ("cpu/limited/jobs/", "cpu/limited/", "cpu/")),
+        ("0::/", ("",)),
+        ("7:memory:/jobs\n1:cpu:/", ("cpu/",)),
     ],
-    ids=["version 2", "version 1"],
+    ids=["version 2", "version 1", "version 2, in a container", "version 1, in a container"],
 )
 def test_a_quota_of_cpu_time_counts_as_throttling(
-    tmp_path: Path, plant: Plant, group: str, folder: str
+    tmp_path: Path, plant: Plant, own: str, counted: tuple[str, ...]
 ) -> None:
-    own = f"proc/{os.getpid()}/cgroup"
-    plant({own: group})
-    assert read(tmp_path).throttle_events == {"CPU quota": 0}
-    plant({f"sys/fs/cgroup/{folder}/cpu.stat": "nr_periods 9\nnr_throttled 4\nthrottled_time 8"})
-    plant({f"sys/fs/cgroup/{folder}/jobs/cpu.stat": "nr_periods 9\nnr_throttled 3"})
-    found = read(tmp_path)
-    assert found.throttle_events == {"CPU quota": 7}
+    sensors = Sensors(root=str(tmp_path))
+    plant({OWN_GROUPS: own, **throttled({**dict.fromkeys(counted, 40), "other/": 40})})
+    assert sensors.read().throttle_events == {"CPU quota": 0}
+    plant(throttled({**dict.fromkeys(counted, 42), "other/": 50}))
+    found = sensors.read()
+    assert found.throttle_events == {"CPU quota": 2 * len(counted)}
     assert found.throttled is None, "it tells of no heat"
+
+
+def test_a_process_that_is_moved_to_another_group_brings_no_count_along(
+    tmp_path: Path, plant: Plant
+) -> None:
+    sensors = Sensors(root=str(tmp_path))
+    plant({OWN_GROUPS: "0::/calm", **throttled({"calm/": 5, "busy/": 900})})
+    assert sensors.read().throttle_events == {"CPU quota": 0}
+    plant({OWN_GROUPS: "0::/busy"})
+    assert sensors.read().throttle_events == {"CPU quota": 0}
+    plant(throttled({"busy/": 903}))
+    assert sensors.read().throttle_events == {"CPU quota": 3}
+    plant({OWN_GROUPS: "0::/calm"})
+    assert sensors.read().throttle_events == {"CPU quota": 3}
 
 
 def test_this_machine_can_be_read() -> None:

@@ -27,11 +27,13 @@ from edgesdk.errors import (
 )
 from edgesdk.flows import many
 from edgesdk.flows.many import CrowdHalted, Limits, Retry, Standing, Task, run_on
+from edgesdk.interruption import FAREWELL_S
 from edgesdk.serial import to_dict
 from edgesdk.values.outcome import Outcome, gravest
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 AT_ONCE = Retry(pause_s=0.001)
+BEFORE_ANOTHER = "interrupted before it was tried again"
 
 
 def lab(count: int, hosts: int = 100) -> list[Device]:
@@ -309,7 +311,34 @@ def test_a_device_that_waits_for_its_next_attempt_is_interrupted_as_well() -> No
         run(lab(1), task, retry=Retry(pause_s=60), watch=lambda each: _set(ready, each))
     (ended,) = raised.value.outcomes
     assert ended.problem is not None
-    assert (ended.attempts, ended.problem.message) == (1, "interrupted before it was tried again")
+    assert (ended.attempts, ended.problem.message) == (1, f"{BEFORE_ANOTHER}: no answer")
+
+
+def test_a_second_attempt_that_an_executor_has_not_come_to_leaves_the_first_to_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(many, "FAREWELL_S", 0.1)
+    handed_on, free = threading.Event(), threading.Event()
+    begun: Counter[str] = Counter()
+
+    def task(name: str) -> None:
+        if name == "d0":
+            raise unconnected(TransportError("no answer"))
+        free.wait(10)
+
+    def watch(each: Standing) -> None:
+        begun[each.device] += each.state == "running"
+        if begun["d0"] == 2:
+            handed_on.set()
+
+    _press_ctrl_c(handed_on)
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(CrowdHalted) as raised:
+            run(lab(2), task, executor=executor, watch=watch)
+        free.set()
+    assert [
+        (each.attempts, each.problem.message) for each in raised.value.outcomes if each.problem
+    ] == [(1, f"{BEFORE_ANOTHER}: no answer"), (1, "interrupted at work: its session is over")]
 
 
 def _set(event: threading.Event, standing: Standing) -> None:
@@ -339,7 +368,7 @@ def test_what_ends_by_itself_meanwhile_is_told_as_it_ended() -> None:
 
 
 def test_one_that_nothing_ends_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "_FAREWELL_S", 0.1)
+    monkeypatch.setattr(many, "FAREWELL_S", 0.1)
     free = threading.Event()
     (ended,) = halted(lab(1), Endless(wait=lambda: free.wait(60))).outcomes
     assert ended.problem is not None and ended.problem.type == "Interrupted"
@@ -353,7 +382,7 @@ def test_a_second_ctrl_c_leaves_at_once() -> None:
     with pytest.raises(KeyboardInterrupt) as raised:
         run(lab(1), task)
     assert not isinstance(raised.value, CrowdHalted)
-    assert time.monotonic() - began_s < many._FAREWELL_S
+    assert time.monotonic() - began_s < FAREWELL_S
     free.set()
 
 

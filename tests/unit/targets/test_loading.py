@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device_agent.manifest import RUNTIMES
 from edgesdk.errors import ExitCode, TargetError
 from edgesdk.targets import loading
 from edgesdk.targets.loading import check_descriptor, list_targets, load_target, merge, target_ids
-from edgesdk.targets.types import Figure
+from edgesdk.targets.types import Figure, RuntimeName
 
 BOARD = """
 extends = "_arm-cpu"
@@ -63,6 +64,10 @@ def small_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 # A user's own board
+
+
+def test_a_target_may_name_each_runtime_that_a_package_may() -> None:
+    assert get_args(RuntimeName) == RUNTIMES
 
 
 def test_a_path_names_a_board_of_ones_own(tmp_path: Path) -> None:
