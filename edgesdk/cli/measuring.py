@@ -84,7 +84,7 @@ def bench(
         model=model,
         gates=(options.contracted(settings), gates.bounds()),
         timing=timing.timing(),
-        baseline=gates.baseline,
+        baseline=api.resolve_baseline(gates.baseline),  # Once, for all devices.
         permissions=api.Permissions(allow_unsigned),
         wait_s=options.seconds(wait),
     )
