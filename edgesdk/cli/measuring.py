@@ -129,7 +129,7 @@ def evaluate(
         truth=asked.truth,
         decode=asked.decode,
         gates=(
-            options.contracted(settings),
+            metrics.gates(settings),
             api.GateBounds(
                 max_accuracy_drop_points=max_accuracy_drop,
                 max_parity_mismatch_percent=max_parity_mismatch,

@@ -81,6 +81,22 @@ def test_a_question_that_holds_does_reach_for_the_device() -> None:
     assert run([*EVAL, "--metric", "top2"]) == 4
 
 
+@pytest.mark.parametrize("command", [EVAL, DEPLOY], ids=["eval", "deploy"])
+def test_another_metric_than_the_projects_leaves_its_bound_out_and_says_so(
+    command: tuple[str, ...], folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "edgesdk.toml").write_text(
+        'metrics = ["top2"]\n[gates]\nmax_metric_drop = { top2 = 1.0, top3 = 1.0 }\n'
+    )
+    assert run([*command, "--metric", "top3"]) == 4
+    told = capfd.readouterr().err
+    assert "the gate of the project file on top2 is left out: --metric takes the place" in told
+    assert run([*command, "--metric", "top3", "--max-metric-drop", "1"]) == 4
+    assert "is left out" not in capfd.readouterr().err
+    assert run([*command]) == 2
+    assert "found a bound for top3" in capfd.readouterr().err
+
+
 def test_metrics_without_data_to_measure_them_on(capfd: pytest.CaptureFixture[str]) -> None:
     without = [each for each in DEPLOY if each not in ("--dataset", TEST)]
     assert run([*without, "--metric", "top1"]) == 2
