@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from edgesdk.errors import ExitCode
 from edgesdk.validate.gates import exit_code, outcome
+from edgesdk.validate.judging import doubt
 from edgesdk.validate.regression import TwoRuns
 from edgesdk.validate.statistics import (
     MIN_TURNS,
@@ -36,7 +37,7 @@ from edgesdk.values.latency_comparison import (
 )
 from edgesdk.values.results import Role
 from edgesdk.values.run import RunHead, SeenEstimate, SeenModel, SeenResults, place
-from edgesdk.values.verdict import Estimate, Interval, Status, Verdict, written
+from edgesdk.values.verdict import Estimate, Interval, Status, Unit, Verdict
 
 ALPHA = 0.05
 UNEQUAL_TIMES = 3
@@ -142,7 +143,7 @@ def latency_verdict(
     return _verdict(
         *("latency_regression", _latency_title(before), bound_percent, measured),
         "fail" if beyond else "pass",
-        reason=_doubt(measured, bound_percent, bool(beyond)),
+        reason=_doubt(measured, bound_percent, bool(beyond), "percent"),
         asked=asked,
     )
 
@@ -475,14 +476,7 @@ def _percent(ratio: Estimate) -> Estimate:
     return Estimate(100 * (ratio.value - 1), ratio.n, interval)
 
 
-def _doubt(measured: Estimate, bound: float, failed: bool, unit: str = "percent") -> str:
+def _doubt(measured: Estimate, bound: float, failed: bool, unit: Unit) -> str:
     if not failed and measured.value > bound:
         return "within uncertainty: beyond the bound, but no difference is shown"
-    if measured.interval is None:
-        return ""
-    end = measured.interval.low if failed else measured.interval.high
-    if (end <= bound) == failed:
-        symbol, (_, text) = written("points" if unit == "points" else "percent", bound, end)
-        verb = "reaches down to" if failed else "reaches"
-        return f"within uncertainty: the 95 % interval {verb} {text} {symbol}"
-    return ""
+    return doubt(unit, bound, measured, not failed)
