@@ -229,7 +229,7 @@ BOXES_OUT = (
         ("top1", {}, THREE_CLASSES, "the truth has no 'label'"),
         ("f1", {"label": np.array([0.0, 1.0])}, THREE_CLASSES, "found labels float64"),
         ("f1", {"label": np.array([0, 3])}, THREE_CLASSES, "labels from 0 to 3, expected 0 to 2"),
-        ("roc-auc", LABELS, BOXES_OUT, r"boxes: float32\[1, 10, 4\] is not one row"),
+        ("roc-auc", LABELS, BOXES_OUT, r"boxes: float32\[1, 10, 4\] is no single row"),
         ("rmse", {"target": np.zeros((2, 4))}, THREE_CLASSES, "target 0 has 4 values, expected 3"),
         ("mae", {"target": np.array(["a", "b"])}, THREE_CLASSES, "found target <U1"),
         ("rmse", {"target": np.full((2, 3), np.nan)}, THREE_CLASSES, "found NaN or infinity"),
