@@ -142,7 +142,7 @@ def spoilt(validity: Validity) -> str:
     The first such remark, and how many there are besides.
     """
     remarks = [remark for remark in validity.remarks if _ON_A_BOARD in remark]
-    more = f" (Besides, {len(remarks) - 1} more: see below.)" if len(remarks) > 1 else ""
+    more = f" ({len(remarks) - 1} more such among the latency's remarks.)" if remarks[1:] else ""
     return f"{remarks[0]}{more}" if remarks else ""
 
 
