@@ -7,8 +7,11 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import sqlite3
+import subprocess
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -228,6 +231,32 @@ def test_nothing_breaks_on_a_run_of_format_1(
         assert run(["runs", "export", "--to", form, "-o", str(tmp_path / form)]) == 0
     assert "Traceback" not in capfd.readouterr().err
     assert run(["runs", "rm", "1"]) == 0
+
+
+@pytest.fixture
+def read_only(home: Path, of_format_1: bool) -> Iterator[None]:
+    """The home on a disk that cannot be written, which stops root, too."""
+    mount = ["mount", "--bind", str(home), str(home)]
+    remount = ["mount", "-o", "remount,bind,ro", str(home)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("only root can mount")
+    try:
+        subprocess.run(remount, check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(home)], check=True)
+
+
+def test_a_history_of_format_1_that_cannot_be_written_is_one_sentence(
+    read_only: None, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = (home / "runs.sqlite").read_bytes()
+    for command in (["ls"], ["show", "1"], ["compare", "baseline", "1"]):
+        assert run(["runs", *command]) == 3
+        said, hint = capfd.readouterr().err.splitlines()
+        assert "runs.sqlite is of an older edgesdk and cannot be brought up to date" in said
+        assert "Read-only file system" in said and "make it and its folder writable" in hint
+    assert (home / "runs.sqlite").read_bytes() == before
 
 
 # ---- forgetting and finding ----------------------------------------------------------------------
