@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgesdk.flows.agents import agent_install as agent_install
     from edgesdk.flows.agents import agent_runtimes as agent_runtimes
     from edgesdk.flows.agents import agent_uninstall as agent_uninstall
+    from edgesdk.flows.baseline import resolve_baseline as resolve_baseline
     from edgesdk.flows.check import check as check
     from edgesdk.flows.check import check_all as check_all
     from edgesdk.flows.clusters import dask_executor as dask_executor
@@ -116,6 +117,7 @@ _HOMES = {
     "agent_install": "edgesdk.flows.agents",
     "agent_runtimes": "edgesdk.flows.agents",
     "agent_uninstall": "edgesdk.flows.agents",
+    "resolve_baseline": "edgesdk.flows.baseline",
     "check": "edgesdk.flows.check",
     "check_all": "edgesdk.flows.check",
     "convert": "edgesdk.flows.convert",

@@ -71,7 +71,7 @@ def deploy(
         release=release.on(settings.package),
         budget=(settings.budget, budget.text()),
         gates=(
-            options.contracted(settings),
+            metrics.gates(settings),
             gates.bounds(max_accuracy_drop, metrics.drops(asked)),
         ),
         baseline=gates.baseline,

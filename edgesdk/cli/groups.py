@@ -10,7 +10,7 @@ from inspect import Parameter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgesdk import api
-from edgesdk.cli import options
+from edgesdk.cli import options, output
 
 if TYPE_CHECKING:
     from edgesdk.flows.metrics import Asked
@@ -148,6 +148,22 @@ class MetricFlags(NamedTuple):
         return api.Asked(
             project.metrics, self.truth or project.truth, self.decode or project.decode
         )
+
+    def gates(self, project: "Project") -> "GateBounds":
+        """The project's gates; what the flags leave out of its metrics goes with its bound."""
+        import dataclasses  # edgesdk --help does without
+
+        gates = options.contracted(project)
+        bounds = gates.max_metric_drop or {}
+        if not self.metric or self.max_metric_drop:  # Bounds by flags take the place of all.
+            return gates
+        if left := sorted(set(bounds) - set(self.metric)):
+            output.say(
+                f"the gate of the project file on {', '.join(left)} is left out: --metric takes the"
+                " place of the metrics there"
+            )
+        kept = {name: bound for name, bound in bounds.items() if name not in left}
+        return dataclasses.replace(gates, max_metric_drop=kept)
 
     def drops(self, asked: "Asked") -> dict[str, float] | None:
         """The most that each metric may lose, by its name; None without such a gate."""

@@ -84,7 +84,7 @@ def bench(
         model=model,
         gates=(options.contracted(settings), gates.bounds()),
         timing=timing.timing(),
-        baseline=gates.baseline,
+        baseline=api.resolve_baseline(gates.baseline),  # Once, for all devices.
         permissions=api.Permissions(allow_unsigned),
         wait_s=options.seconds(wait),
     )
@@ -129,7 +129,7 @@ def evaluate(
         truth=asked.truth,
         decode=asked.decode,
         gates=(
-            options.contracted(settings),
+            metrics.gates(settings),
             api.GateBounds(
                 max_accuracy_drop_points=max_accuracy_drop,
                 max_parity_mismatch_percent=max_parity_mismatch,

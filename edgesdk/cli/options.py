@@ -45,12 +45,6 @@ def lasting(least_ns: int = 1) -> Checked:
     return checked
 
 
-def _numeric(param: typer.CallbackParam, value: float) -> float:
-    if math.isnan(value):  # A range of numbers does not keep it out.
-        raise UsageError(f"{param.opts[0]}: found nan, expected a number")
-    return value
-
-
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Target = Annotated[
     str | None, typer.Option("--target", "-t", help="Target id, or the path of a descriptor.")
@@ -268,7 +262,6 @@ Seconds = Annotated[
     typer.Option(
         min=0.1,
         max=600.0,
-        callback=_numeric,
         help="Time in each model: up to 60 for want of 400 runs, less once it has 50,000.",
     ),
 ]

@@ -69,6 +69,8 @@ def _told(head: RunHead) -> Iterator[str]:
         yield "not settled"
     if head.stamp in ("invalid", "doubtful") and head.stamp != head.outcome:
         yield f"latency {head.stamp}"
+    if head.stamp is None and head.p50_ns is not None:
+        yield "validity not known"
     if head.steady_p90_ns is not None:
         yield f"p90 {with_symbol('ns', head.steady_p90_ns)}"
     if head.gave_way_s is not None:

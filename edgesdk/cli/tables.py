@@ -103,8 +103,9 @@ class Listing:
     def _widths(self, width: int) -> dict[int, int]:
         """Of each column that is kept, the characters between its lines."""
         widths = {index: self._least(index) for index in self._kept(width)}
+        natural = {index: self._natural(index) for index in widths}
         while (room := width - _total(widths.values())) > 0:
-            folded = [each for each in widths if widths[each] < self._natural(each)]
+            folded = [each for each in widths if widths[each] < natural[each]]
             if not folded:
                 break
             for index in folded[:room]:

@@ -332,17 +332,25 @@ def check_labels(samples: Samples, outputs: Sequence[TensorSpec]) -> None:
     """
     if samples.labels is None:
         return
-    shape = outputs[0].shape
-    if not shape or math.prod(shape) != shape[-1]:
-        raise DataError(
-            f"the output {outputs[0]} is no single row of class scores, so that top-1 accuracy is "
-            "not defined for it",
-            hint="leave the labels out, or cut the model at its class scores",
-        )
-    classes = shape[-1]
+    classes = class_count(outputs)
     wrong = samples.labels[(samples.labels < 0) | (samples.labels >= classes)]
     if wrong.size:
         raise DataError(
             f"{samples.origin} holds the label {wrong[0]}, expected 0 to {classes - 1}: the output "
             f"{outputs[0]} has {classes} classes"
         )
+
+
+def class_count(outputs: Sequence[TensorSpec]) -> int:
+    """How many scores the first output of a model has.
+
+    Raises:
+        DataError: it is no single row of scores.
+    """
+    shape = outputs[0].shape
+    if not shape or math.prod(shape) != shape[-1]:
+        raise DataError(
+            f"the output {outputs[0]} is no single row of class scores, which labels are judged by",
+            hint="leave the labels out, or cut the model at its class scores",
+        )
+    return shape[-1]

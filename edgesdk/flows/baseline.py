@@ -34,7 +34,7 @@ def against_baseline(findings: F, bound: float | None, baseline: str | None) -> 
 
     Args:
         bound: see `regression_bound`.
-        baseline: this run instead of the accepted one.
+        baseline: the id of a run, instead of the accepted one.
     """
     if bound is None and baseline is None:
         return findings
@@ -52,14 +52,15 @@ def against_baseline(findings: F, bound: float | None, baseline: str | None) -> 
     return with_verdicts(findings, [verdict])
 
 
-def require_usable(baseline: str | None) -> None:
-    """See that a run that is named as the baseline can be one, before anything is measured.
+def resolve_baseline(baseline: str | None) -> str | None:
+    """The id of the run that is named as the baseline; to be called before anything is measured.
+
+    Afterwards "last" would be whatever ended meanwhile.
 
     Raises:
         HistoryError: there is no such run, or nothing can be held against it.
     """
-    if baseline is not None:
-        find_baseline(baseline)
+    return None if baseline is None else find_baseline(baseline).id
 
 
 def _before(now: SeenResults, baseline: str | None) -> Side:

@@ -25,7 +25,7 @@ from edgesdk.flows.agents import agent_install
 from edgesdk.flows.baseline import (
     against_baseline,
     regression_bound,
-    require_usable,
+    resolve_baseline,
     tell_samples_needed,
 )
 from edgesdk.flows.convert import warn_of
@@ -218,7 +218,7 @@ class Made:
 
     Args:
         regression_percent: by which it may be slower than the baseline; None without that gate.
-        baseline: the run that is it; the accepted one of each device unless given.
+        baseline: the id of the run that is it; the accepted one of each device unless given.
         wanted: metrics beyond top-1, known to be possible.
     """
 
@@ -256,7 +256,7 @@ def make(
         EdgeSDKError: the input does not hold, a toolchain failed; or whatever `meet` raises.
     """
     called = dated(order.release)
-    require_usable(order.baseline)
+    baseline = resolve_baseline(order.baseline)
     find_metrics(order.metrics, order.gates)  # Before data are read, which may take long.
     earlier = None if order.base is None else read_package(Path(order.base))
     opened = open_model(order.model, order.input_shapes)
@@ -297,7 +297,7 @@ def make(
     return Made(
         *(conversion, package, target, samples, evaluation, limits, bounds),
         regression_percent=regression_bound(layers),
-        baseline=order.baseline,
+        baseline=baseline,
         wanted=wanted,
     )
 

@@ -7,7 +7,7 @@ OUT/DEVICE/report.json, report.html                what was measured of it there
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from edgesdk.devices import inventory
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.selection import select
 from edgesdk.errors import ArtifactError, EdgeSDKError, IncompatibleTarget
+from edgesdk.flows.baseline import resolve_baseline
 from edgesdk.flows.deploy import Made, Order, Visit, folder_for, make, meet, purpose, visit
 from edgesdk.flows.installing import Permissions, Say
 from edgesdk.flows.leasing import Claim
@@ -87,9 +88,11 @@ def deploy_many(
     Raises:
         UnknownDevice: the selection means none.
         TargetError: there is no such target.
+        HistoryError: as for `deploy`, of the baseline.
         CrowdHalted: it was interrupted, and says what became of each.
     """
     devices = select(inventory.load(inventory.default_path()), selection)
+    order = replace(order, baseline=resolve_baseline(order.baseline))
     lab = _Lab(order, folder_for(Path(output)), manner or Manner(), progress or Silent(), say)
     _refuse_folders_of_two(devices)
     wanted = None if target is None else load_target(target)

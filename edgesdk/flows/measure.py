@@ -18,7 +18,7 @@ from edgesdk.errors import DataError, UsageError
 from edgesdk.flows.baseline import (
     against_baseline,
     regression_bound,
-    require_usable,
+    resolve_baseline,
     tell_samples_needed,
 )
 from edgesdk.flows.installing import Permissions, Say, put
@@ -80,7 +80,7 @@ def bench(
         HistoryError: no such baseline, or none that can be.
         EdgeSDKError: the device cannot be reached, or has nothing to run.
     """
-    require_usable(baseline)
+    baseline = resolve_baseline(baseline)
     float_model = None if model is None else _float_model(Path(model))
     reference = None if float_model is None else Reference(float_model.path, None)
     enrolled = find_device(device)

@@ -20,11 +20,12 @@ from edgesdk.progress import Progress
 from edgesdk.targets.types import GateBounds
 from edgesdk.units import GIB, format_bytes
 from edgesdk.validate.adding import with_verdicts
+from edgesdk.validate.judging import doubt
 from edgesdk.validate.resampling import summarize_metric
 from edgesdk.values.metric import Metric, MetricSummary, Outputs, Truth
 from edgesdk.values.report import Findings
 from edgesdk.values.results import Predictions, Prepared, Results
-from edgesdk.values.verdict import Estimate, Status, Verdict, written
+from edgesdk.values.verdict import Status, Verdict
 
 F = TypeVar("F", bound=Findings)
 
@@ -185,20 +186,12 @@ def _verdict(found: MetricSummary, bound: float) -> Verdict:
         status: Status = "not measured"
         reason = f"it is not defined for these samples: {found.reason}"
     else:
-        status = "pass" if found.drop.value <= bound else "fail"
-        reason = _doubt(found, found.drop, bound)
+        passed = found.drop.value <= bound
+        status = "pass" if passed else "fail"
+        reason = (
+            f"without an interval: {found.reason}"
+            if found.drop.interval is None
+            else doubt(found.drop_unit, bound, found.drop, passed)
+        )
     gate, title = f"metric {found.name}", f"{found.title} lost"
     return Verdict(gate, title, found.drop_unit, bound, found.drop, status, reason, asked=True)
-
-
-def _doubt(found: MetricSummary, drop: Estimate, bound: float) -> str:
-    """Says so when there is no interval, or it reaches across the bound; else empty."""
-    if drop.interval is None:
-        return f"without an interval: {found.reason}"
-    passed = drop.value <= bound
-    end = drop.interval.high if passed else drop.interval.low
-    if (end > bound) is not passed:
-        return ""
-    symbol, (_, text) = written(found.drop_unit, bound, end)
-    verb = "reaches" if passed else "reaches down to"
-    return f"within uncertainty: the 95 % interval {verb} {text} {symbol}".rstrip()

@@ -61,13 +61,13 @@ def sustain(
         wait_s: how long to wait for a device that is someone else's.
 
     Raises:
-        UsageError: not a positive time, or no folder for the page.
+        UsageError: not a positive time, or no file for the page.
         EdgeSDKError: the device cannot be reached, or has nothing to run.
     """
     if seconds <= 0:
         raise UsageError(f"found {seconds:g} s to run for, expected more than 0")
-    if html is not None and not Path(html).parent.is_dir():  # Not only after half an hour.
-        raise UsageError(f"found no folder {Path(html).parent} to write the page to")
+    if html is not None:
+        _require_writable(Path(html))
     enrolled = find_device(device)
     bounds = resolve_gates(load_target(enrolled.target).gates, *gates)
     claim = Claim("a sustained measurement", wait_s, say)
@@ -94,6 +94,14 @@ def sustain(
     if html is not None:
         write_durable(Path(html), render_endurance(endurance).encode())
     return endurance
+
+
+def _require_writable(page: Path) -> None:
+    """Not only after half an hour."""
+    if page.is_dir():
+        raise UsageError(f"found the folder {page}, expected a file to write the page to")
+    if not page.parent.is_dir():
+        raise UsageError(f"found no folder {page.parent} to write the page to")
 
 
 def _beyond(gates: Sequence[GateBounds]) -> Iterator[str]:

@@ -7,8 +7,9 @@ its digest, is not sent again.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,14 @@ from edgesdk.errors import HistoryError, TransportError
 from edgesdk.history.exporting import figures
 from edgesdk.values.run import RunHead, StoredRun
 
-# A server that does not answer is tried for minutes otherwise, with a line on stderr for each try.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-
 DIGEST_TAG = "edgesdk.sha256"
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 _URIS = "give sqlite:///FILE.db or the http address of a tracking server"
 _NO_ANSWER = "API request to "
 """How MLflow's message begins where the connection failed, and not the request."""
 _EXPERIMENT = "edgesdk/{package}"
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""With MLflow's own, a silent server is tried for minutes, with a line on stderr for each try."""
 
 
 def send(runs: Iterable[StoredRun], uri: str) -> tuple[int, int]:
@@ -51,7 +50,8 @@ def send(runs: Iterable[StoredRun], uri: str) -> tuple[int, int]:
     if scheme not in _SCHEMES:
         raise HistoryError(f"found tracking URI {uri!r}", hint=_URIS)
     try:
-        return _send_all(mlflow.MlflowClient(tracking_uri=uri), runs, _artifacts(uri))
+        with _patience():
+            return _send_all(mlflow.MlflowClient(tracking_uri=uri), runs, _artifacts(uri))
     except MlflowException as error:
         said = error.message.splitlines() or ["no reason given"]
         if scheme in ("http", "https") and said[0].startswith(_NO_ANSWER):
@@ -62,6 +62,18 @@ def send(runs: Iterable[StoredRun], uri: str) -> tuple[int, int]:
                 details=said[:1],
             ) from error
         raise HistoryError(f"MLflow does not take the runs: {said[0]}", hint=_URIS) from error
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Ours where the user has set none; MLflow takes it from the environment with each request."""
+    ours = {name: value for name, value in _PATIENCE.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
 
 
 def _artifacts(uri: str) -> str | None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesdk.data.samples import class_count
 from edgesdk.errors import DataError
 from edgesdk.metrics.shapes import (
-    class_count,
     class_scores,
     labels,
     require_numbers,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesdk.data.samples import class_count
 from edgesdk.errors import DataError
 from edgesdk.models.types import TensorSpec
 from edgesdk.values.metric import NotDefined, Outputs, Truth
@@ -44,18 +44,6 @@ def require_numbers(wrong: npt.NDArray[np.bool_], what: str) -> None:
     """
     if count := int(wrong.sum()):
         raise NotDefined(f"the outputs of {count} of {len(wrong)} samples hold {what}")
-
-
-def class_count(outputs: Sequence[TensorSpec]) -> int:
-    """How many scores the first output of a model has.
-
-    Raises:
-        DataError: it is no single row of scores.
-    """
-    shape = outputs[0].shape
-    if not shape or math.prod(shape) != shape[-1]:
-        raise DataError(f"the output {outputs[0]} is not one row of class scores")
-    return shape[-1]
 
 
 def check_labels(truth: Truth, outputs: Sequence[TensorSpec]) -> None:

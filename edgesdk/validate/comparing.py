@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from edgesdk.errors import ExitCode
 from edgesdk.validate.gates import exit_code, outcome
+from edgesdk.validate.judging import doubt
 from edgesdk.validate.regression import TwoRuns
 from edgesdk.validate.statistics import (
     MIN_TURNS,
@@ -36,11 +37,13 @@ from edgesdk.values.latency_comparison import (
 )
 from edgesdk.values.results import Role
 from edgesdk.values.run import RunHead, SeenEstimate, SeenModel, SeenResults, place
-from edgesdk.values.verdict import Estimate, Interval, Status, Verdict, written
+from edgesdk.values.verdict import Estimate, Interval, Status, Unit, Verdict
 
 ALPHA = 0.05
 UNEQUAL_TIMES = 3
-"""Measurements that took so many times longer than others met other conditions."""
+"""Measurements that took so many times longer than others met other conditions. Ours, by reason and
+no source: with the same `--seconds` both take about that long, whatever the models' speed; it takes
+other `--seconds`, or a model of very slow runs, to differ so much. It is remarked only."""
 _PROBABILITIES = (0.5, 0.95)
 _SAME: Final = "no difference shown"
 _ROLES: tuple[Role, ...] = ("int8", "float")
@@ -142,7 +145,7 @@ def latency_verdict(
     return _verdict(
         *("latency_regression", _latency_title(before), bound_percent, measured),
         "fail" if beyond else "pass",
-        reason=_doubt(measured, bound_percent, bool(beyond)),
+        reason=_doubt(measured, bound_percent, bool(beyond), "percent"),
         asked=asked,
     )
 
@@ -475,14 +478,7 @@ def _percent(ratio: Estimate) -> Estimate:
     return Estimate(100 * (ratio.value - 1), ratio.n, interval)
 
 
-def _doubt(measured: Estimate, bound: float, failed: bool, unit: str = "percent") -> str:
+def _doubt(measured: Estimate, bound: float, failed: bool, unit: Unit) -> str:
     if not failed and measured.value > bound:
         return "within uncertainty: beyond the bound, but no difference is shown"
-    if measured.interval is None:
-        return ""
-    end = measured.interval.low if failed else measured.interval.high
-    if (end <= bound) == failed:
-        symbol, (_, text) = written("points" if unit == "points" else "percent", bound, end)
-        verb = "reaches down to" if failed else "reaches"
-        return f"within uncertainty: the 95 % interval {verb} {text} {symbol}"
-    return ""
+    return doubt(unit, bound, measured, not failed)

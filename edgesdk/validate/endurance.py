@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 import numpy as np
-import numpy.typing as npt
 
 from device_agent.measuring_messages import Conditions, Window
 from edgesdk.validate.endurance_gates import judge_endured, not_judged
@@ -33,7 +32,6 @@ changing clocks hops between two steps of it, and is smoothed to one level."""
 SETTLED_WINDOWS_MIN = 10
 SETTLED_SHARE_MIN = 0.1
 """Of the whole run: a shorter end says nothing of what comes after it."""
-Samples = npt.NDArray[np.float64]
 _NO_GATES = Gates()
 
 
@@ -140,12 +138,13 @@ def _settled(windows: Sequence[Window]) -> Settled | Unsettled:
     if count < needed:
         return Unsettled(count, needed, _seconds_needed(windows))
     last = windows[start:]
+    pooled = _Pooled(last)
     return Settled(
         from_s=_at_s(windows, last[0].began_ns),
         windows=count,
-        p50=_pooled_quantile(last, 0.50),
-        p90=_supported_quantile(last, 0.90),
-        p95=_supported_quantile(last, 0.95),
+        p50=pooled.quantile(0.50),
+        p90=pooled.supported_quantile(0.90),
+        p95=pooled.supported_quantile(0.95),
     )
 
 
@@ -165,31 +164,39 @@ def _is_near(value: float, level: float) -> bool:
     return abs(value - level) <= level * SETTLED_PERCENT / 100
 
 
-def _supported_quantile(windows: Sequence[Window], probability: float) -> Estimate | None:
-    """None where too few samples were kept for an interval, as of any other measurement."""
-    kept = sum(len(window.samples_ns) for window in windows)
-    return _pooled_quantile(windows, probability) if kept >= samples_needed(probability) else None
+class _Pooled:
+    """The kept samples of windows, each standing for as many runs as were left out.
 
+    Sorted once for all quantiles and for every draw of blocks, which only changes their weights.
+    """
 
-def _pooled_quantile(windows: Sequence[Window], probability: float) -> Estimate:
-    """Over the kept samples, each standing for as many runs as were left out."""
-    blocks = [
-        (
-            np.concatenate([np.asarray(w.samples_ns, dtype=np.float64) for w in block]),
-            np.concatenate([np.full(len(w.samples_ns), w.runs / len(w.samples_ns)) for w in block]),
-        )
-        for block in blocks_of(windows)
-    ]
-    found = block_bootstrap(blocks, lambda drawn: _weighted_quantile(drawn, probability))
-    return Estimate(found.value, sum(window.runs for window in windows), found.interval)
+    def __init__(self, windows: Sequence[Window]) -> None:
+        blocks = list(blocks_of(windows))
+        values = np.array([ns for window in windows for ns in window.samples_ns], dtype=np.float64)
+        kept = [len(window.samples_ns) for window in windows]
+        order = np.argsort(values)
+        self._values = values[order]
+        self._weights = np.repeat([w.runs / n for w, n in zip(windows, kept, strict=True)], kept)
+        self._weights = self._weights[order]
+        self._block = np.repeat([i for i, block in enumerate(blocks) for _ in block], kept)[order]
+        self._blocks = range(len(blocks))
+        self._runs = sum(window.runs for window in windows)
 
+    def quantile(self, probability: float) -> Estimate:
+        """In nanoseconds, with an interval by blocks of neighbouring windows; `n` is all runs."""
+        found = block_bootstrap(self._blocks, lambda drawn: self._of(drawn, probability))
+        return Estimate(found.value, self._runs, found.interval)
 
-def _weighted_quantile(blocks: Sequence[tuple[Samples, Samples]], probability: float) -> float:
-    values, weights = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    index = int(np.searchsorted(reached, probability * reached[-1]))
-    return float(values[order[min(index, len(values) - 1)]])
+    def supported_quantile(self, probability: float) -> Estimate | None:
+        """None where too few samples were kept for an interval, as of any other measurement."""
+        supported = len(self._values) >= samples_needed(probability)
+        return self.quantile(probability) if supported else None
+
+    def _of(self, drawn: Sequence[int], probability: float) -> float:
+        times = np.bincount(drawn, minlength=len(self._blocks))
+        reached = np.cumsum(self._weights * times[self._block])
+        index = int(np.searchsorted(reached, probability * reached[-1]))
+        return float(self._values[index])
 
 
 def _stretches(windows: Sequence[Window]) -> Iterator[Stretch]:

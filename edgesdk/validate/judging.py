@@ -49,22 +49,20 @@ def compare(gate: Gate, measured: Estimate) -> Verdict:
         bound=gate.bound,
         measured=measured,
         status="pass" if passed else "fail",
-        reason=_doubt(gate, measured, passed),
+        reason=doubt(gate.unit, gate.bound, measured, passed),
     )
 
 
-def _doubt(gate: Gate, measured: Estimate, passed: bool) -> str:
+def doubt(unit: Unit, bound: float, measured: Estimate, passed: bool) -> str:
     """Says so when the interval reaches across the bound; empty when it does not."""
     if measured.interval is None:
         return ""
-    if passed and measured.interval.high > gate.bound:
-        end, verb = measured.interval.high, "reaches"
-    elif not passed and measured.interval.low <= gate.bound:
-        end, verb = measured.interval.low, "reaches down to"
-    else:
+    end = measured.interval.high if passed else measured.interval.low
+    if (end > bound) is not passed:
         return ""
-    symbol, (_, text) = written(gate.unit, gate.bound, end)
-    return f"within uncertainty: the 95 % interval {verb} {text} {symbol}"
+    symbol, (_, text) = written(unit, bound, end)
+    verb = "reaches" if passed else "reaches down to"
+    return f"within uncertainty: the 95 % interval {verb} {text} {symbol}".rstrip()
 
 
 def without(gate: Gate, status: Status, reason: str) -> Verdict:

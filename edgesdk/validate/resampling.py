@@ -25,8 +25,8 @@ MOST_UNDEFINED = 0.05
 """Share of draws without a value beyond which no interval is given."""
 FEWEST_SAMPLES = 50
 """Where models differ on few samples, intervals made of fewer hold the truth less often than they
-say: with 8 % of samples discordant, in 79 of 100 simulations with 5 samples, 85 with 20, 91 with
-30, 96 with 50."""
+say. By simulation of this very bootstrap (top-1, 8 % of samples discordant, no true difference, 200
+times): in 85 % with 20 samples, 91 % with 30, 94 % with 50; draws all alike count as no."""
 
 _Floats = npt.NDArray[np.float64]
 

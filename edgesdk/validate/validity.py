@@ -43,10 +43,13 @@ UNEVEN_DOUBT_PERCENT = 10
 UNEVEN_INVALID_PERCENT = 50
 """Between the medians of the fastest and of the slowest turn: such a model ran in two states."""
 STALL_TIMES_MEDIAN = 10
-"""A run that takes so much longer than the usual one was not computing: its process was stopped."""
+"""A run that takes so much longer than the usual one was not computing: its process was stopped.
+Ours, by reason and no source: caches, interrupts and a core's next lower clocks make a run a few
+times longer, and of what comes between, other limits here tell."""
 STALL_INVALID_PERCENT = 20
 """Of the time of all runs: medians and 95th percentiles do not see a process that is stopped and
-goes on by turns, as limits on CPU time and heat do it."""
+goes on by turns, as limits on CPU time and heat do it. With a fifth of the time lost, a minute
+holds a fifth fewer runs than the median promises: as much as `TREND_INVALID_PERCENT` has."""
 JUMP_S = 0.5
 """Of the wall clock against the monotonic one between two readings. Time servers slew by 0.05 %."""
 STILL_READINGS, STILL_S = 60, 30
@@ -139,7 +142,7 @@ def spoilt(validity: Validity) -> str:
     The first such remark, and how many there are besides.
     """
     remarks = [remark for remark in validity.remarks if _ON_A_BOARD in remark]
-    more = f" (Besides, {len(remarks) - 1} more: see below.)" if len(remarks) > 1 else ""
+    more = f" ({len(remarks) - 1} more such among the latency's remarks.)" if remarks[1:] else ""
     return f"{remarks[0]}{more}" if remarks else ""
 
 

@@ -58,8 +58,10 @@ class RunHead:
         kind: "board", or what stood in for one.
         package_id: SHA-256 of its manifest.
         data_sha256: of the evaluation data; "" without such.
-        stamp: of the converted model's latency; None where it was not measured.
-        p50_ns: its median; likewise. Of a run without a pause, of the part in which it had settled.
+        stamp: of the converted model's latency; None where it was not measured, and where an
+            edgesdk that kept no stamps kept the run.
+        p50_ns: its median; None where it was not measured. Of a run without a pause, of the part in
+            which it had settled.
         drop_points: accuracy lost to conversion; likewise.
         steady_p90_ns: of a run without a pause; None where it did not settle, and of other runs.
         gave_way_s: when such a run gave way; None where it did not, and of other runs.

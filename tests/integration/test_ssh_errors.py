@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from edgesdk.devices.inventory import Device, host_key_fingerprint
 from edgesdk.devices.ssh import connect
 from edgesdk.devices.virtual import VirtualDevice
 from edgesdk.errors import AuthenticationFailed, DeadlineExceeded, HostKeyMismatch, TransportError
+from edgesdk.interruption import Interruption, Signalled
 from edgesdk.testing.fault_proxy import FaultProxy
 from edgesdk.units import MIB
 
@@ -312,6 +314,40 @@ class TestLine:
         payload = os.urandom(MIB) * 10
         with connect(sshd_device_with("RekeyLimit 1M")) as transport:
             assert transport.run(["cat"], stdin=payload, deadline_s=60).stdout == payload
+
+
+class TestInterruption:
+    def test_it_cuts_what_is_waited_for(self, board: Device) -> None:
+        interruption = Interruption()
+        with interruption.reached_by(), connect(board) as transport:
+            interruption.come()
+            with pytest.raises(TransportError, match="lost"):
+                transport.run(["true"], deadline_s=10)
+
+    def test_a_connection_that_was_closed_is_cut_no_more(
+        self, board: Device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        interruption, cut = Interruption(), []
+        monkeypatch.setattr(ssh, "hang_up", cut.append)
+        with interruption.reached_by():
+            connect(board).close()
+        interruption.come()
+        assert cut == []
+
+    def test_one_that_comes_before_the_login_leaves_no_connection(
+        self, board: Device, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        interruption, sessions = Interruption(), []
+
+        def negotiated(*given: Any) -> Any:
+            sessions.append(ssh_negotiation.negotiate(*given))
+            interruption.come()
+            return sessions[0]
+
+        monkeypatch.setattr(ssh, "negotiate", negotiated)
+        with interruption.reached_by(), pytest.raises(Signalled):
+            connect(board)
+        assert not sessions[0].is_alive()
 
 
 @pytest.fixture

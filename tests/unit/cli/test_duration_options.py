@@ -56,6 +56,15 @@ def test_a_time_that_is_none(
     assert (text in sentence and "expected" in sentence) or "Invalid value" in sentence
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "0", "601"])
+@pytest.mark.parametrize("command", ["bench", "deploy"])
+def test_seconds_in_each_model_that_are_none(
+    command: str, text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*WAITING[command], f"--seconds={text}"]) == 2
+    assert "Invalid value for '--seconds'" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("text", BAD[1:])
 @pytest.mark.parametrize("command", WAITING.values(), ids=WAITING)
 def test_a_wait_that_is_none(

@@ -24,6 +24,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--sustained", "5s", "--max-end-to-end-p95", "1 ms"], "judged by --max-p95"),
         (["--sustained", "5s", "--baseline", "last"], "a baseline"),
         (["--sustained", "half an hour"], "expected a duration"),
+        (["--sustained", "5s", "--html", "."], "found the folder ., expected a file"),
+        (["--sustained", "5s", "--html", "none/page.html"], "found no folder none to write"),
         (["--html", "page.html"], "--html without --sustained"),
     ],
 )

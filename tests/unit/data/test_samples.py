@@ -20,6 +20,7 @@ from hypothesis.extra import numpy as hnp
 
 from edgesdk.data.samples import Samples, check_labels, open_samples
 from edgesdk.errors import DataError
+from edgesdk.metrics.table import find_metric
 from edgesdk.models.types import TensorSpec
 
 X = TensorSpec("x", (1, 2, 3), "float32")
@@ -476,6 +477,18 @@ def test_a_label_is_a_class_of_the_first_output(path: Path, wrong: int) -> None:
     samples = open_samples(save(path, x=rows(2), label=np.array([2, wrong])), [X])
     with pytest.raises(DataError, match=f"holds the label {wrong}, expected 0 to 2"):
         check_labels(samples, [TensorSpec("y", (1, 3), "float32")])
+
+
+def test_labels_need_a_single_row_of_scores(path: Path) -> None:
+    samples = open_samples(save(path, x=rows(2), label=np.array([0, 1])), [X])
+    outputs = [TensorSpec("y", (4, 3), "float32")]
+    for check in (
+        lambda: check_labels(samples, outputs),
+        lambda: find_metric("top1").check({"label": samples.labels}, outputs),
+    ):
+        with pytest.raises(DataError, match="no single row of class scores, which") as raised:
+            check()
+        assert "cut the model at its class scores" in raised.value.hint
 
 
 def test_labels_in_range_and_no_labels_are_fine(tmp_path: Path) -> None:

@@ -5,17 +5,24 @@ The one device here answers nobody: whatever reaches for it ends with exit code 
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from device_agent.manifest import Port
 from edgesdk.cli.main import run
+from edgesdk.data.preprocessing import Postprocessing, Preprocessing
 from edgesdk.devices import inventory
 from edgesdk.devices.inventory import Device
 from edgesdk.flows.runs import history
+from edgesdk.package.building import build_package
+from edgesdk.values.package import Budget, Release
 from tests.cli import CALIBRATION, DIGITS, TEST, this_machine
 from tests.unit.history.measurements import a_long_run
+from tests.unit.package.artifacts import make_artifact
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZWQgb25seSBpbiB0ZXN0cyBvZiBlZGdlc2RrISEh"
 MODEL = str(DIGITS / "digits.onnx")
@@ -81,6 +88,22 @@ def test_a_question_that_holds_does_reach_for_the_device() -> None:
     assert run([*EVAL, "--metric", "top2"]) == 4
 
 
+@pytest.mark.parametrize("command", [EVAL, DEPLOY], ids=["eval", "deploy"])
+def test_another_metric_than_the_projects_leaves_its_bound_out_and_says_so(
+    command: tuple[str, ...], folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "edgesdk.toml").write_text(
+        'metrics = ["top2"]\n[gates]\nmax_metric_drop = { top2 = 1.0, top3 = 1.0 }\n'
+    )
+    assert run([*command, "--metric", "top3"]) == 4
+    told = capfd.readouterr().err
+    assert "the gate of the project file on top2 is left out: --metric takes the place" in told
+    assert run([*command, "--metric", "top3", "--max-metric-drop", "1"]) == 4
+    assert "is left out" not in capfd.readouterr().err
+    assert run([*command]) == 2
+    assert "found a bound for top3" in capfd.readouterr().err
+
+
 def test_metrics_without_data_to_measure_them_on(capfd: pytest.CaptureFixture[str]) -> None:
     without = [each for each in DEPLOY if each not in ("--dataset", TEST)]
     assert run([*without, "--metric", "top1"]) == 2
@@ -120,3 +143,41 @@ def test_a_baseline_that_bench_cannot_be_held_against(capfd: pytest.CaptureFixtu
     history().add(a_long_run())
     assert run(["bench", "--device", "nobody", "--baseline", "1"]) == 3
     assert "cannot be a baseline: it ran without a pause" in capfd.readouterr().err
+
+
+@pytest.fixture(params=["as packaged", "otherwise", "none"])
+def packaged(request: pytest.FixtureRequest, folder: Path) -> str:
+    """A package of the model, and how it declares the pictures that the project has."""
+    (folder / "edgesdk.toml").write_text('[preprocessing]\ncolor = "gray"\nlayout = "nchw"\n')
+    for name in "ab":
+        (folder / "pictures" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 9).save(folder / "pictures" / name / "1.png")
+    same = Preprocessing(color="gray", layout="nchw")
+    declared = {
+        "as packaged": same.stages(Postprocessing()),
+        "otherwise": dataclasses.replace(same, scale=0.5).stages(Postprocessing()),
+        "none": None,
+    }
+    made = make_artifact(folder / "artifact")
+    made = dataclasses.replace(made, inputs=(Port("image", (1, 1, 8, 8), "float32"),))
+    where = folder / "p.edgepkg"
+    build_package(
+        *(made, folder / "artifact", where, Release(), Budget(), {}),
+        signer=None,
+        stages=declared[request.param],
+    )
+    return str(request.param)
+
+
+def test_what_a_package_declares_of_pictures_before_it_is_sent(
+    packaged: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ("eval", "--device", "nobody", "--dataset", "pictures", "--model", MODEL)
+    code = run([*command, "--package", "p.edgepkg", "--on-device-preprocessing"])
+    told = capfd.readouterr().err
+    words = {
+        "as packaged": (4, "nothing listens on port 1"),
+        "otherwise": (2, "declares the preprocessing"),
+        "none": (2, "declares no preprocessing, which the device would need"),
+    }
+    assert code == words[packaged][0] and words[packaged][1] in told

@@ -6,11 +6,13 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
+from edgesdk.cli.main import run
 from edgesdk.errors import HistoryError, MalformedFile, ToolchainMissing, TransportError
 from edgesdk.flows import runs
 from edgesdk.flows.runs import export_runs, history
@@ -88,14 +90,24 @@ def test_a_store_that_mlflow_cannot_use_is_one_sentence(uri: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own libraries.
 def test_a_tracking_server_that_does_not_answer_is_one_sentence_and_the_networks(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with pytest.raises(TransportError, match=f"{uri} does not answer"):
         export_runs("mlflow", uri)
     assert "Retrying" not in caplog.text
+    left = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_HTTP")}
+    assert left == {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}, "elsewhere it is as patient as it was"
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own libraries.
+def test_what_takes_seconds_to_begin_is_announced(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["runs", "export", "--to", "mlflow", "-o", "banana://x"]) != 0
+    assert capfd.readouterr().err.startswith("sending runs to banana://x\n")
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its own libraries.
@@ -113,11 +125,11 @@ def test_mlflow_reads_back_what_was_sent_and_takes_it_once(
     assert dataclasses.astuple(export_runs("mlflow", uri, runs=["1"])) == (uri, 0, 1)
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("edgesdk/keywords")
-    (run,) = client.search_runs([experiment.experiment_id])
+    (sent,) = client.search_runs([experiment.experiment_id])
     head = history().find("1")
-    assert run.info.run_name == head.id and run.info.status == "FINISHED"
-    assert run.data.metrics["int8_p50_ns"] == head.p50_ns
-    assert run.data.params["device"] == "bench-pi"
+    assert sent.info.run_name == head.id and sent.info.status == "FINISHED"
+    assert sent.data.metrics["int8_p50_ns"] == head.p50_ns
+    assert sent.data.params["device"] == "bench-pi"
     (report,) = (tmp_path / "mlflow.artifacts").rglob("report.json")
     assert json.loads(report.read_text()) == runs.find_run("1").document
     assert not list(elsewhere.iterdir()), "nothing is left where the command was started"

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
+import os
+import sqlite3
+import subprocess
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +19,7 @@ import pytest
 from edgesdk.cli.main import run
 from edgesdk.errors import HistoryError
 from edgesdk.flows.runs import accept_run, compare, export_runs, find_run, history, remove_runs
+from edgesdk.serial import canonical_json, to_dict
 from edgesdk.values.report import Findings
 from edgesdk.values.run import Measured
 from tests.unit.history.measurements import a_long_run, a_measurement, unsettled
@@ -141,6 +148,115 @@ def test_what_bench_cannot_be_held_against_is_no_baseline() -> None:
     with pytest.raises(HistoryError, match=r"run 2-.* cannot be a baseline: its latency is inval"):
         accept_run("2")
     assert history().baseline("bench-pi", "keywords") is None
+
+
+# ---- runs of an older edgesdk --------------------------------------------------------------------
+
+
+FORMAT_1 = """
+CREATE TABLE runs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    sha256 TEXT NOT NULL,
+    created TEXT NOT NULL,
+    command TEXT NOT NULL,
+    device TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    target TEXT NOT NULL,
+    package TEXT NOT NULL,
+    version TEXT NOT NULL,
+    package_id TEXT NOT NULL,
+    data_sha256 TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    p50_ns REAL,
+    drop_points REAL,
+    document BLOB NOT NULL
+);
+CREATE TABLE baselines (
+    device TEXT NOT NULL,
+    package TEXT NOT NULL,
+    number INTEGER NOT NULL REFERENCES runs (number) ON DELETE CASCADE,
+    PRIMARY KEY (device, package)
+);
+PRAGMA application_id = 0x45644765;
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture(params=[True, False], ids=["stamped report", "report without stamps"])
+def of_format_1(home: Path, request: pytest.FixtureRequest) -> bool:
+    """A file as the first edgesdk with a history made it, with one run, the baseline."""
+    measured = a_measurement()
+    document = to_dict(measured.findings)
+    if not request.param:
+        del document["validities"], document["since"], document["metrics"]
+    text = canonical_json(document)
+    digest = hashlib.sha256(measured.created.encode() + b"\0" + text).hexdigest()
+    row = (
+        *(digest, measured.created, "bench", "bench-pi", "board", "raspberry-pi-5", "keywords"),
+        *("1.2.0", "0" * 64, "", "pass", 3_127_000.0, None, zlib.compress(text)),
+    )
+    home.mkdir()
+    db = sqlite3.connect(home / "runs.sqlite")
+    db.executescript(FORMAT_1)
+    with db:
+        marks = ", ".join("?" * len(row))
+        db.execute(f"INSERT INTO runs VALUES (1, {marks})", row)
+        db.execute("INSERT INTO baselines VALUES ('bench-pi', 'keywords', 1)")
+    db.close()
+    return bool(request.param)
+
+
+def test_a_run_of_format_1_is_listed_as_of_unknown_validity(
+    of_format_1: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["runs", "ls"]) == 0
+    assert "pass, validity not known, baseline" in capfd.readouterr().out
+    assert run(["runs", "ls", "--json"]) == 0
+    (head,) = json.loads(capfd.readouterr().out)
+    assert (head["stamp"], head["steady_p90_ns"], head["gave_way_s"]) == (None, None, None)
+
+
+def test_nothing_breaks_on_a_run_of_format_1(
+    of_format_1: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    history().add(a_measurement("2026-05-01T00:00:00+00:00"))
+    assert run(["runs", "ls"]) == 0 and capfd.readouterr().out.count("not known") == 1
+    shown = run(["runs", "show", "1"])
+    assert shown == (0 if of_format_1 else 3)
+    assert of_format_1 or "was kept by another version of edgesdk" in capfd.readouterr().err
+    assert run(["runs", "show", "1", "--json"]) == 0
+    assert run(["runs", "compare", "baseline", "2"]) == 0
+    assert accept_run("1").baseline
+    for form in ("csv", "jsonl"):
+        assert run(["runs", "export", "--to", form, "-o", str(tmp_path / form)]) == 0
+    assert "Traceback" not in capfd.readouterr().err
+    assert run(["runs", "rm", "1"]) == 0
+
+
+@pytest.fixture
+def read_only(home: Path, of_format_1: bool) -> Iterator[None]:
+    """The home on a disk that cannot be written, which stops root, too."""
+    mount = ["mount", "--bind", str(home), str(home)]
+    remount = ["mount", "-o", "remount,bind,ro", str(home)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("only root can mount")
+    try:
+        subprocess.run(remount, check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(home)], check=True)
+
+
+def test_a_history_of_format_1_that_cannot_be_written_is_one_sentence(
+    read_only: None, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = (home / "runs.sqlite").read_bytes()
+    for command in (["ls"], ["show", "1"], ["compare", "baseline", "1"]):
+        assert run(["runs", *command]) == 3
+        said, hint = capfd.readouterr().err.splitlines()
+        assert "runs.sqlite is of an older edgesdk and cannot be brought up to date" in said
+        assert "Read-only file system" in said and "make it and its folder writable" in hint
+    assert (home / "runs.sqlite").read_bytes() == before
 
 
 # ---- forgetting and finding ----------------------------------------------------------------------

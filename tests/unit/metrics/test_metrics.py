@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgesdk.data.samples import Samples
 from edgesdk.errors import DataError, ToolchainMissing, UsageError
+from edgesdk.flows.metrics import Wanted, with_metrics
 from edgesdk.metrics import table
 from edgesdk.metrics.table import find_metric
 from edgesdk.models.types import TensorSpec
+from edgesdk.progress import Silent
 from edgesdk.values.metric import NotDefined, Outputs
+from tests.unit.history.measurements import findings_of
 
 LABELS = {"label": np.array([0, 1, 2, 2])}
 SCORES = [[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.1, 0.3, 0.6], [0.5, 0.3, 0.2]]
@@ -225,7 +229,7 @@ BOXES_OUT = (
         ("top1", {}, THREE_CLASSES, "the truth has no 'label'"),
         ("f1", {"label": np.array([0.0, 1.0])}, THREE_CLASSES, "found labels float64"),
         ("f1", {"label": np.array([0, 3])}, THREE_CLASSES, "labels from 0 to 3, expected 0 to 2"),
-        ("roc-auc", LABELS, BOXES_OUT, r"boxes: float32\[1, 10, 4\] is not one row"),
+        ("roc-auc", LABELS, BOXES_OUT, r"boxes: float32\[1, 10, 4\] is no single row"),
         ("rmse", {"target": np.zeros((2, 4))}, THREE_CLASSES, "target 0 has 4 values, expected 3"),
         ("mae", {"target": np.array(["a", "b"])}, THREE_CLASSES, "found target <U1"),
         ("rmse", {"target": np.full((2, 3), np.nan)}, THREE_CLASSES, "found NaN or infinity"),
@@ -266,3 +270,28 @@ def test_classes_of_a_quantized_output_are_the_whole_numbers_they_stand_for() ->
     pytest.importorskip("pycocotools")
     off = [(boxes, scores, kinds * 1.003) for boxes, scores, kinds in detections()]
     assert value("map", off, {"boxes": BOXES, "classes": KINDS}) == pytest.approx(1.0)
+
+
+# ---- the gate ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bound", "status", "reason"),
+    [
+        (2.0, "pass", "within uncertainty: the 95 % interval reaches 4.32 points"),
+        (1.0, "fail", "within uncertainty: the 95 % interval reaches down to -0.41 points"),
+        (9.0, "pass", ""),
+    ],
+)
+def test_a_verdict_says_where_its_interval_reaches_across_the_bound(
+    bound: float, status: str, reason: str
+) -> None:
+    """Of 200 samples the float model has all right and the converted one three wrong."""
+    right = [[1.0, 0.0]] * 200
+    models = outputs(right), outputs([[0.0, 1.0]] * 3 + right[3:])
+    truth = {"label": np.zeros(200, int)}
+    samples = Samples("here", 200, "", None, lambda: iter(()))
+    wanted = Wanted((find_metric("top1"),), truth, samples, {"top1": bound})
+    found = with_metrics(findings_of(), wanted, models, Silent())
+    (verdict,) = (each for each in found.verdicts if each.gate == "metric top1")
+    assert (verdict.status, verdict.reason) == (status, reason)

@@ -130,6 +130,21 @@ def test_one_slow_clock_reading_is_no_throttling() -> None:
     assert found.gave_way is None
 
 
+def test_a_kept_sample_stands_for_as_many_runs_as_were_left_out() -> None:
+    two_levels = board(60, lambda second: 2.0 if second % 2 else 2.02)
+    windows = [
+        dataclasses.replace(window, runs=50 * (1 if at % 2 else 9))
+        for at, window in enumerate(two_levels.endured.windows)
+    ]
+    settled = find_endurance(endured(windows)).settled
+    every_run = np.concatenate([np.repeat(w.samples_ns, w.runs // 50) for w in windows])
+    assert settled is not None and settled.windows == len(windows)
+    for estimate, probability in ((settled.p50, 0.5), (settled.p90, 0.9), (settled.p95, 0.95)):
+        assert estimate is not None and estimate.interval is not None
+        assert estimate.value == np.quantile(every_run, probability, method="inverted_cdf")
+        assert estimate.n == len(every_run)
+
+
 def test_the_steady_p90_is_of_the_settled_part_alone() -> None:
     found = board(100, throttled)
     settled = found.settled

@@ -97,7 +97,7 @@ def test_a_virtual_device_is_told_what_would_spoil_a_board_s_run() -> None:
     assert spoilt(found) == found.remarks[0]
     assert spoilt(stamped(busy(5), virtual=True)) == "", "on a board, too, that is a remark"
     twice = dataclasses.replace(found, remarks=(found.remarks[0],) * 3)
-    assert spoilt(twice) == f"{found.remarks[0]} (Besides, 2 more: see below.)"
+    assert spoilt(twice) == f"{found.remarks[0]} (2 more such among the latency's remarks.)"
 
 
 @pytest.mark.parametrize(
