@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import itertools
-import math
 import os
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -324,8 +323,13 @@ def _label(source: str, index: int, label: Any) -> int:
     return int(value)
 
 
-def check_labels(samples: Samples, outputs: Sequence[TensorSpec]) -> None:
+def check_labels(
+    samples: Samples, outputs: Sequence[TensorSpec], *, for_metrics: bool = False
+) -> None:
     """Check that labels, where there are any, are classes of the model's first output.
+
+    Args:
+        for_metrics: they are there for metrics as well, which may take those of a single score.
 
     Raises:
         DataError: the output holds no class scores, or a label is none of its classes.
@@ -333,6 +337,14 @@ def check_labels(samples: Samples, outputs: Sequence[TensorSpec]) -> None:
     if samples.labels is None:
         return
     classes = class_count(outputs)
+    if classes == 1 and for_metrics:
+        return
+    if classes == 1:
+        raise DataError(
+            f"found labels in {samples.origin}, and the output {outputs[0]} is a single score: "
+            "top-1 is of two or more",
+            hint="judge it by --metric roc-auc or --metric f1: a single score is that of class 1",
+        )
     wrong = samples.labels[(samples.labels < 0) | (samples.labels >= classes)]
     if wrong.size:
         raise DataError(
@@ -347,10 +359,9 @@ def class_count(outputs: Sequence[TensorSpec]) -> int:
     Raises:
         DataError: it is no single row of scores.
     """
-    shape = outputs[0].shape
-    if not shape or math.prod(shape) != shape[-1]:
+    if not outputs[0].scores:
         raise DataError(
             f"the output {outputs[0]} is no single row of class scores, which labels are judged by",
             hint="leave the labels out, or cut the model at its class scores",
         )
-    return shape[-1]
+    return outputs[0].scores

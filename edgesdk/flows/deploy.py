@@ -267,8 +267,9 @@ def make(
     warn_of(samples)
     limits = resolve_budget(target.budget, *order.budget)
     bounds = resolve_gates(*layers, budget=limits, contract=target.contract)
-    if evaluation is not None:
-        tell_samples_needed(evaluation, bounds.max_accuracy_drop_points, say)
+    judged = evaluation if wanted is None else wanted.samples
+    if judged is not None:
+        tell_samples_needed(judged, bounds.max_accuracy_drop_points, say)
     plan = plan_conversion(
         opened, target, samples, order.recipe, preprocessing=steps_of(order.preprocessing)
     )
@@ -309,7 +310,7 @@ def _read(order: Order, model: Model, progress: Progress) -> tuple[Samples, Samp
         if order.dataset is None:
             return samples, None
         evaluation = open_samples(order.dataset, model.inputs, advance, order.preprocessing)
-        check_labels(evaluation, model.outputs)
+        check_labels(evaluation, model.outputs, for_metrics=bool(order.metrics.names))
     return samples, evaluation
 
 
@@ -448,6 +449,7 @@ def _measure(
     are read from these then.
     """
     conversion, wanted = made.conversion, made.wanted
+    has_classes = conversion.artifact.plan.outputs[0].scores > 1
     device, progress = visit.device, visit.progress
     with agent_on(device, claim=visit.claim, progress=progress) as agent:
         installed = install(
@@ -467,7 +469,7 @@ def _measure(
                 installed,
                 reference=Reference(
                     conversion.directory / conversion.artifact.file("float").path,
-                    made.evaluation if wanted is None else None,
+                    made.evaluation if wanted is None and has_classes else None,
                 ),
                 timing=timing,
                 progress=progress,

@@ -150,12 +150,13 @@ def evaluate(
     reference = Reference(
         float_model.path, samples if wanted is None else None, on_device_preprocessing
     )
-    bounds = _of_accuracy(resolve_gates(*layers, contract=contract), samples)
+    judged = samples if wanted is None else wanted.samples
+    bounds = _of_accuracy(resolve_gates(*layers, contract=contract), judged)
     sealed = _sealed(package, float_model.inputs)
     if sealed is not None and on_device_preprocessing:
         manifest = sealed.manifest
         _require_same(f"{manifest.name} {manifest.version}", manifest.stages, samples)
-    tell_samples_needed(samples, bounds.max_accuracy_drop_points, say_of_data or say)
+    tell_samples_needed(judged, bounds.max_accuracy_drop_points, say_of_data or say)
     claim = Claim("a measurement of accuracy", wait_s, say)
     chosen = _Chosen(sealed, permissions or Permissions(), claim, float_model.expected)
     findings = _measure(enrolled, chosen, reference, bounds, None, progress or Silent(), wanted)
@@ -254,7 +255,7 @@ def _samples(
             f"found no labels in {samples.origin}, and accuracy cannot be measured without them",
             hint=f"save an integer array {LABEL!r} beside the inputs, one class index a sample",
         )
-    check_labels(samples, model.outputs)
+    check_labels(samples, model.outputs, for_metrics=not needs_labels)
     return samples
 
 

@@ -24,7 +24,7 @@ def class_scores(outputs: Outputs) -> npt.NDArray[np.float64]:
     first = [np.asarray(sample[0], np.float64) for sample in outputs]
     shapes = {array.shape for array in first}
     shape = first[0].shape
-    if len(shapes) > 1 or not shape or first[0].size != shape[-1]:
+    if len(shapes) > 1 or not shape or first[0].size != max(shape):
         raise DataError(
             f"found outputs of shape {sorted(shapes)}, expected one row of class scores"
         )

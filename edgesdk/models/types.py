@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,12 @@ class TensorSpec:
     def names(self) -> tuple[str, ...]:
         """Every name that data may use for it, the preferred one first."""
         return (self.alias, self.name) if self.alias else (self.name,)
+
+    @property
+    def scores(self) -> int:
+        """How many scores it holds, if it is a single row of them, as [1, 10] or [1, 10, 1, 1]."""
+        size = math.prod(self.shape)
+        return size if self.shape and size == max(self.shape) else 0
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"

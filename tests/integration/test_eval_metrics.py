@@ -6,7 +6,9 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from edgesdk.devices import inventory
 from edgesdk.devices.inventory import Device
@@ -137,3 +139,42 @@ def test_a_float_model_of_other_inputs_is_refused_before_samples_are_run(cli: Cl
 
 def bench_of(cli: Cli) -> Device:
     return inventory.get(cli.home / "devices.json", "bench")
+
+
+def test_a_single_score_is_judged_by_metrics_and_stands_for_no_class(cli: Cli) -> None:
+    """Is it a three? One number is the largest of all of them, whatever it is."""
+    model = onnx.load(str(DIGITS / "digits.onnx"))
+    model.graph.node.append(helper.make_node("Slice", [model.graph.output[0].name, *"abc"], ["it"]))
+    for name, value in {"a": 3, "b": 4, "c": 1}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array([value]), name))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("it", onnx.TensorProto.FLOAT, [1, 1]))
+    onnx.save(model, str(cli.folder / "three.onnx"))
+    with np.load(DIGITS / "digits.npz") as stored:
+        images, labels = stored["test/image"][:200], stored["test/label"][:200]
+    np.savez(cli.folder / "threes.npz", image=images, label=(labels == 3).astype(np.int64))
+    np.savez(cli.folder / "unlabelled.npz", image=images)
+
+    def deploy(dataset: str, *more: str) -> Done:
+        return cli(
+            *("deploy", "three.onnx", "--device", "bench", "--calibration", CALIBRATION),
+            *("--dataset", dataset, "-o", "three", "--seconds", "0.2", *more),
+        )
+
+    refused = deploy("threes.npz")
+    assert refused.code == 3 and "is a single score: top-1 is of two or more" in refused.err
+    judged = deploy("threes.npz", "--metric", "roc-auc", "--json")
+    assert judged.json["accuracy"] is None and judged.json["agreement_percent"] is None
+    (metric,) = judged.json["metrics"]
+    assert metric["float_value"]["value"] > 99
+    plain = deploy("unlabelled.npz")
+    assert plain.code == 0, plain.err
+    assert "same class" not in plain.out
+    assert "is no row of class scores" in (cli.folder / "three" / "report.html").read_text()
+    again = cli(
+        *("eval", "--device", "bench", "--dataset", "threes.npz", "--metric", "roc-auc"),
+        *("--model", "three/artifact", "--json"),
+    )
+    assert again.code == 0, again.err
+    assert again.json["accuracy"] is None
+    assert again.json["metrics"][0]["int8_value"] == metric["int8_value"]

@@ -491,6 +491,23 @@ def test_labels_need_a_single_row_of_scores(path: Path) -> None:
         assert "cut the model at its class scores" in raised.value.hint
 
 
+def test_labels_of_a_single_score_are_for_metrics_alone(path: Path) -> None:
+    samples = open_samples(save(path, x=rows(2), label=np.array([0, 1])), [X])
+    outputs = [TensorSpec("y", (1, 1), "float32")]
+    with pytest.raises(DataError, match="is a single score: top-1 is of two or more") as raised:
+        check_labels(samples, outputs)
+    assert "--metric roc-auc" in raised.value.hint
+    check_labels(samples, outputs, for_metrics=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scores"),
+    [((1, 10), 10), ((10,), 10), ((1, 10, 1, 1), 10), ((1, 1), 1), ((4, 3), 0), ((), 0)],
+)
+def test_a_row_of_scores_may_have_dimensions_of_one(shape: tuple[int, ...], scores: int) -> None:
+    assert TensorSpec("y", shape, "float32").scores == scores
+
+
 def test_labels_in_range_and_no_labels_are_fine(tmp_path: Path) -> None:
     outputs = [TensorSpec("y", (1, 3), "float32")]
     check_labels(
