@@ -95,6 +95,18 @@ def test_moved_pieces_are_copied_and_only_the_new_ones_cost() -> None:
     assert len(make_delta(a + b + c, c + new[:500] + a + b).patch) < 700
 
 
+def test_bytes_that_repeat_come_from_where_those_around_them_do() -> None:
+    """As the tables of a graph that another writer has laid out: each occurs in many places."""
+    random = np.random.default_rng(0)
+    rows = [
+        bytes([8, 0, 0, 0, row // 4 % 256, row // 1024, 0, 0, 16, 0, 0, 0, 4, 0, 0, 0])
+        + random.bytes(2) * (row % 3 == 0)
+        for row in range(2000)
+    ]
+    wider = [row + bytes(4) * (place % 400 == 7) for place, row in enumerate(rows)]
+    assert len(make_delta(b"".join(rows), b"".join(wider)).patch) < 100
+
+
 def test_a_file_of_no_known_format_is_compared_by_content() -> None:
     generator = np.random.default_rng(0)
     old = np.rint(generator.normal(0, 30, 100_000)).astype(np.int8)
