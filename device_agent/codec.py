@@ -17,6 +17,7 @@ from typing import Any, Dict, Mapping, Tuple, Type, TypeVar, Union
 T = TypeVar("T")
 
 _MOST_DIGITS = 1000
+_MOST_SHOWN = 80
 
 
 class Malformed(ValueError):
@@ -163,7 +164,10 @@ def _to_float(value: int, path: str) -> float:
 def _expect(kind: Any, value: Any, path: str) -> Any:
     accepted = (list, tuple) if kind is list else (kind,)
     if type(value) not in accepted:
-        raise Malformed("%s: found %r, expected %s" % (path, value, kind.__name__))
+        found = repr(value)
+        if len(found) > _MOST_SHOWN:  # It comes from a stranger, and would fill a log.
+            found = found[:_MOST_SHOWN] + "..."
+        raise Malformed("%s: found %s, expected %s" % (path, found, kind.__name__))
     return value
 
 

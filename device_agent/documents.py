@@ -34,6 +34,7 @@ _MOST_BRACKETS = 4096
 _MOST_COMMAS = 250_000
 _MOST_KEYS = 4096
 """What is parsed before anybody vouches for it may not take much more memory than its text."""
+_MOST_SHOWN = 500
 STORED_MAX_BYTES = 8**11 - 1
 """Largest size that the eleven octal digits of a header can say."""
 COMMAND_MAX_S = 24 * 3600.0
@@ -52,7 +53,15 @@ T = TypeVar("T")
 
 
 class CorruptPackage(Exception):
-    """The bytes are not a well-formed package; the message says where and why."""
+    """The bytes are not a well-formed package; the message says where and why.
+
+    It quotes what a stranger wrote, which may take megabytes: the middle of such is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        if len(message) > _MOST_SHOWN:
+            message = f"{message[: _MOST_SHOWN // 2]} ... {message[-_MOST_SHOWN // 2 :]}"
+        super().__init__(message)
 
 
 def is_package_id(text: str) -> bool:

@@ -96,8 +96,8 @@ class HealthChecker:
             health.parity_mismatch_percent,
             wanted.max_parity_mismatch_percent,
         )
-        _require("median latency in ns", health.latency_ns, wanted.max_latency_ns)
-        _require("peak memory in bytes", health.peak_rss_bytes, limit)
+        _require("us median latency", health.latency_ns, wanted.max_latency_ns, 1000)
+        _require("MiB peak memory", health.peak_rss_bytes, limit, 2**20)
         if wanted.command:
             self._tell(Progress(0, 0, _CHECKING, wanted.command_seconds + _SPARE_S))
             status = self._obey(wanted)
@@ -229,9 +229,10 @@ def unhealthy(why: str) -> AgentFailure:
     )
 
 
-def _require(what: str, found: Optional[float], most: Optional[float]) -> None:
+def _require(what: str, found: Optional[float], most: Optional[float], unit: int = 1) -> None:
+    """Refuse more than that; `unit` of what was measured are one of what people read."""
     if found is not None and most is not None and found > most:
-        raise unhealthy(f"found {found:.6g} {what}, expected at most {most:.6g}")
+        raise unhealthy(f"found {found / unit:.6g} {what}, expected at most {most / unit:.6g}")
 
 
 def _mismatch_percent(parity: Optional[Parity]) -> Optional[float]:

@@ -292,7 +292,7 @@ def require_signed(
     raise Untrusted(
         (known or found)[0].code,
         "; ".join(judged.sentence for judged in found),
-        "trusted are " + _listed(trust),
+        "the keys of trust version %d are %s" % (trust.version, _listed(trust)),
     )
 
 

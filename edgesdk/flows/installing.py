@@ -20,8 +20,7 @@ from edgesdk.flows.keys import trust_documents
 from edgesdk.flows.session import lack_explained
 from edgesdk.flows.signing import ensure_signer
 from edgesdk.keys.chain import Document
-from edgesdk.package.delta_head import full_path
-from edgesdk.package.reading import read_sealed
+from edgesdk.package.reading import full_path, read_sealed
 from edgesdk.progress import Progress
 from edgesdk.values.package import Package
 

@@ -36,8 +36,9 @@ from edgesdk.errors import PackageError
 from edgesdk.files import write_durable
 from edgesdk.package.budget import check_budget
 from edgesdk.package.chunks import hashes, pieces
-from edgesdk.package.delta_head import delta_against, full_path
+from edgesdk.package.delta_head import delta_against
 from edgesdk.package.fallback import fallback_rule, twin_name
+from edgesdk.package.reading import full_path
 from edgesdk.package.signed import Signer, signed
 from edgesdk.units import parse_duration_ns
 from edgesdk.values.artifact import Artifact, Compilation, Role

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from device_agent.archive import Head
 from device_agent.codec import canonical
@@ -13,14 +12,9 @@ from edgesdk.errors import PackageError
 from edgesdk.package.chunks import hashes, pieces
 from edgesdk.package.delta import Delta as MadeDelta
 from edgesdk.package.delta import make_delta
-from edgesdk.package.reading import read_contents
+from edgesdk.package.reading import full_path, read_contents
 from edgesdk.package.signed import Signer, signed
 from edgesdk.values.package import Package
-
-
-def full_path(path: Path) -> Path:
-    """Where the full package lies beside a delta: "x.edgepkg" has "x.full.edgepkg"."""
-    return path.with_name(f"{path.stem}.full{path.suffix}")
 
 
 def delta_against(

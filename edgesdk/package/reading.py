@@ -15,6 +15,11 @@ from edgesdk.values.package import Package
 PACKAGE_SUFFIX = ".edgepkg"
 
 
+def full_path(path: Path) -> Path:
+    """Where the full package lies beside a delta: "x.edgepkg" has "x.full.edgepkg"."""
+    return path.with_name(f"{path.stem}.full{path.suffix}")
+
+
 def read_package(path: Path) -> Package:
     """Read a package and check every byte of it against its manifest.
 
@@ -53,7 +58,7 @@ def read_contents(path: Path) -> dict[str, bytes]:
         if reader.head.delta is not None:
             raise PackageError(
                 f"{path} is a delta, whose files are whole only on a device that has the base",
-                hint="name the full package",
+                hint=f"name the full package beside it: {full_path(path)}",
             )
         return {payload.file.path: b"".join(chunks) for payload, chunks in reader.payloads()}
 

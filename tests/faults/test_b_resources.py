@@ -17,7 +17,7 @@ from device_agent.manifest import DELTA_FORMAT, Delta, DeltaFile, Limits
 from device_agent.trust import DELTA_NAMESPACE
 from edgesdk import api
 from edgesdk.errors import BudgetExceeded, PackageError
-from edgesdk.package.delta_head import full_path
+from edgesdk.package.reading import full_path
 from edgesdk.values.package import Budget, Package
 from tests.faults.bench import DEVICE, Bench
 from tests.faults.matrix import fault

@@ -54,7 +54,8 @@ def byte_steps(match: Match, old: Bytes, new: Bytes) -> Iterator[Step]:
 
 
 def _cut(step: Add, least: int) -> Iterator[Copy | Add]:
-    """Differences as copies, where at least so many are 0, and what is between."""
+    """Differences as copies, where at least so many are 0 or all are, and what is between."""
+    least = min(least, step.size)
     equal = np.frombuffer(step.differences, np.uint8) == 0
     edges = np.flatnonzero(np.diff(np.concatenate([[0], equal.view(np.int8), [0]])))
     pairs = edges.reshape(-1, 2)

@@ -1,15 +1,20 @@
 """What bytes of a new file are those of an old one, shifted: for all that is not a known tensor.
 
 Windows of eight bytes that occur in both are anchors; a run of anchors at one distance grows to
-both sides as long as more bytes agree than do not. What is left over, where so many bytes changed
+both sides as long as more bytes agree than do not. A graph holds the same few bytes in many places,
+of which the first need not be the one that moved along: of small files, the distances that most
+anchors have are tried besides, each byte at the one where it stands in the longest run, and what
+leaves less to say is taken. What is left over, where so many bytes changed
 that no window survived, is laid against the old file at the distances around it and at the one that
 correlates best.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +29,12 @@ _HASH_BITS = 22
 _BLOCK = 1 << 20
 _RUN_MIN = 16
 _GROWTH_MAX = 1 << 16
+_COMMON_DISTANCES = 64
+_COMMON_MAX = 1 << 19
+"""Bytes of the larger file up to which every byte is tried at each of them."""
+_MATCH_BYTES = 4
+"""What a match takes in the program, roughly."""
+_NOWHERE = np.iinfo(np.int64).min
 _LEFT_OVER_MIN = 512
 _GAIN_MIN = 0.9
 _CORRELATED_MIN, _CORRELATED_MAX = 4096, 1 << 25
@@ -51,8 +62,17 @@ def match_bytes(old: Bytes, new: Bytes, *, correlate: bool = True) -> list[Match
         correlate: look for pieces without anchors everywhere in the old file, which takes long.
     """
     search = _Search(old) if correlate else None
+    anchors = _anchors(old, new)
+    found = [_around(anchors, old, new, search)]
+    if max(len(old), len(new)) <= _COMMON_MAX:
+        found.append(_around(_common_anchors(anchors, old, new), old, new, search))
+    return min(found, key=lambda matches: _rough_bytes(matches, old, new))
+
+
+def _around(anchors: list[Match], old: Bytes, new: Bytes, search: _Search | None) -> list[Match]:
+    """The anchors grown, and what is left over between them."""
     matches: list[Match] = []
-    for anchor in [*_grown(_anchors(old, new), old, new), Match(len(new), 0, len(old))]:
+    for anchor in [*_grown(anchors, old, new), Match(len(new), 0, len(old))]:
         position = matches[-1].new + matches[-1].size if matches else 0
         if anchor.new > position:
             piece = Match(position, anchor.new - position, -1)
@@ -61,6 +81,16 @@ def match_bytes(old: Bytes, new: Bytes, *, correlate: bool = True) -> list[Match
         if anchor.size:
             matches.append(anchor)
     return _joined(matches)
+
+
+def _rough_bytes(matches: list[Match], old: Bytes, new: Bytes) -> int:
+    """What the matches leave to say, one quick coder later."""
+    said = [
+        new[match.new : match.new + match.size]
+        - (old[match.old : match.old + match.size] if match.old >= 0 else np.uint8(0))
+        for match in matches
+    ]
+    return len(zlib.compress(b"".join(each.tobytes() for each in said))) + _MATCH_BYTES * len(said)
 
 
 def _joined(matches: list[Match]) -> list[Match]:
@@ -121,6 +151,33 @@ def _anchors(old: Bytes, new: Bytes) -> list[Match]:
         distances = np.where(same[start : start + len(windows)], 0, distances)
         runs.extend(_runs(distances, start))
     return _apart(runs)
+
+
+def _common_anchors(anchors: list[Match], old: Bytes, new: Bytes) -> list[Match]:
+    """Runs of equal bytes at the distances that most bytes of the anchors have."""
+    sizes: dict[int, int] = {0: 0}
+    for anchor in anchors:
+        distance = anchor.old - anchor.new
+        sizes[distance] = sizes.get(distance, 0) + anchor.size
+    longest = np.zeros(len(new), np.int64)
+    distances = np.full(len(new), _NOWHERE)
+    for distance in sorted(sizes, key=lambda each: (-sizes[each], each))[:_COMMON_DISTANCES]:
+        start, end = max(0, -distance), min(len(new), len(old) - distance)
+        equal = np.zeros(len(new) + 2, np.int8)
+        equal[start + 1 : end + 1] = old[start + distance : end + distance] == new[start:end]
+        edges = np.flatnonzero(np.diff(equal)).reshape(-1, 2)
+        lengths = edges[:, 1] - edges[:, 0]
+        places, runs = np.flatnonzero(equal[1:-1]), np.repeat(lengths, lengths)
+        longer = runs > longest[places]
+        longest[places[longer]] = runs[longer]
+        distances[places[longer]] = distance
+    breaks = np.flatnonzero(np.diff(distances)) + 1
+    cuts = [0, *breaks.tolist(), len(distances)]
+    return [
+        Match(begin, end - begin, begin + int(distances[begin]))
+        for begin, end in pairwise(cuts)
+        if end - begin >= _RUN_MIN and distances[begin] != _NOWHERE
+    ]
 
 
 def _same_distance(old: Bytes, new: Bytes) -> npt.NDArray[np.bool_]:

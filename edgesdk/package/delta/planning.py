@@ -99,9 +99,11 @@ def _pieces(versions: Versions, side: Side) -> list[_Piece]:
 def _between(versions: Versions, taken: Sequence[tuple[int, int]]) -> list[list[Step]]:
     """The steps before, between and behind the pieces.
 
-    The bytes outside the tensors of both files are matched as if they were all there is.
+    The bytes outside the pieces, and outside of what they were in the old file, are matched as if
+    they were all there is.
     """
-    old_taken = [(place.start, place.end) for place in versions.paired()]
+    made = versions.paired({start for start, _ in taken})
+    old_taken = [(place.start, place.end) for place in made]
     old_gaps, new_gaps = gaps(old_taken, len(versions.old)), gaps(taken, len(versions.new))
     old = joined_bytes(versions.old, old_gaps)
     new = joined_bytes(versions.new, new_gaps)

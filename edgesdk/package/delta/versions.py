@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,10 +44,11 @@ class Versions:
             return None
         return old if np.array_equal(self.before(old), self.after(vector)) else None
 
-    def paired(self) -> list[Place]:
-        """What of the old file has a counterpart, in order; nothing overlaps."""
+    def paired(self, starts: Collection[int]) -> list[Place]:
+        """The counterparts in the old file of what starts there, in order; nothing overlaps."""
         kept: list[Place] = []
-        places: list[Place] = [*self.pairs.tensors.values(), *self.pairs.vectors.values()]
+        pairs: list[tuple[int, Place]] = [*self.pairs.tensors.items(), *self.pairs.vectors.items()]
+        places = [old for start, old in pairs if start in starts]
         for place in sorted(places, key=lambda each: (each.start, each.end)):
             if not kept or place.start >= kept[-1].end:
                 kept.append(place)

@@ -85,6 +85,7 @@ def export(content: Content, wanted: Wanted, progress: Progress) -> Exported:
         trusted = known or new_repository(keys, wanted)
         if keys.root:
             _renew_root(trusted, keys, wanted.at)
+        _require_its_root(trusted.root.signed, keys, wanted)
         for path in paths:
             trusted.targets.signed.targets[path] = target_file(content, path, trusted.targets)
         _sign_online(trusted, keys, wanted.at)
@@ -180,6 +181,30 @@ def new_repository(keys: Keys, wanted: Wanted) -> Trusted:
     for signed in (root, empty.targets.signed, empty.snapshot.signed, empty.timestamp.signed):
         signed.version = 0
     return empty
+
+
+def _require_its_root(root: Root, keys: Keys, wanted: Wanted) -> None:
+    """Refuse what would be another root: who asks for it shall not believe that it holds.
+
+    Raises:
+        UsageError: a root key that the repository does not name, or another threshold.
+    """
+    known = root.roles["root"]
+    hint = "python-tuf's own API replaces root keys and their threshold"
+    strange = [key for key in keys.root if key.public_key.keyid not in known.keyids]
+    if strange:
+        raise UsageError(
+            f"found a --root-key that is none of the {len(known.keyids)} of the repository "
+            f"{wanted.output}",
+            hint=hint,
+        )
+    # One is what it is when nobody says anything.
+    if wanted.root_threshold not in (1, known.threshold):
+        raise UsageError(
+            f"found --root-threshold {wanted.root_threshold}, and {known.threshold} in the "
+            f"repository {wanted.output}",
+            hint=hint,
+        )
 
 
 def _renew_root(trusted: Trusted, keys: Keys, at: datetime) -> None:

@@ -86,6 +86,7 @@ SOUND = to_dict(Outer(True, 0.5, Inner("a", (1, 2)), (Inner("b", ()),), {"x": 1.
         ({"inner": {"name": "a"}}, "$.inner.sizes: missing"),
         ({"inner": {"name": "a", "sizes": {}}}, "$.inner.sizes: found {}, expected list"),
         ({"many": [{"name": "a", "sizes": [1, "2"]}]}, "$.many[0].sizes[1]: found '2'"),
+        ({"maybe": "x" * 10**6}, "$.maybe: found '" + 79 * "x" + "..., expected int"),
         ({"table": {"x": None}}, "$.table['x']: found None, expected float"),
         ({"nested": []}, "$.nested: found list, expected an object"),
     ],

@@ -28,6 +28,15 @@ def test_unsafe_names_are_refused(path: str) -> None:
         documents.check_manifest(manifest_of(entry))
 
 
+@pytest.mark.parametrize("field", ["format", "name", "expires"])
+def test_what_a_stranger_wrote_is_quoted_in_part(field: str) -> None:
+    """Nobody has vouched for it yet, and it may take megabytes of a log."""
+    manifest = dataclasses.replace(manifest_of(file_of("model", b"x")[0]), **{field: "A" * 10**6})
+    with pytest.raises(CorruptPackage, match=r"(?s)found .* expected ") as caught:
+        documents.check_manifest(manifest)
+    assert len(str(caught.value)) < 600
+
+
 @pytest.mark.parametrize("name", UNSAFE_NAMES)
 def test_unsafe_package_names_are_refused(name: str) -> None:
     """It names a link on the device."""

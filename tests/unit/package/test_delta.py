@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
+from edgesdk.models.ranges import read_layout
 from edgesdk.package.delta import make_delta
 from tests.unit.package.delta_files import (
     Layer,
@@ -94,6 +95,18 @@ def test_moved_pieces_are_copied_and_only_the_new_ones_cost() -> None:
     assert len(make_delta(a + b + c, c + new[:500] + a + b).patch) < 700
 
 
+def test_bytes_that_repeat_come_from_where_those_around_them_do() -> None:
+    """As the tables of a graph that another writer has laid out: each occurs in many places."""
+    random = np.random.default_rng(0)
+    rows = [
+        bytes([8, 0, 0, 0, row // 4 % 256, row // 1024, 0, 0, 16, 0, 0, 0, 4, 0, 0, 0])
+        + random.bytes(2) * (row % 3 == 0)
+        for row in range(2000)
+    ]
+    wider = [row + bytes(4) * (place % 400 == 7) for place, row in enumerate(rows)]
+    assert len(make_delta(b"".join(rows), b"".join(wider)).patch) < 100
+
+
 def test_a_file_of_no_known_format_is_compared_by_content() -> None:
     generator = np.random.default_rng(0)
     old = np.rint(generator.normal(0, 30, 100_000)).astype(np.int8)
@@ -138,6 +151,20 @@ def test_recalibrated_activations_cost_no_weights(
     write: Callable[[tuple[Layer, ...]], bytes],
 ) -> None:
     assert ratio(write(layers(BASE)), write(layers(BASE, seed=1))) < 0.03
+
+
+def test_what_did_not_move_around_a_tensor_costs_nothing(tmp_path: Path) -> None:
+    """One scale a tensor lies among the graph's bytes, and is compared with them on both sides."""
+    net = layers(weights(shapes=((64, 400),) * 6))
+    base = tflite(tmp_path / "m.tflite", [replace(each, scales=each.scales[:1]) for each in net])
+    largest = max(read_layout(base).tensors, key=lambda tensor: tensor.size)
+    tensor = slice(largest.start, largest.end)
+    places = np.random.default_rng(0).choice(largest.size, 400, replace=False)
+    after = np.frombuffer(base, np.uint8).copy()
+    after[largest.start + places] ^= 1
+    new = after.tobytes()
+    alone = make_delta(base[tensor], new[tensor]).patch
+    assert len(make_delta(base, new).patch) < len(alone) + 32
 
 
 def test_float_biases_corrected_anew_cost_no_more_than_their_bytes_packed() -> None:

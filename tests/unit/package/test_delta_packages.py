@@ -143,8 +143,11 @@ def test_a_delta_is_no_base(tmp_path: Path, artifact: Artifact, new: Package) ->
 
 
 def test_a_delta_has_no_whole_files_to_read(new: Package) -> None:
-    with pytest.raises(PackageError, match="is a delta, whose files are whole only on a device"):
+    with pytest.raises(
+        PackageError, match="is a delta, whose files are whole only on a device"
+    ) as caught:
         read_contents(new.path)
+    assert str(new.full) in caught.value.hint
 
 
 def test_a_base_that_was_damaged_since_it_was_read_is_refused(

@@ -29,8 +29,8 @@ from tests.unit.report.example import (
 
 HOSTILE = "<script>alert('x')</script>\x1b[31m[bold red]\"&\u202e"
 UNHEALTHY = (
-    "the package is not healthy on this device, and is not used: found 3.1e+06 median latency in"
-    " ns, expected at most 1e+06"
+    "the package is not healthy on this device, and is not used: found 3100 us median"
+    " latency, expected at most 1000"
 )
 LONG_NAME = "model/block_1/conv/Relu6;model/block_1/bn/FusedBatchNormV3;model/block_1/conv/Conv2D1"
 

@@ -150,6 +150,19 @@ def test_root_keys_renew_the_root_and_replace_the_online_key(
     assert old["targets"]["keyids"] != new["targets"]["keyids"]
 
 
+def test_another_root_than_the_repository_has_is_refused(
+    tmp_path: Path, keys: dict[str, Path]
+) -> None:
+    """Else one who asks for two signatures would believe that two are needed."""
+    publish(tmp_path, keys["online"], keys["root1"])
+    before = files(tmp_path)
+    with pytest.raises(UsageError, match="a --root-key that is none of the 1 of the repository"):
+        publish(tmp_path, keys["online"], keys["root1"], keys["root2"], threshold=2)
+    with pytest.raises(UsageError, match="found --root-threshold 2, and 1 in the repository"):
+        publish(tmp_path, keys["online"], keys["root1"], threshold=2)
+    assert files(tmp_path) == before
+
+
 def test_too_few_root_keys_renew_nothing(tmp_path: Path, keys: dict[str, Path]) -> None:
     publish(tmp_path, keys["online"], keys["root1"], keys["root2"], threshold=2)
     before = files(tmp_path)
