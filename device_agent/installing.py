@@ -143,7 +143,9 @@ class Installer:
                 tell=tell,
             ).check()
             store.link_agent(self._program)
-            store.change(lambda state: commit(state, manifest))
+            slot = store.state().slot(manifest.name)
+            damaged = slot is not None and not store.packages.seems_whole(slot.current)
+            store.change(lambda state: commit(state, manifest, damaged=damaged))
         finally:
             store.end_installing()
         store.clean_up()

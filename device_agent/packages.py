@@ -129,6 +129,23 @@ class Packages:
             return False
         return all(self._is_as_said(folder, file) for file in manifest.files)
 
+    def seems_whole(self, package_id: str) -> bool:
+        """Whether the package is there with a sound manifest and files of the right sizes.
+
+        Those are not read: of a large model on a slow card that takes seconds.
+        """
+        folder = self.path(package_id)
+        try:
+            found = [
+                (os.lstat(os.path.join(folder, file.path)), file)
+                for file in self._read_manifest(package_id).files
+            ]
+        except (OSError, CorruptPackage):
+            return False
+        return all(
+            stat.S_ISREG(there.st_mode) and there.st_size == file.raw_bytes for there, file in found
+        )
+
     def verified_path(self, package_id: str, role: str) -> str:
         """Path of an installed package's file, whose bytes have just been checked.
 

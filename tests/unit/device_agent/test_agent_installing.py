@@ -92,6 +92,27 @@ def test_a_current_package_that_is_gone_is_told(root: Path, device: Device) -> N
     assert device.installer.inventory().damaged == ()
 
 
+@pytest.mark.parametrize("damage", ["gone", "a link", "cut short", "its manifest"])
+def test_a_damaged_current_package_takes_the_place_of_no_sound_one(
+    damage: str, root: Path, device: Device, tmp_path: Path
+) -> None:
+    """A rollback would refuse it, and the one it could have gone back to would be cleaned away."""
+    device.install(FIRST)
+    device.install(SECOND)
+    folder = root / "store" / id_of(SECOND)
+    if damage in ("gone", "a link"):
+        folder.rename(tmp_path / "elsewhere")
+    if damage == "a link":
+        folder.symlink_to(tmp_path / "elsewhere")
+    if damage == "cut short":
+        os.truncate(folder / "model.bin", 100)
+    if damage == "its manifest":
+        (folder / "manifest.json").write_bytes(b"?")
+    assert device.install(THIRD).previous == id_of(FIRST)
+    assert not os.path.lexists(folder)
+    assert device.installer.roll_back("").version == "1"
+
+
 def test_what_is_current_already_needs_neither_trial_nor_check(root: Path, device: Device) -> None:
     device.install(FIRST)
     before = device.files()
