@@ -50,7 +50,9 @@ def new_key(
         return keep_key(name, new_signer(), until=until, say=say)
     with _locked():
         current = _where_free(name)
-        _refuse_revoked(current, open_signer(Path(existing)).public_key)
+        public_key = open_signer(Path(existing)).public_key
+        _refuse_revoked(current, public_key)
+        _refuse_known(current, public_key, existing)
         key = store.adopt(keys_folder(), name, Path(existing))
         return _added(current, key, until, "took in", say)
 
@@ -309,6 +311,15 @@ def _refuse_revoked(current: Trust | None, public_key: str) -> None:
         raise SigningError(
             f"{known.name} ({known.fingerprint}) was revoked, which is for good",
             hint="make a new key instead",
+        )
+
+
+def _refuse_known(current: Trust | None, public_key: str, existing: Path | str) -> None:
+    known = ring.find_public_key(current, public_key)
+    if known is not None:
+        raise UsageError(
+            f"that key ({known.fingerprint}) is trusted already, as {known.name}",
+            hint=f"sign with it where it is: --key {existing}",
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.manifest import Manifest
 from device_agent.preprocessing import Stages
 from edgesdk.choices import Precision
 from edgesdk.convert.conversion import read_artifact
@@ -81,7 +82,7 @@ def package(
         preprocessing: what the artifact was calibrated with; says besides how large the pictures of
             the application are. Without it the artifact's own travels, without that size.
         postprocessing: what makes the answer of the outputs; only with a preprocessing.
-        say: told that a first key was made.
+        say: told that a first key was made, or that no device with the base would take it.
 
     Raises:
         BudgetExceeded: it does not fit; nothing was written.
@@ -93,7 +94,8 @@ def package(
     limits = resolve_budget(descriptor.budget, *budget)
     bounds = travelling(resolve_gates(descriptor.gates, *gates, budget=limits))
     chosen = (signing or Signing()).choose(say)
-    return build_package(
+    earlier = None if base is None else read_package(Path(base))
+    built = build_package(
         read,
         directory,
         Path(output),
@@ -102,11 +104,22 @@ def package(
         bounds,
         signer=chosen.signer,
         before_writing=chosen.keep,
-        base=None if base is None else read_package(Path(base)),
+        base=earlier,
         twin=None if twin is None else Twin(read_artifact(Path(twin)), Path(twin)),
         offered=offered(descriptor, read),
         stages=stages_of(read.plan, preprocessing, postprocessing),
     )
+    if earlier is not None:
+        _warn_of_sequence(built.manifest, earlier.manifest, say)
+    return built
+
+
+def _warn_of_sequence(built: Manifest, base: Manifest, say: Callable[[str], None]) -> None:
+    if built.name == base.name and built.sequence <= base.sequence:
+        say(
+            f"found sequence {built.sequence}, and the base has {base.sequence}: a device that has "
+            "the base takes this one only as a downgrade (edgesdk push --downgrade)"
+        )
 
 
 def stages_of(

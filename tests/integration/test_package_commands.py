@@ -148,6 +148,10 @@ def test_a_base_makes_a_delta_with_the_full_package_beside_it(cli: Cli, artifact
     )
     assert "delta     against" in done.out
     assert "full      new.full.edgepkg" in done.out
+    assert "downgrade" not in done.err
+    flags = ("--sequence", "0", "--base", "old.edgepkg")
+    older = good(cli("package", artifact, "-o", "older.edgepkg", *flags))
+    assert "found sequence 0, and the base has 1: a device that has the base" in older.err
     delta, full = (read_package(cli.folder / f"new{kind}.edgepkg") for kind in ("", ".full"))
     assert delta.manifest == full.manifest
     assert delta.size_bytes < full.size_bytes / 2

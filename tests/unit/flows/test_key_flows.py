@@ -84,6 +84,18 @@ def test_an_existing_key_is_taken_in(tmp_path: Path) -> None:
     assert signer is not None and signer.public_key == ANNA.text
 
 
+def test_a_key_that_is_trusted_is_not_taken_in_under_another_name(tmp_path: Path) -> None:
+    api.new_key("default")
+    api.trust_key(pub(tmp_path, ANNA))
+    path = tmp_path / "id_ed25519"
+    path.write_bytes(ANNA.pem)
+    path.chmod(0o600)
+    with pytest.raises(UsageError, match="is trusted already, as anna") as raised:
+        api.new_key("other", existing=path)
+    assert raised.value.hint == f"sign with it where it is: --key {path}"
+    assert not (path.parent / "keys" / "other.pub").exists()
+
+
 def test_a_colleagues_key_is_trusted(tmp_path: Path) -> None:
     api.new_key("default")
     api.trust_key(pub(tmp_path, ANNA))
