@@ -58,15 +58,17 @@ Read = Callable[[int], bytes]
 
 @record(frozen=True)
 class Chunk:
-    """A chunk whose stored bytes are verified.
+    """A chunk as it came, which nobody has looked at yet.
 
     Args:
-        stored: these.
+        stored: its bytes.
+        sha256: what that is of them, if they are right.
         raw_bytes: what it unpacks to, if that is what it does.
         where: which one it is, for people.
     """
 
     stored: bytes
+    sha256: str
     raw_bytes: int
     where: str
 
@@ -75,12 +77,22 @@ class Chunk:
         """Whether it has to be unpacked."""
         return len(self.stored) != self.raw_bytes
 
-    def unpack(self) -> bytes:
-        """Its bytes in the file. Any thread may call this.
+    def check(self) -> None:
+        """Compare its stored bytes with their hash. Any thread may call this.
 
         Raises:
-            CorruptPackage: it does not unpack to as many.
+            CorruptPackage: they are others.
         """
+        if hashlib.sha256(self.stored).hexdigest() != self.sha256:
+            raise CorruptPackage(f"{self.where}: its SHA-256 is not the package's")
+
+    def unpack(self) -> bytes:
+        """Its bytes in the file, once it has been checked. Any thread may call this.
+
+        Raises:
+            CorruptPackage: as `check`; or it does not unpack to as many.
+        """
+        self.check()
         return _unpacked(self.stored, self.raw_bytes, self.where)
 
 
@@ -266,7 +278,8 @@ class PackageReader:
 def resumed(read: Read, head: Head, offset: int) -> Iterator[Tuple[Payload, Iterator[Chunk]]]:
     """The same from the middle of a package: the payloads from the one that `offset` lies in.
 
-    Their chunks are verified and not unpacked yet, so that others can do that.
+    Whoever takes a chunk checks and unpacks it, perhaps in another thread; one that is left is
+    checked here.
 
     Args:
         read: gives the package's bytes from `offset` on.
@@ -421,8 +434,8 @@ def _read_payloads(
             stream.expect(header(payload.name, payload.stored_bytes), f"header of {payload.name}")
         chunks = _read_chunks(stream, payload, first_chunk)
         yield payload, chunks
-        for _ in chunks:
-            pass
+        for left in chunks:
+            left.check()
         stream.expect(padding(payload.stored_bytes), f"padding of {payload.name}")
         first_chunk, inside = 0, False
     stream.expect(TRAILER, "end of the archive")
@@ -433,9 +446,7 @@ def _read_chunks(stream: _Stream, payload: Payload, first: int) -> Iterator[Chun
     for index in range(first, len(payload.sizes)):
         where = f"chunk {index} of {payload.file.path}"
         stored = stream.exactly(payload.sizes[index], where)
-        if hashlib.sha256(stored).hexdigest() != payload.chunks[index]:
-            raise CorruptPackage(f"{where}: its SHA-256 is not the package's")
-        yield Chunk(stored, payload.raw_size(index), where)
+        yield Chunk(stored, payload.chunks[index], payload.raw_size(index), where)
 
 
 def _unpacked(stored: bytes, raw_bytes: int, where: str) -> bytes:

@@ -46,7 +46,7 @@ from device_agent.manifest import CHUNK_BYTES, DeltaFile, File
 from device_agent.protocol import ErrorCode
 
 _UNPACKING = 2
-"""Threads that unpack chunks, where there is more than one processor."""
+"""Threads that check and unpack chunks, where there is more than one processor."""
 
 FindBase = Callable[[str, int], Optional[str]]
 """From the SHA-256 and size of a file to the path of an installed one, or None."""
@@ -148,10 +148,7 @@ class Transfer:
 
             with Crew(take, _UNPACKING if usable_cpus() > 1 else 0) as crew:
                 for chunk in chunks:
-                    if chunk.is_packed:
-                        crew.hand(chunk.unpack)
-                    else:
-                        crew.hand_on(chunk.stored)
+                    crew.hand(chunk.unpack, quick=not chunk.is_packed)
         if done == 0:
             self._came_before.discard(payload.file.path)
         if done == 0 and digest.hexdigest() == payload.file.sha256:
