@@ -9,7 +9,8 @@ weights` what INT8 weights are like, which zlib makes an eighth smaller; either 
 has that many bytes, nearly. It asks for no health check, so that the transfer alone is compared.
 
 "verifying adds" is the time of a push against that of one to the same agent without its hashes of
-what it receives: every chunk's, and every file's.
+what it receives: every chunk's, and every file's. CPU time is that of the whole machine meanwhile,
+of both ends; it varies less than the time that passes.
 
 `--rtt-ms` puts a proxy between that holds each piece back for half of it either way. The agent's
 memory is its highest resident set, of all its processes, read from /proc while it runs.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -88,7 +90,7 @@ def _measure(folder: Path, device: Device, arguments: argparse.Namespace) -> dic
     inventory.add(inventory.default_path(), device, replace=True)
     api.show_device(device.name)  # The agent is there afterwards, as on any device in use.
     times: dict[str, list[float]] = {what: [] for what in _COMMANDS}
-    peaks = []
+    busy: dict[str, list[float]] = {what: [] for what in _COMMANDS}
     with _unverifying_agent():
         api.show_device(device.name)
     for turn in range(arguments.rounds):
@@ -107,13 +109,18 @@ def _measure(folder: Path, device: Device, arguments: argparse.Namespace) -> dic
             "tar | ssh": lambda path=paths["edgesdk"]: _tar(device, path, folder),
         }
         for what in order:
-            with _peak_of_agent(folder) as peak:
-                start = time.perf_counter()
-                act[what]()
-                times[what].append(time.perf_counter() - start)
-            if what == "edgesdk":
-                peaks.append(peak[0])
+            start, busy_before = time.perf_counter(), _busy_seconds()
+            act[what]()
+            times[what].append(time.perf_counter() - start)
+            busy[what].append(_busy_seconds() - busy_before)
             os.sync()
+    peaks = []
+    for seed in range(2 * arguments.rounds, 2 * arguments.rounds + _WATCHED):
+        watched = folder / f"{seed}.edgepkg"
+        _build(watched, contents(megabytes * 10**6, seed), seed)
+        with _peak_of_agent(folder) as peak:
+            api.push(watched, device.name)
+        peaks.append(peak[0])
     ours = times["edgesdk"]
     return {
         "megabytes": megabytes,
@@ -121,6 +128,7 @@ def _measure(folder: Path, device: Device, arguments: argparse.Namespace) -> dic
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, load {os.getloadavg()[0]:.1f}",
         "seconds": times,
+        "cpu_seconds": {what: statistics.mean(each) for what, each in busy.items()},
         "against_scp": _ratios(ours, times["scp"]),
         "against_tar": _ratios(ours, times["tar | ssh"]),
         "verifying_adds": [round(each - 1, 3) for each in _ratios(ours, times["unverified"])],
@@ -130,6 +138,8 @@ def _measure(folder: Path, device: Device, arguments: argparse.Namespace) -> dic
 
 _COMMANDS = ("scp", "tar | ssh", "edgesdk", "unverified")
 _OURS = ("edgesdk", "unverified")
+_WATCHED = 3
+"""Pushes whose memory is watched; they are not timed, as watching takes a processor its share."""
 
 _HASHES = (
     ("archive.py", "hashlib.sha256(self.stored).hexdigest() != self.sha256", "False"),
@@ -138,9 +148,9 @@ _HASHES = (
 )
 
 
-@contextlib.contextmanager
-def _unverifying_agent() -> Iterator[None]:
-    """Within, sessions are with an agent that takes whatever comes."""
+@functools.cache
+def _unverifying() -> Agent:
+    """An agent that takes whatever comes."""
     usual = bootstrap.build_agent()
     target = io.BytesIO()
     with (
@@ -155,14 +165,25 @@ def _unverifying_agent() -> Iterator[None]:
                     text = text.replace(hashing, instead)
             changed.writestr(entry, text)
     zipapp = target.getvalue()
-    agent = Agent(zipapp, hashlib.sha256(zipapp).hexdigest(), usual.stage0)
-    with unittest.mock.patch("edgesdk.devices.agent.build_agent", lambda: agent):
+    return Agent(zipapp, hashlib.sha256(zipapp).hexdigest(), usual.stage0)
+
+
+@contextlib.contextmanager
+def _unverifying_agent() -> Iterator[None]:
+    """Within, sessions are with that agent."""
+    with unittest.mock.patch("edgesdk.devices.agent.build_agent", _unverifying):
         yield
 
 
 def _push_unverified(path: Path, device: Device) -> None:
     with _unverifying_agent():
         api.push(path, device.name)
+
+
+def _busy_seconds() -> float:
+    """CPU time of this machine since it was started: all of /proc/stat but idle and waiting."""
+    fields = [int(each) for each in Path("/proc/stat").read_text().split()[1:8]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def _ratios(ours: list[float], theirs: list[float]) -> list[float]:
@@ -179,14 +200,18 @@ def _text(results: dict[str, object]) -> str:
         low, high = (sorted(values)[rank - 1] for rank in ranks)
         return f"{found}, 95 % of the median {low:.3f} to {high:.3f}"
 
-    seconds = results["seconds"]
-    assert isinstance(seconds, dict)
+    seconds, cpu = results["seconds"], results["cpu_seconds"]
+    assert isinstance(seconds, dict) and isinstance(cpu, dict)
     asked = f"{results['megabytes']} MB of {results['content']}, RTT {results['rtt_ms']} ms"
     lines = [f"{asked}, {results['machine']}"]
     lines += [f"  {what:<10} {of(values)} s" for what, values in seconds.items()]
     lines += [f"  edgesdk / scp         {of(results['against_scp'])}"]
     lines += [f"  edgesdk / (tar | ssh) {of(results['against_tar'])}"]
     lines += [f"  verifying adds        {of(results['verifying_adds'])} of the rest"]
+    means = ", ".join(f"{what} {each:.3f}" for what, each in cpu.items())
+    lines += [f"  CPU time, mean        {means} s"]
+    added = cpu["edgesdk"] / cpu["unverified"] - 1
+    lines += [f"  verifying adds        {added:.3f} of the CPU time"]
     lines += [f"  the agent's memory    {of(results['agent_peak_mib'])} MiB"]
     return "\n".join(lines)
 
