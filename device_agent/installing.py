@@ -143,9 +143,8 @@ class Installer:
                 tell=tell,
             ).check()
             store.link_agent(self._program)
-            slot = store.state().slot(manifest.name)
-            damaged = slot is not None and not store.packages.seems_whole(slot.current)
-            store.change(lambda state: commit(state, manifest, damaged=damaged))
+            keep = self._is_previous_sounder(manifest.name)
+            store.change(lambda state: commit(state, manifest, keep_previous=keep))
         finally:
             store.end_installing()
         store.clean_up()
@@ -301,6 +300,13 @@ class Installer:
     def _previous(self, package_id: str) -> str:
         slots = self._store.state().slots
         return next((slot.previous for slot in slots if slot.current == package_id), "")
+
+    def _is_previous_sounder(self, name: str) -> bool:
+        """Whether the current package of that name is damaged, and the previous one is not."""
+        slot, whole = self._store.state().slot(name), self._store.packages.seems_whole
+        if slot is None or not slot.previous:
+            return False
+        return not whole(slot.current) and whole(slot.previous)
 
     def _refuse_unbelieved(self, manifest: Manifest) -> None:
         """What has expired since may come back in an emergency; what nobody believes may not."""

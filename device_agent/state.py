@@ -128,11 +128,11 @@ def sign(state: State, package_id: str, signed_by: str) -> State:
     return dataclasses.replace(state, signed_by={**state.signed_by, package_id: signed_by})
 
 
-def commit(state: State, manifest: Manifest, *, damaged: bool = False) -> State:
+def commit(state: State, manifest: Manifest, *, keep_previous: bool = False) -> State:
     """The state with the package on trial as the current one of its name.
 
     Args:
-        damaged: what was current until now is; a rollback then goes back to what was before it.
+        keep_previous: a rollback goes back to what was previous, not to what was current.
 
     Raises:
         AgentFailure: "bad_request": it is not on trial.
@@ -146,7 +146,7 @@ def commit(state: State, manifest: Manifest, *, damaged: bool = False) -> State:
     slot = Slot(
         name=manifest.name,
         current=package_id,
-        previous=before.previous if same or damaged else before.current,
+        previous=before.previous if same or keep_previous else before.current,
         sequence=manifest.sequence if lowered else max(before.sequence, manifest.sequence),
         min_sequence=(
             manifest.min_sequence if lowered else max(before.min_sequence, manifest.min_sequence)
