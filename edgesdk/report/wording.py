@@ -293,11 +293,10 @@ def accuracy_problem(report: Report) -> tuple[str, str]:
     """What to show instead of the accuracy lost, and why; both empty if there is one."""
     if report.accuracy is not None:
         return "", ""
-    if report.evaluation is None:
-        return NOT_MEASURED, "No data were run."
-    if report.model.outputs[0].scores < 2:
+    if report.evaluation is not None and report.model.outputs[0].scores < 2:
         return NOT_MEASURED, f"{report.model.outputs[0]} is no row of class scores."
-    return NOT_MEASURED, "The data carry no labels."
+    no_data = report.agreement_percent is None and not report.metrics
+    return NOT_MEASURED, "No data were run." if no_data else "The data carry no labels."
 
 
 GLOSSARY = (
