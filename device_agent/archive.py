@@ -11,19 +11,15 @@ Its members, in this order and no others, lie in a folder named after the packag
 Two zero blocks end it, and nothing follows. What comes before the payloads is the package's head:
 it is enough to judge the package before any of the rest travels. Since the head settles all the
 rest, the reader makes each header anew and compares it byte for byte: there is no path to sanitize,
-no link to refuse, no size to trust. A chunk is checked before it is decompressed, and decompression
-stops at the declared size.
+no link to refuse, no size to trust (`device_agent.reading`).
 
-This module is pure: bytes come through a `read` callable, and nothing is written anywhere. The
-workstation writes packages with the same functions.
+This module is pure: nothing is written anywhere. The workstation writes packages with it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 import zlib
-from typing import Callable, Iterable, Iterator, List, Optional, Tuple
+from typing import Callable, Iterable, Iterator, Optional, Tuple
 
 from device_agent.codec import canonical
 from device_agent.documents import (
@@ -36,9 +32,6 @@ from device_agent.documents import (
     CorruptPackage,
     check_delta,
     check_manifest,
-    is_package_id,
-    parse_canonical,
-    parse_manifest,
     plain_sizes,
 )
 from device_agent.manifest import CHUNK_BYTES, Delta, DeltaFile, File, Manifest
@@ -48,52 +41,6 @@ BLOCK_BYTES = 512
 HEAD_MAX_BYTES = 2 * (MANIFEST_MAX_BYTES + SIGNATURES_MAX_BYTES + 2 * BLOCK_BYTES)
 DELTA_NAME = "delta.json"
 TRAILER = bytes(2 * BLOCK_BYTES)
-
-_OCTAL = re.compile(rb"[0-7]{11}\0")
-_SIZE_FIELD = slice(124, 136)
-
-Read = Callable[[int], bytes]
-"""Like the `read` of an unbuffered stream: up to that many bytes, b"" at the end."""
-
-
-@record(frozen=True)
-class Chunk:
-    """A chunk as it came, which nobody has looked at yet.
-
-    Args:
-        stored: its bytes.
-        sha256: what that is of them, if they are right.
-        raw_bytes: what it unpacks to, if that is what it does.
-        where: which one it is, for people.
-    """
-
-    stored: bytes
-    sha256: str
-    raw_bytes: int
-    where: str
-
-    @property
-    def is_packed(self) -> bool:
-        """Whether it has to be unpacked."""
-        return len(self.stored) != self.raw_bytes
-
-    def check(self) -> None:
-        """Compare its stored bytes with their hash. Any thread may call this.
-
-        Raises:
-            CorruptPackage: they are others.
-        """
-        if hashlib.sha256(self.stored).hexdigest() != self.sha256:
-            raise CorruptPackage(f"{self.where}: its SHA-256 is not the package's")
-
-    def unpack(self) -> bytes:
-        """Its bytes in the file, once it has been checked. Any thread may call this.
-
-        Raises:
-            CorruptPackage: as `check`; or it does not unpack to as many.
-        """
-        self.check()
-        return _unpacked(self.stored, self.raw_bytes, self.where)
 
 
 @record(frozen=True)
@@ -126,7 +73,7 @@ class Payload:
         file: what it becomes.
         codec: "full", or how it is a patch.
         sizes: of its chunks as stored.
-        chunks: their SHA-256.
+        chunks: their SHA-256, as `File.chunks`.
         name: of the member.
         start: offset of its first byte in the archive.
     """
@@ -142,6 +89,16 @@ class Payload:
     def stored_bytes(self) -> int:
         """Size in the archive, without header and padding."""
         return sum(self.sizes)
+
+    @property
+    def raw_bytes(self) -> int:
+        """What its chunks become, all of them."""
+        return self.stored_bytes if self.codec in PATCHES else self.file.raw_bytes
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all of it is stored as it is: each chunk's hash goes on from the last one's."""
+        return self.stored_bytes == self.raw_bytes
 
     def raw_size(self, index: int) -> int:
         """Bytes that chunk number `index` becomes."""
@@ -242,225 +199,9 @@ def write_package(head: Head, stored: Callable[[Payload], Iterable[bytes]]) -> I
     yield TRAILER
 
 
-class PackageReader:
-    """Reads a package once, front to back, handing out only bytes that have been verified.
-
-    Args:
-        read: gives the package's bytes; must be at its end where the package ends.
-
-    Raises:
-        CorruptPackage: the head is not there, not canonical, or does not hold.
-    """
-
-    def __init__(self, read: Read) -> None:
-        self._stream = _Stream(read)
-        self.head = _read_head(self._stream)
-        self.package_id = self.head.package_id
-
-    @property
-    def manifest(self) -> Manifest:
-        """Of the package it makes."""
-        return self.head.manifest
-
-    def payloads(self) -> Iterator[Tuple[Payload, Iterator[bytes]]]:
-        """Each payload with its chunks, verified and unpacked; what the caller leaves is skipped.
-
-        The chunks of a full payload are the file's bytes, those of a patch the patch's. Only when
-        the last payload has been asked for past its end is the package known to be whole.
-
-        Raises:
-            CorruptPackage: at the first byte that is not as the head says.
-        """
-        for payload, chunks in _read_payloads(self._stream, payloads(self.head), 0):
-            yield payload, (chunk.unpack() for chunk in chunks)
-
-
-def resumed(read: Read, head: Head, offset: int) -> Iterator[Tuple[Payload, Iterator[Chunk]]]:
-    """The same from the middle of a package: the payloads from the one that `offset` lies in.
-
-    Whoever takes a chunk checks and unpacks it, perhaps in another thread; one that is left is
-    checked here.
-
-    Args:
-        read: gives the package's bytes from `offset` on.
-        offset: as `chunk_offset` gives it; the end of the head, where a delta has no payload.
-
-    Raises:
-        CorruptPackage: as `PackageReader.payloads`, or no chunk starts at `offset`.
-    """
-    everything = payloads(head)
-    if not everything and offset == len(head_bytes(head)):
-        return _read_payloads(_Stream(read), (), 0)
-    for number, payload in enumerate(everything):
-        at = payload.start
-        for index in range(len(payload.sizes) + 1):
-            if at == offset:
-                return _read_payloads(_Stream(read), everything[number:], index, inside=True)
-            at += payload.sizes[index] if index < len(payload.sizes) else 0
-    raise CorruptPackage(f"no chunk of the package starts at byte {offset}")
-
-
 def chunk_offset(payload: Payload, index: int) -> int:
     """Where chunk number `index` of a payload starts in the archive; one past the last: its end."""
     return payload.start + sum(payload.sizes[:index])
-
-
-def read_head(read: Read) -> Head:
-    """The head of a package, of whose bytes nothing else need be there.
-
-    Raises:
-        CorruptPackage: it is not there, not canonical, or does not hold.
-    """
-    return _read_head(_Stream(read))
-
-
-def verify(read: Read) -> Head:
-    """Read a whole package and check every byte of it that can be checked without a base.
-
-    Raises:
-        CorruptPackage: at the first thing that is wrong.
-    """
-    reader = PackageReader(read)
-    for payload, chunks in reader.payloads():
-        digest = hashlib.sha256()
-        for chunk in chunks:
-            digest.update(chunk)
-        if payload.codec == "full" and digest.hexdigest() != payload.file.sha256:
-            raise CorruptPackage(f"{payload.file.path}: its SHA-256 is not the manifest's")
-    return reader.head
-
-
-def verify_stored(read: Read) -> Head:
-    """Read a whole package and check every byte of it as it is stored: nothing is unpacked.
-
-    That is what damage on the way shows in. What a signer contradicted himself in does not: files
-    that do not unpack, or to other bytes than the manifest says, are for whoever unpacks them.
-
-    Raises:
-        CorruptPackage: at the first thing that is wrong.
-    """
-    stream = _Stream(read)
-    head = _read_head(stream)
-    for _ in _read_payloads(stream, payloads(head), 0):
-        pass
-    return head
-
-
-class _Stream:
-    """A `Read` that gives exactly what is asked for, with one look ahead."""
-
-    def __init__(self, read: Read) -> None:
-        self._read = read
-        self._ahead = b""
-
-    def exactly(self, count: int, what: str) -> bytes:
-        taken, self._ahead = self._ahead[:count], self._ahead[count:]
-        if len(taken) == count:
-            return taken
-        pieces: List[bytes] = [taken]
-        missing = count - len(taken)
-        while missing:
-            piece = self._read(missing)
-            if not piece:
-                raise CorruptPackage(f"{what}: ended after {count - missing} of {count} bytes")
-            pieces.append(piece)
-            missing -= len(piece)
-        return b"".join(pieces)
-
-    def expect(self, expected: bytes, what: str) -> None:
-        if self.exactly(len(expected), what) != expected:
-            raise CorruptPackage(f"{what}: not as the package demands")
-
-    def peek(self, count: int) -> bytes:
-        """The next bytes, which stay; fewer than `count` at the end."""
-        while len(self._ahead) < count:
-            piece = self._read(count - len(self._ahead))
-            if not piece:
-                break
-            self._ahead += piece
-        return self._ahead[:count]
-
-    def end(self) -> None:
-        if self.peek(1):
-            raise CorruptPackage("found bytes after the end of the archive")
-
-
-def _read_head(stream: _Stream) -> Head:
-    first = stream.peek(BLOCK_BYTES)
-    package_id = first[:64].decode("ascii", "replace")
-    if not is_package_id(package_id):
-        raise CorruptPackage("this is not a package: it does not start with a package id")
-    text = _member(stream, package_id, MANIFEST_NAME, MANIFEST_MAX_BYTES)
-    if text is None:
-        raise CorruptPackage("header of the manifest: not as this format writes it")
-    if hashlib.sha256(text).hexdigest() != package_id:
-        raise CorruptPackage("manifest: its SHA-256 is not the package id")
-    manifest = parse_manifest(text)
-    signatures = _signatures(stream, package_id, MANIFEST_NAME)
-    delta_text = _member(stream, package_id, DELTA_NAME, MANIFEST_MAX_BYTES)
-    if delta_text is None:
-        return Head(manifest, signatures)
-    delta = parse_canonical(Delta, delta_text, "delta")
-    check_delta(delta, manifest)
-    return Head(manifest, signatures, delta, _signatures(stream, package_id, DELTA_NAME))
-
-
-def _signatures(stream: _Stream, package_id: str, of: str) -> bytes:
-    return _member(stream, package_id, of + SIGNATURE_SUFFIX, SIGNATURES_MAX_BYTES) or b""
-
-
-def _member(stream: _Stream, package_id: str, name: str, most: int) -> Optional[bytes]:
-    """The content of the next member, if it has that name; None if it has another."""
-    block = stream.peek(BLOCK_BYTES)
-    size_field = block[_SIZE_FIELD]
-    if not _OCTAL.fullmatch(size_field):
-        return None
-    size, full_name = int(size_field[:-1], 8), f"{package_id}/{name}"
-    if block != header(full_name, size):
-        return None
-    if not 0 < size <= most:
-        raise CorruptPackage(f"{name}: found {size} bytes, expected 1 to {most}")
-    stream.expect(block, f"header of {name}")
-    text = stream.exactly(size, name)
-    stream.expect(padding(size), f"padding of {name}")
-    return text
-
-
-def _read_payloads(
-    stream: _Stream, wanted: Tuple[Payload, ...], first_chunk: int, inside: bool = False
-) -> Iterator[Tuple[Payload, Iterator[Chunk]]]:
-    for payload in wanted:
-        if not inside:
-            stream.expect(header(payload.name, payload.stored_bytes), f"header of {payload.name}")
-        chunks = _read_chunks(stream, payload, first_chunk)
-        yield payload, chunks
-        for left in chunks:
-            left.check()
-        stream.expect(padding(payload.stored_bytes), f"padding of {payload.name}")
-        first_chunk, inside = 0, False
-    stream.expect(TRAILER, "end of the archive")
-    stream.end()
-
-
-def _read_chunks(stream: _Stream, payload: Payload, first: int) -> Iterator[Chunk]:
-    for index in range(first, len(payload.sizes)):
-        where = f"chunk {index} of {payload.file.path}"
-        stored = stream.exactly(payload.sizes[index], where)
-        yield Chunk(stored, payload.chunks[index], payload.raw_size(index), where)
-
-
-def _unpacked(stored: bytes, raw_bytes: int, where: str) -> bytes:
-    if len(stored) == raw_bytes:
-        return stored
-    inflater = zlib.decompressobj()
-    try:
-        # One byte more than declared would show; without a limit, a bomb would go off.
-        raw = inflater.decompress(stored, raw_bytes + 1)
-    except zlib.error as error:
-        raise CorruptPackage(f"{where}: {error}") from error
-    if len(raw) != raw_bytes or not inflater.eof or inflater.unused_data:
-        raise CorruptPackage(f"{where}: does not unpack to {raw_bytes} bytes")
-    return raw
 
 
 def _head_members(head: Head) -> Iterator[Tuple[str, bytes]]:

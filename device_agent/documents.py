@@ -7,6 +7,7 @@ Pure: nothing is read or written.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Tuple, Type, TypeVar
 
@@ -48,6 +49,7 @@ SIGNATURE_SUFFIX = ".sig"
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_EMPTY_SHA256 = hashlib.sha256().hexdigest()
 
 T = TypeVar("T")
 
@@ -215,6 +217,8 @@ def _check_file(file: File) -> None:
                 f"{file.path}: found a chunk of {stored} bytes, expected 1 to {raw}"
             )
     _check_hashes(file.path, (file.sha256, *file.chunks))
+    if file.is_plain and file.sha256 != (file.chunks or (_EMPTY_SHA256,))[-1]:
+        raise CorruptPackage(f"{file.path}: its SHA-256 is not that of its last chunk")
 
 
 def check_delta(delta: Delta, manifest: Manifest) -> None:

@@ -68,10 +68,8 @@ def append_file(path: str, size: int) -> Iterator[Callable[[bytes], None]]:
     Raises:
         OSError: the disk does not take it.
     """
-    if os.path.lexists(path):
-        found = os.lstat(path)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-            remove(path)
+    if own_bytes(path) is None:
+        remove(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o644), "wb", buffering=0) as stream:
         os.ftruncate(stream.fileno(), size)
@@ -143,7 +141,7 @@ def copy_file(source: str, path: str) -> None:
     Raises:
         OSError: the source is no plain file, or the disk does not take it.
     """
-    write_file(path, _read(source, os.lstat(source).st_size))
+    write_file(path, read_pieces(source, os.lstat(source).st_size))
 
 
 def sync_folder(path: str) -> None:
@@ -161,7 +159,16 @@ def read_file(path: str, limit: int) -> bytes:
     Raises:
         OSError: absent, unreadable, or not a plain file.
     """
-    return b"".join(_read(path, limit))
+    return b"".join(read_pieces(path, limit))
+
+
+def own_bytes(path: str) -> Optional[int]:
+    """Size of a plain file that has no other name; None of whatever else is there, or nothing."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 else None
 
 
 Stamp = Tuple[int, int, int, int]
@@ -181,7 +188,7 @@ def has_content(path: str, size: int, sha256: str) -> bool:
     """Whether a plain file has that size in bytes and that SHA-256 (hex)."""
     digest, found = hashlib.sha256(), 0
     try:
-        for piece in _read(path, size + 1):
+        for piece in read_pieces(path, size + 1):
             digest.update(piece)
             found += len(piece)
     except OSError:
@@ -189,7 +196,12 @@ def has_content(path: str, size: int, sha256: str) -> bool:
     return found == size and digest.hexdigest() == sha256
 
 
-def _read(path: str, limit: int) -> Iterator[bytes]:
+def read_pieces(path: str, limit: int, piece_bytes: int = _READ_BYTES) -> Iterator[bytes]:
+    """At most `limit` bytes of a plain file, in pieces of that many.
+
+    Raises:
+        OSError: absent, unreadable, or not a plain file.
+    """
     # Without O_NONBLOCK, a planted fifo would hold the agent for ever.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags)
@@ -199,7 +211,7 @@ def _read(path: str, limit: int) -> Iterator[bytes]:
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
         left = limit
         while left:
-            piece = stream.read(min(left, _READ_BYTES))
+            piece = stream.read(min(left, piece_bytes))
             if not piece:
                 return
             left -= len(piece)

@@ -14,7 +14,7 @@ from typing import List, Optional, Tuple
 
 from device_agent import fallbacks, runtimes
 from device_agent.admission import Admitted, Circumstances, admit
-from device_agent.archive import Head, Read, read_head
+from device_agent.archive import Head
 from device_agent.clock import Clock
 from device_agent.codec import canonical
 from device_agent.durable import storage_errors
@@ -26,6 +26,7 @@ from device_agent.package_messages import Committed, Damaged, Installed, Invento
 from device_agent.patching import apply_patch
 from device_agent.private_runtimes import folders_for, private_folders
 from device_agent.protocol import ErrorCode
+from device_agent.reading import Read, read_head
 from device_agent.receiving import DamagedPart, base_missing
 from device_agent.state import Trial, begin_trial, commit, require_previous, require_slot, roll_back
 from device_agent.store import KeptTrust, Store

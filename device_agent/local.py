@@ -17,13 +17,14 @@ import os
 import sys
 from typing import IO, Any, Callable, Dict, Sequence
 
-from device_agent.archive import head_bytes, read_head
+from device_agent.archive import head_bytes
 from device_agent.codec import to_dict
 from device_agent.documents import CorruptPackage
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
 from device_agent.package_messages import Installed, Offer
 from device_agent.protocol import ErrorCode
+from device_agent.reading import read_head
 from device_agent.store import Store
 from device_agent.trust_messages import ChangeTrust, SignedTrust
 

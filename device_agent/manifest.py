@@ -53,6 +53,9 @@ class File:
     it is where that is not smaller. So any chunk can be verified before it is decompressed, and a
     transfer can go on behind any of them.
 
+    In a file none of whose chunks is compressed, each one's hash is that of all bytes up to its
+    end: the last one's is the file's, and whoever receives it hashes each byte once.
+
     Args:
         role: "model", "companion", "float", "twin" or "golden"; each at most once. The companion is
             the one other file that the model cannot be loaded without and that it finds beside it
@@ -62,7 +65,7 @@ class File:
         raw_bytes: size once installed.
         sha256: of the installed bytes.
         sizes: stored size of each chunk in bytes.
-        chunks: SHA-256 of each chunk as it is stored.
+        chunks: SHA-256 of each chunk as it is stored; of a plain file, of all up to its end.
     """
 
     role: str
@@ -76,6 +79,11 @@ class File:
     def stored_bytes(self) -> int:
         """Size inside the package."""
         return sum(self.sizes)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all of it is stored as it is."""
+        return self.stored_bytes == self.raw_bytes
 
 
 @record(frozen=True)
@@ -289,7 +297,7 @@ class DeltaFile:
         base_sha256: of the file to take or to patch; "" for "full".
         base_bytes: its size.
         stored_bytes: size of the patch; 0 for the others.
-        chunks: SHA-256 of every 64 KiB of the patch, in order.
+        chunks: of every 64 KiB of the patch, the SHA-256 of it up to their end.
     """
 
     path: str

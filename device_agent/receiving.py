@@ -5,7 +5,8 @@
 
 The key is the hash of what is signed, so what lies there can only be the beginning of the same
 transfer. A chunk is written after it has been verified, and a file counts only once the hash of all
-of it is right: a chunk that a power cut damaged costs the whole file again, and nothing else.
+of it is right. What a power cut damaged costs the chunks from there on, of a plain payload; of one
+that came compressed, the whole file again, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,18 +14,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from typing import Callable, Dict, Iterable, Optional
+from typing import Callable, Dict, Iterable, Optional, Set, Tuple
 
-from device_agent.archive import (
-    Chunk,
-    Head,
-    Payload,
-    Read,
-    chunk_offset,
-    head_bytes,
-    payloads,
-    resumed,
-)
+from device_agent.archive import Head, Payload, chunk_offset, head_bytes, payloads
 from device_agent.codec import canonical
 from device_agent.crew import Crew
 from device_agent.documents import MANIFEST_NAME, PATCHES, SIGNATURE_SUFFIX, CorruptPackage
@@ -34,6 +26,8 @@ from device_agent.durable import (
     copy_file,
     has_content,
     make_folder,
+    own_bytes,
+    read_pieces,
     remove,
     stamp,
     sync_file,
@@ -44,6 +38,7 @@ from device_agent.environment import usable_cpus
 from device_agent.failures import AgentFailure
 from device_agent.manifest import CHUNK_BYTES, DeltaFile, File
 from device_agent.protocol import ErrorCode
+from device_agent.reading import Chunk, Read, resumed
 
 _UNPACKING = 2
 """Threads that check and unpack chunks, where there is more than one processor."""
@@ -75,7 +70,7 @@ class Transfer:
         self._folder = folder
         self._files = os.path.join(folder, "files")
         self._patches = os.path.join(folder, "patches")
-        self._came_before = {payload.file.path for payload in payloads(head)}
+        self._taken_up: Set[str] = set()
         self.checked: Dict[str, Stamp] = {}
         for path in (folder, self._files, self._patches):
             if os.path.islink(path) or not os.path.isdir(path):
@@ -96,16 +91,9 @@ class Transfer:
                 os.rmdir(path)
 
     def resume_at(self) -> int:
-        """Offset in the package file from where its bytes are missing."""
-        everything = payloads(self._head)
-        for payload in everything:
-            done = self._chunks_done(payload)
-            # An empty file has no chunk that could be missing, and has to be made all the same.
-            if done < len(payload.sizes) or not os.path.lexists(self._path(payload)):
-                return chunk_offset(payload, done)
-        if not everything:
-            return len(head_bytes(self._head))
-        return chunk_offset(everything[-1], len(everything[-1].sizes))
+        """Offset in the package file from where its bytes are missing; what is here is read."""
+        offset, _, _ = self._gap()
+        return offset
 
     def missing_bytes(self) -> int:
         """Room that the rest takes on the disk."""
@@ -126,33 +114,38 @@ class Transfer:
             CorruptPackage: at the first chunk that is not as it should be; those before it stay.
             OSError: the disk does not take it.
         """
-        if offset != self.resume_at():
+        expected, done, digest = self._gap()
+        if offset != expected:
             raise AgentFailure(
                 ErrorCode.STORAGE,
                 f"what had come of the package changed in {self._folder}",
                 "push the package again",
             )
-        for number, (payload, chunks) in enumerate(resumed(read, self._head, offset)):
+        for payload, chunks in resumed(read, self._head, offset, digest):
+            self._write(payload, chunks, done, digest)
             # What lies behind the first gap comes whole, even where some of it is here.
-            self._write(payload, chunks, self._chunks_done(payload) if number == 0 else 0)
+            done, digest = 0, hashlib.sha256()
 
-    def _write(self, payload: Payload, chunks: Iterable[Chunk], done: int) -> None:
-        """Write the chunks of a file behind those that are done."""
+    def _write(
+        self, payload: Payload, chunks: Iterable[Chunk], done: int, digest: hashlib._Hash
+    ) -> None:
+        """Write the chunks of a file behind those that are done, of which that is the SHA-256."""
         path, size = self._path(payload), sum(map(payload.raw_size, range(done)))
-        digest = hashlib.sha256()
         with append_file(path, size) as write:
 
             def take(raw: bytes) -> None:
                 write(raw)
-                digest.update(raw)
+                if not payload.is_plain:
+                    digest.update(raw)
 
             with Crew(take, _UNPACKING if usable_cpus() > 1 else 0) as crew:
                 for chunk in chunks:
                     crew.hand(chunk.unpack, quick=not chunk.is_packed)
-        if done == 0:
-            self._came_before.discard(payload.file.path)
-        if done == 0 and digest.hexdigest() == payload.file.sha256:
-            self.checked[payload.file.path] = stamp(path)
+        # The hash of a plain payload's last chunk was that of all of it.
+        if payload.is_plain or digest.hexdigest() == payload.file.sha256:
+            self._note(payload, stamp(path))
+        elif done:
+            self._taken_up.add(payload.file.path)
 
     def assemble(self, find_base: FindBase, apply: Apply) -> str:
         """Make every file of the package of what has come; the folder they are in, durable.
@@ -202,7 +195,7 @@ class Transfer:
             remove(path)
             remove(os.path.join(self._patches, file.path))
             wrong = f"{file.path}: its SHA-256 is not the manifest's"
-            if file.path in self._came_before:
+            if file.path in self._taken_up:
                 raise DamagedPart(f"{wrong}; a part of it had come earlier, and was damaged here")
             if is_made:  # By arithmetic that differs here, perhaps; the full package needs none.
                 raise AgentFailure(ErrorCode.DELTA_FAILED, wrong, "push the full package")
@@ -213,13 +206,50 @@ class Transfer:
         folder = self._patches if payload.codec in PATCHES else self._files
         return os.path.join(folder, payload.file.path)
 
-    def _chunks_done(self, payload: Payload) -> int:
-        try:
-            size = os.lstat(self._path(payload)).st_size
-        except FileNotFoundError:
-            return 0
-        total = sum(payload.raw_size(index) for index in range(len(payload.sizes)))
-        return len(payload.sizes) if size == total else min(size, total) // CHUNK_BYTES
+    def _gap(self) -> Tuple[int, int, hashlib._Hash]:
+        """Where bytes are missing first, and what is here of the payload that they are of.
+
+        Returns:
+            The offset in the package file; the payload's chunks before it; the SHA-256 of those, as
+            they are in the file.
+        """
+        offset, done, digest = len(head_bytes(self._head)), 0, hashlib.sha256()
+        for payload in payloads(self._head):
+            here = self._here(payload)
+            done, digest = here or (0, hashlib.sha256())
+            offset = chunk_offset(payload, done)
+            # An empty file has no chunk that could be missing, and has to be made all the same.
+            if here is None or done < len(payload.sizes):
+                break
+        return offset, done, digest
+
+    def _here(self, payload: Payload) -> Optional[Tuple[int, hashlib._Hash]]:
+        """How many of its first chunks are here, and their SHA-256 in the file; None to begin anew.
+
+        What is damaged is not here, nor what lies behind it. In a file that came compressed no
+        chunk's hash shows that: only where all of it came it is known, and then none of it is here.
+        """
+        path, done, digest = self._path(payload), 0, hashlib.sha256()
+        size, total = own_bytes(path), payload.raw_bytes
+        if size is None or size > total:
+            return None
+        found = stamp(path)
+        whole = size if size == total else size // CHUNK_BYTES * CHUNK_BYTES
+        for raw in read_pieces(path, whole, CHUNK_BYTES):
+            after = digest.copy()
+            after.update(raw)
+            if payload.is_plain and after.hexdigest() != payload.chunks[done]:
+                return done, digest
+            done, digest = done + 1, after
+        if size == total:
+            if not (payload.is_plain or digest.hexdigest() == payload.file.sha256):
+                return None
+            self._note(payload, found)
+        return done, digest
+
+    def _note(self, payload: Payload, found: Stamp) -> None:
+        if payload.codec not in PATCHES:
+            self.checked[payload.file.path] = found
 
 
 def base_missing(path: str) -> AgentFailure:

@@ -24,7 +24,6 @@ from typing import (
     Type,
 )
 
-from device_agent.archive import Read
 from device_agent.channel import ChannelClosed, Payload
 from device_agent.codec import canonical
 from device_agent.durable import (
@@ -52,6 +51,7 @@ from device_agent.private_runtimes import (
     wheel_folder,
 )
 from device_agent.protocol import ENROL_DEVICE, ErrorCode, Progress
+from device_agent.reading import Read
 from device_agent.runtime_messages import (
     FinishRuntime,
     Interpreter,

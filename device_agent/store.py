@@ -34,7 +34,7 @@ import tempfile
 from typing import AbstractSet, Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
 from device_agent import fallbacks
-from device_agent.archive import Head, Read
+from device_agent.archive import Head
 from device_agent.codec import Malformed, canonical, from_dict, parse_json
 from device_agent.documents import is_file_name
 from device_agent.durable import (
@@ -54,6 +54,7 @@ from device_agent.links import new_links, remove_old_agents, show
 from device_agent.locks import begin_session, hold, is_dead, locked, open_lock, remove_dead
 from device_agent.packages import Packages, damaged
 from device_agent.protocol import ErrorCode
+from device_agent.reading import Read
 from device_agent.receiving import Transfer
 from device_agent.records import record
 from device_agent.state import State, end_trial, forget, problem, sign

@@ -244,7 +244,7 @@ def _stored(role: FileRole, path: str, raw: bytes) -> tuple[File, Sequence[bytes
         raw_bytes=len(raw),
         sha256=hashlib.sha256(raw).hexdigest(),
         sizes=tuple(map(len, chunks)),
-        chunks=hashes(chunks),
+        chunks=hashes(chunks, len(raw)),
     )
     return file, chunks
 

@@ -81,6 +81,6 @@ def _patched(file: File, before: File, made: MadeDelta) -> tuple[DeltaFile, byte
     size = len(made.patch)
     if not 0 < size < file.stored_bytes:
         return DeltaFile(file.path, "full"), b""
-    chunks = hashes(pieces(made.patch))
+    chunks = hashes(pieces(made.patch), size)
     how = DeltaFile(file.path, made.codec, before.sha256, before.raw_bytes, size, chunks)
     return how, made.patch

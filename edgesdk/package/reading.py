@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from device_agent import archive, documents
-from device_agent.archive import PackageReader
+from device_agent import documents
+from device_agent.reading import PackageReader, verify, verify_stored
 from edgesdk.errors import PackageError
 from edgesdk.values.package import Package
 
@@ -30,7 +30,7 @@ def read_package(path: Path) -> Package:
         PackageError: missing, truncated or damaged.
     """
     with _sound(path) as stream:
-        head = archive.verify(stream.read)
+        head = verify(stream.read)
         return Package(path, head, stream.tell())
 
 
@@ -43,7 +43,7 @@ def read_sealed(path: Path) -> Package:
         PackageError: missing, truncated or damaged.
     """
     with _sound(path) as stream:
-        head = archive.verify_stored(stream.read)
+        head = verify_stored(stream.read)
         return Package(path, head, stream.tell())
 
 

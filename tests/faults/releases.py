@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_agent import archive
+from device_agent import archive, reading
 from device_agent.archive import Head
 from device_agent.codec import canonical
 from device_agent.manifest import (
@@ -32,6 +32,7 @@ from edgesdk.choices import Method
 from edgesdk.convert.conversion import read_artifact
 from edgesdk.keys.signing import Signer, open_signer
 from edgesdk.package.building import build_package
+from edgesdk.package.chunks import hashes
 from edgesdk.package.reading import read_contents, read_package
 from edgesdk.values.package import Budget, Package, Release
 from edgesdk.values.recipe import Recipe
@@ -212,7 +213,8 @@ def file_of(role: str, raw: bytes, path: str = "model.onnx") -> tuple[File, list
     chunks = [
         archive.store_chunk(raw[at : at + CHUNK_BYTES]) for at in range(0, len(raw), CHUNK_BYTES)
     ]
-    file = File(role, path, len(raw), sha256(raw), tuple(map(len, chunks)), hashes(chunks))
+    sizes = tuple(map(len, chunks))
+    file = File(role, path, len(raw), sha256(raw), sizes, hashes(chunks, len(raw)))
     return file, chunks
 
 
@@ -221,12 +223,7 @@ def sha256(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def hashes(chunks: Iterable[bytes]) -> tuple[str, ...]:
-    """SHA-256 of each."""
-    return tuple(map(sha256, chunks))
-
-
-def reader(content: bytes) -> archive.Read:
+def reader(content: bytes) -> reading.Read:
     """The bytes as a stream."""
     return io.BytesIO(content).read
 

@@ -17,11 +17,12 @@ from device_agent.manifest import DELTA_FORMAT, Delta, DeltaFile, Limits
 from device_agent.trust import DELTA_NAMESPACE
 from edgesdk import api
 from edgesdk.errors import BudgetExceeded, PackageError
+from edgesdk.package.chunks import hashes
 from edgesdk.package.reading import full_path
 from edgesdk.values.package import Budget, Package
 from tests.faults.bench import DEVICE, Bench
 from tests.faults.matrix import fault
-from tests.faults.releases import Releases, hashes
+from tests.faults.releases import Releases
 from tests.faults.test_a_interruption import RECEIVED
 
 Mount = Callable[..., Path]
@@ -252,7 +253,7 @@ def patched(releases: Releases, base: Package, new: Package) -> Package:
                 before.sha256,
                 before.raw_bytes,
                 len(PATCH),
-                hashes([PATCH]),
+                hashes([PATCH], len(PATCH)),
             )
         )
     delta = Delta(DELTA_FORMAT, new.manifest.package_id, base.manifest.package_id, tuple(hows))

@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from device_agent import archive, documents, runtimes
+from device_agent import archive, documents, reading, runtimes
 from device_agent.archive import BLOCK_BYTES
 from device_agent.codec import canonical
 from device_agent.documents import CorruptPackage
@@ -287,9 +287,9 @@ def test_bombs(releases: Releases, small: bytes, tmp_path: Path) -> None:
 
 MEASURED = """
 import sys
-from device_agent import archive, documents, runtimes
+from device_agent import documents, reading, runtimes
 try:
-    archive.verify(open(sys.argv[1], "rb").read)
+    reading.verify(open(sys.argv[1], "rb").read)
 except documents.CorruptPackage as error:
     said = error
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -461,7 +461,7 @@ class Local:
 
 
 def differs_only_untravelled(content: bytes, sound: bytes, resume_at: int) -> bool:
-    head = len(archive.head_bytes(archive.read_head(reader(sound))))
+    head = len(archive.head_bytes(reading.read_head(reader(sound))))
     return content[:head] == sound[:head] and content[resume_at:] == sound[resume_at:]
 
 
@@ -502,7 +502,7 @@ def all_refused(
 def is_believed(content: bytes, trust: Trust) -> bool:
     """Whether the two steps of `edgesdk verify` take it."""
     try:
-        head = archive.verify(reader(content))
+        head = reading.verify(reader(content))
         message, clock = canonical(head.manifest), workstation_clock()
         require_signed(trust, message, head.signatures, PACKAGE_NAMESPACE, clock)
     except (CorruptPackage, Untrusted):
@@ -562,7 +562,7 @@ def unchecked(
     **fields: object,
 ) -> bytes:
     """A signed archive, sound but for what its manifest says."""
-    head = archive.read_head(reader(small))
+    head = reading.read_head(reader(small))
     model = dataclasses.replace(head.manifest.files[0], **file)
     files = (model, *head.manifest.files[1:])
     changes: dict[str, Any] = {"files": files, **fields}

@@ -369,7 +369,7 @@ def test_what_a_cut_left_is_continued(bench: Workbench) -> None:
 def test_what_a_power_cut_damaged_of_it_is_sent_again_in_the_same_push(
     virtual_bench: Workbench, virtual_device: VirtualDevice
 ) -> None:
-    package = virtual_bench.seal(1, LARGE)
+    package = virtual_bench.seal(1, {**LARGE, "model": b"weights" * 2**19})
     virtual_bench.push(virtual_bench.seal(0))
     incoming = virtual_device.home / ".edgesdk" / "incoming"
     partial = incoming / Transfer.key(package.head) / "files" / "model.bin"

@@ -94,7 +94,7 @@ MAY_IMPORT = {
 """Room of edgesdk to the rooms it may import; "" is edgesdk/__init__.py."""
 
 AGENT_CONTRACT = {
-    *("archive", "clock", "codec", "documents", "ed25519", "environment_messages"),
+    *("archive", "clock", "codec", "documents", "ed25519", "environment_messages", "reading"),
     *("inspection_messages", "lease_messages", "manifest", "measuring_messages", "model_messages"),
     *("output_messages", "package_messages"),
     *("preprocessing", "profile_messages", "protocol", "runtime_messages"),

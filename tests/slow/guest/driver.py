@@ -27,11 +27,12 @@ HOST_TIME_S = 1_800_000_000
 sys.path.insert(0, AGENT)
 
 from device_agent import runtimes  # noqa: E402
-from device_agent.archive import head_bytes, read_head  # noqa: E402
+from device_agent.archive import head_bytes  # noqa: E402
 from device_agent.environment_messages import RuntimeVersion  # noqa: E402
 from device_agent.failures import AgentFailure  # noqa: E402
 from device_agent.installing import Installer  # noqa: E402
 from device_agent.package_messages import Offer  # noqa: E402
+from device_agent.reading import read_head  # noqa: E402
 from device_agent.stable_path import NoPackage, StablePath  # noqa: E402
 from device_agent.store import Store  # noqa: E402
 from device_agent.trust_messages import ChangeTrust, SignedTrust  # noqa: E402

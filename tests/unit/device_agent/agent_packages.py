@@ -8,8 +8,8 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from device_agent import archive
-from device_agent.archive import Head, PackageReader
+from device_agent import archive, reading
+from device_agent.archive import Head
 from device_agent.codec import canonical
 from device_agent.manifest import (
     CHUNK_BYTES,
@@ -23,6 +23,7 @@ from device_agent.manifest import (
     Manifest,
     Port,
 )
+from device_agent.reading import PackageReader
 from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE
 from edgesdk.keys.signing import Signer
 
@@ -40,8 +41,10 @@ def pieces(data: bytes) -> list[bytes]:
     return [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
 
 
-def hashes(chunks: Sequence[bytes]) -> tuple[str, ...]:
-    """SHA-256 of each."""
+def hashes(chunks: Sequence[bytes], raw_bytes: int) -> tuple[str, ...]:
+    """SHA-256 of each; where all are stored as they are, of all up to the end of each."""
+    if sum(map(len, chunks)) == raw_bytes:
+        chunks = [b"".join(chunks[: index + 1]) for index in range(len(chunks))]
     return tuple(hashlib.sha256(chunk).hexdigest() for chunk in chunks)
 
 
@@ -56,7 +59,7 @@ def file_of(
         "raw_bytes": len(raw),
         "sha256": hashlib.sha256(raw).hexdigest(),
         "sizes": tuple(map(len, chunks)),
-        "chunks": hashes(chunks),
+        "chunks": hashes(chunks, len(raw)),
     }
     return File(**{**fields, **changes}), chunks
 
@@ -121,7 +124,8 @@ def delta_of(
             hows.append(DeltaFile(file.path, "full"))
         else:
             of = (based.sha256, based.raw_bytes)
-            hows.append(DeltaFile(file.path, codec, *of, len(patch), hashes(pieces(patch))))
+            chunks = hashes(pieces(patch), len(patch))
+            hows.append(DeltaFile(file.path, codec, *of, len(patch), chunks))
     delta = Delta(DELTA_FORMAT, head.package_id, before.package_id, tuple(hows))
     signatures = b"" if signer is None else signer.sign(canonical(delta), DELTA_NAMESPACE)
     travelling = {file.path: pieces(patches.get(file.role, b"")) for file in head.manifest.files}
@@ -141,12 +145,12 @@ def sealed(head: Head, stored: Stored) -> bytes:
 
 def verify(content: bytes) -> Manifest:
     """Check every byte."""
-    return archive.verify(io.BytesIO(content).read).manifest
+    return reading.verify(io.BytesIO(content).read).manifest
 
 
 def head_of_package(content: bytes) -> Head:
     """What comes before the payloads."""
-    return archive.read_head(io.BytesIO(content).read)
+    return reading.read_head(io.BytesIO(content).read)
 
 
 def id_of(content: bytes) -> str:

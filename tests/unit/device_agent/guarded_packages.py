@@ -22,6 +22,7 @@ from device_agent.manifest import (
     Manifest,
     Port,
 )
+from edgesdk.package.chunks import hashes
 from tests.onnx_networks import Network
 
 X = Port("x", (1, 4), "float32")
@@ -147,5 +148,5 @@ def _file(role: str, raw: bytes) -> File:
         len(raw),
         hashlib.sha256(raw).hexdigest(),
         tuple(map(len, stored)),
-        tuple(hashlib.sha256(chunk).hexdigest() for chunk in stored),
+        hashes(stored, len(raw)),
     )

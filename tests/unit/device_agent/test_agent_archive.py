@@ -25,12 +25,13 @@ from agent_packages import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_agent import archive, documents
-from device_agent.archive import Chunk, PackageReader, Payload
+from device_agent import archive, documents, reading
+from device_agent.archive import Payload
 from device_agent.clock import Clock
 from device_agent.codec import canonical
 from device_agent.documents import CorruptPackage
 from device_agent.manifest import CHUNK_BYTES, Compatibility
+from device_agent.reading import Chunk, PackageReader
 from device_agent.trust import DELTA_NAMESPACE, PACKAGE_NAMESPACE, Untrusted, require_signed
 from tests.signers import BELIEVES_OWNER as TRUST
 from tests.signers import OWNER
@@ -72,7 +73,7 @@ def test_sizes_about_a_chunk_survive(size: int, make: Callable[[int], bytes]) ->
 @pytest.mark.parametrize("content", EVERY_KIND.values(), ids=EVERY_KIND)
 def test_a_reader_that_gives_single_bytes_is_enough(content: bytes) -> None:
     stream = io.BytesIO(content)
-    assert archive.verify(lambda _: stream.read(1)).manifest.name == "digits"
+    assert reading.verify(lambda _: stream.read(1)).manifest.name == "digits"
 
 
 def test_a_file_that_is_not_read_is_still_verified() -> None:
@@ -118,7 +119,7 @@ def test_the_head_needs_nothing_of_the_rest(content: bytes) -> None:
     text = archive.head_bytes(head_of_package(content))
     assert content.startswith(text)
     # A reader must look at the member behind it, but may find none.
-    assert archive.read_head(io.BytesIO(text).read) == head_of_package(content)
+    assert reading.read_head(io.BytesIO(text).read) == head_of_package(content)
 
 
 def test_the_head_holds_the_signatures_and_the_delta() -> None:
@@ -162,8 +163,14 @@ def boundaries(content: bytes) -> list[tuple[int, int, int]]:
 
 
 def rest_of(content: bytes, offset: int) -> dict[str, bytes]:
-    rest = io.BytesIO(content[offset:])
-    return joined(unpacked(archive.resumed(rest.read, head_of_package(content), offset)))
+    rest, head = io.BytesIO(content[offset:]), head_of_package(content)
+    return joined(unpacked(reading.resumed(rest.read, head, offset, before(content, offset))))
+
+
+def before(content: bytes, offset: int) -> hashlib._Hash:
+    """The SHA-256 of what comes before `offset` of the payload that it lies in."""
+    starts = [payload.start for payload in archive.payloads(head_of_package(content))]
+    return hashlib.sha256(content[max(start for start in starts if start <= offset) : offset])
 
 
 def unpacked(
@@ -186,7 +193,27 @@ def test_the_rest_from_any_chunk_on_is_the_rest_of_the_whole() -> None:
 
 def test_a_delta_of_the_very_same_files_is_resumed_at_its_end() -> None:
     same = delta_of(NEXT, NEXT, {"model": "same", "golden": "same"}, {}, OWNER)
-    assert rest_of(same, len(archive.head_bytes(head_of_package(same)))) == {}
+    head = head_of_package(same)
+    rest = io.BytesIO(same[len(archive.head_bytes(head)) :])
+    assert joined(unpacked(reading.resumed(rest.read, head, len(archive.head_bytes(head))))) == {}
+
+
+def test_what_is_resumed_must_go_on_from_what_came() -> None:
+    content = package_of(LARGE)
+    head, offset = head_of_package(content), boundaries(content)[1][2]
+    for came in (None, hashlib.sha256(), hashlib.sha256(b"another beginning")):
+        with pytest.raises(CorruptPackage, match=r"chunk 1 of model\.bin: its SHA-256"):
+            joined(unpacked(reading.resumed(io.BytesIO(content[offset:]).read, head, offset, came)))
+
+
+def test_each_byte_of_a_plain_file_is_hashed_once() -> None:
+    plain, _ = file_of("model", LARGE["model"])
+    ends = [CHUNK_BYTES, 2 * CHUNK_BYTES, 3 * CHUNK_BYTES, len(LARGE["model"])]
+    expected = [hashlib.sha256(LARGE["model"][:end]).hexdigest() for end in ends]
+    assert list(plain.chunks) == expected
+    assert plain.chunks[-1] == plain.sha256
+    packed, stored = file_of("float", LARGE["float"])
+    assert list(packed.chunks) == [hashlib.sha256(each).hexdigest() for each in stored]
 
 
 def test_only_the_start_of_a_chunk_is_resumed_at() -> None:
@@ -195,7 +222,7 @@ def test_only_the_start_of_a_chunk_is_resumed_at() -> None:
         with pytest.raises(
             CorruptPackage, match=f"no chunk of the package starts at byte {offset}"
         ):
-            archive.resumed(io.BytesIO(SMALL[offset:]).read, head_of_package(SMALL), offset)
+            reading.resumed(io.BytesIO(SMALL[offset:]).read, head_of_package(SMALL), offset)
 
 
 def test_what_is_resumed_is_verified_to_its_end() -> None:
@@ -203,7 +230,7 @@ def test_what_is_resumed_is_verified_to_its_end() -> None:
     for spoilt in (SMALL[:-1], SMALL + b"\0", SMALL[:-1] + b"x"):
         with pytest.raises(CorruptPackage):
             rest = io.BytesIO(spoilt[offset:])
-            joined(unpacked(archive.resumed(rest.read, head_of_package(SMALL), offset)))
+            joined(unpacked(reading.resumed(rest.read, head_of_package(SMALL), offset)))
 
 
 # ---- damage --------------------------------------------------------------------------------------
@@ -215,7 +242,7 @@ def believed(content: bytes) -> None:
     Raises:
         CorruptPackage, Untrusted: something is not as it was sealed.
     """
-    head = archive.verify(io.BytesIO(content).read)
+    head = reading.verify(io.BytesIO(content).read)
     require_signed(TRUST, canonical(head.manifest), head.signatures, PACKAGE_NAMESPACE, ANY_TIME)
     if head.delta is not None:
         text = canonical(head.delta)
@@ -466,7 +493,7 @@ def test_a_member_of_any_size_is_not_read(before: bytes, name: str, most: int, s
     head = archive.header(f"{package_id}/{name}", count)
     read = io.BytesIO(before + head + bytes(1024)).read
     with pytest.raises(CorruptPackage, match=f"{name}: found {count} bytes, expected 1 to {most}"):
-        archive.read_head(read)
+        reading.read_head(read)
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, b"3", b"L"])
@@ -496,7 +523,7 @@ def test_a_delta_that_is_not_canonical_is_refused() -> None:
     for other in (text + b" ", text.replace(b'":', b'": ', 1), b"{}", b"\xff"):
         spoilt = put_together(DELTA, M, MS) + member(DELTA, D, other)
         with pytest.raises(CorruptPackage, match=r"^delta: "):
-            archive.read_head(io.BytesIO(spoilt).read)
+            reading.read_head(io.BytesIO(spoilt).read)
 
 
 def test_the_writer_refuses_what_no_reader_takes() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from agent_packages import delta_of, file_of, head_of_package, manifest_of, package_of
+from agent_packages import delta_of, file_of, head_of_package, manifest_of, noise, package_of
 
 from device_agent import documents
 from device_agent.documents import CorruptPackage
@@ -69,6 +69,13 @@ def test_unsafe_package_names_are_refused(name: str) -> None:
 def test_files_that_contradict_themselves_are_refused(change: dict[str, object]) -> None:
     entry, _ = file_of("model", b"x", **change)
     with pytest.raises(CorruptPackage):
+        documents.check_manifest(manifest_of(entry))
+
+
+@pytest.mark.parametrize("content", [b"", b"x", noise(70_000)], ids=["empty", "small", "large"])
+def test_a_plain_file_whose_last_chunk_ends_another_one_is_refused(content: bytes) -> None:
+    entry, _ = file_of("model", content, sha256="0" * 64)
+    with pytest.raises(CorruptPackage, match=r"model\.bin: its SHA-256 is not that of its last"):
         documents.check_manifest(manifest_of(entry))
 
 

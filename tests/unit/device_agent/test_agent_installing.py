@@ -652,7 +652,8 @@ import io, os, shutil, sys
 what, package, folder = sys.argv[1:4]
 sys.path[:0] = sys.argv[4:]
 from device_agent import runtimes
-from device_agent.archive import head_bytes, read_head
+from device_agent.archive import head_bytes
+from device_agent.reading import read_head
 from device_agent.installing import Installer
 from device_agent.environment_messages import RuntimeVersion
 from device_agent.package_messages import Offer

@@ -25,7 +25,7 @@ from agent_packages import (
 )
 from device_store import Device, fails
 
-from device_agent import archive, durable, patching, receiving, store
+from device_agent import durable, patching, reading, receiving, store
 from device_agent.archive import chunk_offset, payloads
 from device_agent.documents import CorruptPackage
 from device_agent.manifest import CHUNK_BYTES
@@ -139,14 +139,14 @@ def test_the_same_package_signed_by_another_is_the_same_transfer(signer: object)
 def test_chunks_are_unpacked_in_threads_where_there_are_processors_to_spare(
     device: Device, monkeypatch: pytest.MonkeyPatch, cpus: int
 ) -> None:
-    unpacked = archive._unpacked
+    unpacked = reading._unpacked
     threads: set[threading.Thread] = set()
 
     def noted(*given: Any) -> bytes:
         threads.add(threading.current_thread())
         return unpacked(*given)
 
-    monkeypatch.setattr(archive, "_unpacked", noted)
+    monkeypatch.setattr(reading, "_unpacked", noted)
     monkeypatch.setattr(receiving, "usable_cpus", lambda: cpus)
     package = package_of({"model": bytes(3 * CHUNK_BYTES)}, OWNER)
     device.receive(package, device.offer(package))
@@ -179,27 +179,69 @@ def files_of(device: Device) -> Path:
 
 
 @pytest.mark.parametrize("done", [1, 2, 4], ids=["a chunk", "two", "the whole file"])
-def test_what_a_power_cut_damaged_is_found_and_costs_that_file_alone(
+def test_what_a_power_cut_damaged_of_a_plain_file_is_sent_again_from_there_on(
     device: Device, done: int
 ) -> None:
     breaks_off(device, PACKAGE, chunk_starts(PACKAGE)[done])
     written = files_of(device) / "model.bin"
-    written.write_bytes(bytes(written.stat().st_size))
-    failure = fails("resume_failed", lambda: device.try_out(PACKAGE))
-    assert failure.message.startswith("model.bin: its SHA-256 is not the manifest's; a part of it")
-    assert device.store.state().trial is None
-    assert {path.name for path in files_of(device).iterdir()} == {"golden.bin", "float.bin"}
-    assert device.offer(PACKAGE).resume_at == chunk_starts(PACKAGE)[0]
+    for damaged in reversed(range(done)):
+        spoil(written, damaged * CHUNK_BYTES + 9)
+        assert device.offer(PACKAGE).resume_at == chunk_starts(PACKAGE)[damaged]
     device.install(PACKAGE)
+    assert device.store.packages.is_intact(HEAD.package_id)
 
 
-def test_a_damaged_file_behind_one_that_is_whole_costs_that_one_alone(device: Device) -> None:
+def spoil(path: Path, position: int) -> None:
+    """Flip a bit of what was written there."""
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def test_what_a_power_cut_damaged_of_a_compressed_file_is_found_and_costs_that_file_alone(
+    device: Device,
+) -> None:
     breaks_off(device, PACKAGE, chunk_starts(PACKAGE)[6])
-    written = files_of(device) / "golden.bin"
-    written.write_bytes(b"?" * written.stat().st_size)
-    fails("resume_failed", lambda: device.try_out(PACKAGE))
+    spoil(files_of(device) / "golden.bin", 9)
+    failure = fails("resume_failed", lambda: device.try_out(PACKAGE))
+    assert failure.message.startswith("golden.bin: its SHA-256 is not the manifest's; a part of it")
+    assert device.store.state().trial is None
+    assert {path.name for path in files_of(device).iterdir()} == {"model.bin", "float.bin"}
     assert device.offer(PACKAGE).resume_at == chunk_starts(PACKAGE)[5]
     device.install(PACKAGE)
+
+
+def test_a_compressed_file_that_came_whole_and_was_damaged_is_sent_again(device: Device) -> None:
+    breaks_off(device, PACKAGE, chunk_starts(PACKAGE)[8])
+    spoil(files_of(device) / "golden.bin", 9)
+    assert device.offer(PACKAGE).resume_at == chunk_starts(PACKAGE)[5]
+    device.install(PACKAGE)
+
+
+def test_a_file_with_another_name_elsewhere_is_not_taken_for_what_came(
+    device: Device, tmp_path: Path
+) -> None:
+    """What is written on must not be the start of somebody else's file."""
+    breaks_off(device, PACKAGE, chunk_starts(PACKAGE)[2])
+    (tmp_path / "second name").hardlink_to(files_of(device) / "model.bin")
+    assert device.offer(PACKAGE).resume_at == chunk_starts(PACKAGE)[0]
+    device.install(PACKAGE)
+    assert device.store.packages.is_intact(HEAD.package_id)
+
+
+@pytest.mark.parametrize("kind", ["symbolic link", "too long"])
+def test_what_stands_for_an_empty_file_is_not_it(device: Device, outside: Path, kind: str) -> None:
+    package = package_of({"model": b"", "golden": noise(70_000)}, OWNER)
+    head = head_of_package(package)
+    breaks_off(device, package, payloads(head)[1].start)
+    empty = device.root / "incoming" / Transfer.key(head) / "files" / "model.bin"
+    empty.unlink()
+    if kind == "too long":
+        empty.write_bytes(b"x")
+    else:
+        empty.symlink_to(outside / "precious")
+    device.install(package)
+    assert device.store.packages.is_intact(head.package_id)
 
 
 def test_what_a_partial_file_has_too_much_is_cut_off(device: Device) -> None:
@@ -223,9 +265,12 @@ def test_a_file_whose_chunks_are_right_and_whose_hash_is_not_never_comes_into_us
     assert device.installer.current("").package_id == head_of_package(OLD).package_id
 
 
+@pytest.mark.parametrize("broke_off", [None, 2, 6], ids=["at once", "plain", "compressed"])
 def test_what_has_just_been_received_is_not_read_again(
-    device: Device, monkeypatch: pytest.MonkeyPatch
+    device: Device, monkeypatch: pytest.MonkeyPatch, broke_off: int | None
 ) -> None:
+    if broke_off is not None:
+        breaks_off(device, PACKAGE, chunk_starts(PACKAGE)[broke_off])
     for place in ("packages", "receiving"):
         monkeypatch.setattr(f"device_agent.{place}.has_content", lambda *_: pytest.fail("read"))
     device.install(PACKAGE)
@@ -384,14 +429,16 @@ def test_a_transfer_of_a_patch_goes_on_where_it_broke_off(
     assert content(with_old, NEW_ID) == NEW
 
 
+@pytest.mark.parametrize("came", [1, 3], ids=["a chunk", "the whole patch"])
 def test_a_patch_that_was_damaged_before_the_rest_of_it_came_is_sent_again(
-    with_old: Device, monkeypatch: pytest.MonkeyPatch
+    with_old: Device, monkeypatch: pytest.MonkeyPatch, came: int
 ) -> None:
-    delta = patched(monkeypatch, b"New" * 1000)
-    breaks_off(with_old, delta, chunk_starts(delta)[1])
-    fails("resume_failed", lambda: with_old.try_out(delta))
+    delta = patched(monkeypatch, NEW["model"])
+    breaks_off(with_old, delta, chunk_starts(delta)[came])
+    (patch,) = (with_old.root / "incoming").glob("*/patches/model.bin")
+    spoil(patch, 9)
     assert with_old.offer(delta).resume_at == chunk_starts(delta)[0]
-    with_old.install(patched(monkeypatch, NEW["model"]))
+    with_old.install(delta)
     assert content(with_old, NEW_ID) == NEW
 
 

@@ -291,7 +291,8 @@ def test_another_python_gives_the_same_bytes(
     program = (
         "import sys\n"
         "from device_agent import archive\n"
-        "from device_agent.archive import Head, parse_manifest, store_chunk\n"
+        "from device_agent.archive import Head, store_chunk\n"
+        "from device_agent.documents import parse_manifest\n"
         "folder, out = sys.argv[1:]\n"
         "read = lambda name: open(folder + '/' + name, 'rb').read()\n"
         "head = Head(parse_manifest(read('manifest')), read('signature'))\n"

@@ -113,7 +113,7 @@ def test_only_unpacking_shows_that_a_manifest_contradicts_itself(
 ) -> None:
     """Its signer's mistake, or malice: the device, which unpacks, refuses it."""
     sound = read_package(small)
-    file = sound.manifest.file("model")
+    file = sound.manifest.file("golden")
     assert file is not None
     lying = dataclasses.replace(file, sha256="0" * 64)
     files = tuple(lying if each == file else each for each in sound.manifest.files)
@@ -123,7 +123,7 @@ def test_only_unpacking_shows_that_a_manifest_contradicts_itself(
     path = tmp_path / "lying.edgepkg"
     path.write_bytes(b"".join(pieces))
     assert read_sealed(path).manifest == head.manifest
-    with pytest.raises(PackageError, match=r"model\.bin: its SHA-256 is not the manifest's"):
+    with pytest.raises(PackageError, match=r"golden\.bin: its SHA-256 is not the manifest's"):
         read_package(path)
 
 
