@@ -41,11 +41,8 @@ class Crew:
             self._taker.start()
         return self
 
-    def hand(self, call: Call, *, quick: bool = False) -> None:
+    def hand(self, call: Call) -> None:
         """Have it done; waits where much is.
-
-        Args:
-            quick: let the thread that takes the result do it: waking another one costs as much.
 
         Raises:
             BaseException: what an earlier call raised, or taking its result.
@@ -55,9 +52,8 @@ class Crew:
             return
         if self._failure is not None:
             raise self._failure
-        job = _Job(call, by_taker=quick)
-        if not quick:
-            self._to_do.put(job)
+        job = _Job(call)
+        self._to_do.put(job)
         self._to_take.put(job)
         self._ahead.append(job)
         if len(self._ahead) > _AHEAD:
@@ -92,11 +88,10 @@ class Crew:
 
 
 class _Job:
-    """A call that one thread does, and whose result another takes; or the same one."""
+    """A call that one thread does, and whose result another takes."""
 
-    def __init__(self, call: Call, by_taker: bool) -> None:
+    def __init__(self, call: Call) -> None:
         self._call = call
-        self._by_taker = by_taker
         self._result = b""
         self._failure: Optional[BaseException] = None
         self._undone = _held()
@@ -112,8 +107,6 @@ class _Job:
 
     def result(self) -> bytes:
         """What the call returned, or raised, once it is done. Once only."""
-        if self._by_taker:
-            self.do()
         self._undone.acquire()
         if self._failure is not None:
             raise self._failure

@@ -64,11 +64,6 @@ class Chunk:
     where: str
     before: Optional[hashlib._Hash] = None
 
-    @property
-    def is_packed(self) -> bool:
-        """Whether it has to be unpacked."""
-        return len(self.stored) != self.raw_bytes
-
     def check(self) -> None:
         """Compare its stored bytes with their hash, once. Any thread may call this.
 

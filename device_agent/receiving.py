@@ -41,7 +41,7 @@ from device_agent.protocol import ErrorCode
 from device_agent.reading import Chunk, Read, resumed
 
 _UNPACKING = 2
-"""Threads that check and unpack chunks, where there is more than one processor."""
+"""Threads that check and unpack compressed chunks, where there is more than one processor."""
 
 FindBase = Callable[[str, int], Optional[str]]
 """From the SHA-256 and size of a file to the path of an installed one, or None."""
@@ -138,9 +138,11 @@ class Transfer:
                 if not payload.is_plain:
                     digest.update(raw)
 
-            with Crew(take, _UNPACKING if usable_cpus() > 1 else 0) as crew:
+            # Waking a thread costs more than it takes off what is only hashed and written.
+            threads = 0 if payload.is_plain or usable_cpus() == 1 else _UNPACKING
+            with Crew(take, threads) as crew:
                 for chunk in chunks:
-                    crew.hand(chunk.unpack, quick=not chunk.is_packed)
+                    crew.hand(chunk.unpack)
         # The hash of a plain payload's last chunk was that of all of it.
         if payload.is_plain or digest.hexdigest() == payload.file.sha256:
             self._note(payload, stamp(path))

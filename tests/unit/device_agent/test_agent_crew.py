@@ -63,38 +63,6 @@ def test_slow_calls_do_not_change_the_order(threads: int) -> None:
     assert taken(threads, slowly) == list(range(20))
 
 
-@given(st.lists(st.booleans(), max_size=30), st.sampled_from(THREADS))
-def test_quick_ones_keep_their_places(quick: list[bool], threads: int) -> None:
-    found: list[int] = []
-    with Crew(lambda result: found.append(len(result)), threads) as workers:
-        for number, is_quick in enumerate(quick):
-            workers.hand(functools.partial(bytes, number), quick=is_quick)
-    assert found == list(range(len(quick)))
-
-
-@pytest.mark.parametrize("threads", [1, 2, 4])
-def test_quick_ones_are_done_by_whoever_takes_them(threads: int) -> None:
-    seen: list[int] = []
-
-    def see() -> bytes:
-        seen.append(threading.get_ident())
-        return b""
-
-    with Crew(lambda _: seen.append(threading.get_ident()), threads) as workers:
-        workers.hand(see, quick=True)
-    assert seen[0] == seen[1] != threading.get_ident()
-
-
-@given(st.sampled_from(THREADS), st.integers(0, 20))
-def test_a_quick_one_that_fails_is_told_as_others_are(threads: int, before: int) -> None:
-    found: list[int] = []
-    with pytest.raises(Bad), Crew(lambda result: found.append(len(result)), threads) as workers:
-        for call in calls(before):
-            workers.hand(call)
-        workers.hand(fail, quick=True)
-    assert found == list(range(before))
-
-
 @given(st.sampled_from(THREADS), st.integers(0, 20), st.integers(0, 20))
 def test_all_before_a_call_that_fails_is_taken_and_nothing_behind(
     threads: int, before: int, after: int

@@ -135,10 +135,12 @@ def test_the_same_package_signed_by_another_is_the_same_transfer(signer: object)
     assert Transfer.key(other) == Transfer.key(HEAD)
 
 
+@pytest.mark.parametrize("content", [bytes(3 * CHUNK_BYTES), LARGE["model"]], ids=["z", "plain"])
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_chunks_are_unpacked_in_threads_where_there_are_processors_to_spare(
-    device: Device, monkeypatch: pytest.MonkeyPatch, cpus: int
+    device: Device, monkeypatch: pytest.MonkeyPatch, cpus: int, content: bytes
 ) -> None:
+    """Of a file that is only hashed and written the reader takes care itself."""
     unpacked = reading._unpacked
     threads: set[threading.Thread] = set()
 
@@ -148,9 +150,10 @@ def test_chunks_are_unpacked_in_threads_where_there_are_processors_to_spare(
 
     monkeypatch.setattr(reading, "_unpacked", noted)
     monkeypatch.setattr(receiving, "usable_cpus", lambda: cpus)
-    package = package_of({"model": bytes(3 * CHUNK_BYTES)}, OWNER)
+    package = package_of({"model": content}, OWNER)
     device.receive(package, device.offer(package))
-    assert threads and (threading.current_thread() in threads) is (cpus == 1)
+    by_reader = cpus == 1 or content == LARGE["model"]
+    assert threads and (threading.current_thread() in threads) is by_reader
 
 
 # ---- damage --------------------------------------------------------------------------------------
