@@ -49,7 +49,8 @@ class Offered:
 class Install:
     """The bytes of the package just offered follow as payload. Reply: `Installed`, on trial.
 
-    With `commit`, what `Commit` does follows at once, and its reply is the only one.
+    With `commit`, what `Commit` does follows at once, and its reply is the only one. With `last`,
+    the session ends where that is no `Failure`, which saves the host a round trip.
 
     They begin where `Offered.resume_at` says. Without a payload, for a package that is there.
     `Failure` "resume_failed" asks for another `Offer`: what had come before was damaged, and is
@@ -59,6 +60,7 @@ class Install:
     package_id: str
     payload_bytes: int
     commit: bool = False
+    last: bool = False
 
 
 @record(frozen=True)

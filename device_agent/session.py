@@ -97,7 +97,9 @@ class Session:
                 request = self._channel.receive()
                 if request is None or isinstance(request, Goodbye):
                     return 0
-                self._answer(request)
+                is_done = self._answer(request)
+                if is_done and getattr(request, "last", False):
+                    return 0
         except ChannelClosed:
             return 0
         except BadMessage as error:
@@ -109,8 +111,9 @@ class Session:
         finally:
             self._clean_up()
 
-    def _answer(self, request: Any) -> None:
-        payload = self._channel.payload(getattr(request, "payload_bytes", 0))
+    def _answer(self, request: Any) -> bool:
+        """Whether it was done; the failure is told otherwise."""
+        payload, is_done = self._channel.payload(getattr(request, "payload_bytes", 0)), False
         try:
             if type(request) not in self._answers:
                 raise AgentFailure(ErrorCode.BAD_REQUEST, f"found {type(request).__name__}")
@@ -119,11 +122,13 @@ class Session:
                 self._channel.send(reply.message, reply.payload)
             else:
                 self._channel.send(reply)
+            is_done = True
         except AgentFailure as failure:
             self._channel.send(failure.to_wire())
         except CorruptPackage as error:
             self._channel.send(Failure(ErrorCode.CORRUPT_PACKAGE, str(error), "build it again"))
         payload.skip()
+        return is_done
 
     def _hello(self, request: Hello, _: Payload) -> Welcome:
         protocol = min(PROTOCOL_MAX, request.protocol_max)

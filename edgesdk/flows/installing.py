@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +79,12 @@ def put(
     *,
     permissions: Permissions,
     say: Say,
+    last: bool = False,
 ) -> Committed:
     """`install`, and make it the current one if it is healthy.
+
+    Args:
+        last: nothing is asked of the agent afterwards.
 
     Raises:
         AgentError: the device refuses it.
@@ -88,7 +93,8 @@ def put(
     """
     enrol_trust(agent, device, say)
     with lack_explained(device, agent.environment, package.manifest.compatibility):
-        return _deliver(agent.put, agent, package, progress, permissions, say)
+        send = functools.partial(agent.put, last=last)
+        return _deliver(send, agent, package, progress, permissions, say)
 
 
 def enrol_trust(agent: AgentSession, device: Device, say: Say) -> None:

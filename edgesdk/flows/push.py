@@ -102,6 +102,7 @@ def _push(
             progress or Silent(),
             permissions=permissions or Permissions(),
             say=claim.say,
+            last=True,
         )
 
 

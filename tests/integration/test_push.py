@@ -19,6 +19,7 @@ from device_agent.trust import OVERRIDE_NAMESPACE
 from device_agent.trust_messages import Override
 from edgesdk import api
 from edgesdk.devices import inventory
+from edgesdk.devices.conversation.connection import Connection
 from edgesdk.devices.inventory import Device
 from edgesdk.devices.virtual import VirtualDevice
 from edgesdk.errors import AgentError, PackageError, SigningError, TransportError, Unhealthy
@@ -380,6 +381,21 @@ def test_what_a_power_cut_damaged_of_it_is_sent_again_in_the_same_push(
     (said,) = virtual_bench.said
     assert said.startswith("model.bin: its SHA-256 is not the manifest's; a part of it had come")
     assert said.endswith("; sending it again")
+
+
+def test_the_agent_ends_with_what_it_was_asked_last(
+    virtual_bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a slow line, its end is not asked for and waited for as well."""
+    goodbye, codes = Connection.close, []
+
+    def close(session: Connection) -> None:
+        codes.append(session._process.wait(10))
+        goodbye(session)
+
+    monkeypatch.setattr(Connection, "close", close)
+    virtual_bench.push(virtual_bench.seal(1))
+    assert codes == [0]
 
 
 def api_states(bench: Workbench) -> list[tuple[str, str]]:

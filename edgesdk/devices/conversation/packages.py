@@ -54,18 +54,23 @@ class PackageRequests(Connection):
             PackageError: the file is unreadable.
         """
         with named_bar(progress) as on_progress:
-            self._send(package, offered, on_progress, commit=False)
+            self._send(package, offered, on_progress)
             return self._exchange(self._patience_s).hear(Installed, on_progress)
 
-    def put(self, package: Package, offered: Offered, progress: ProgressDisplay) -> Committed:
+    def put(
+        self, package: Package, offered: Offered, progress: ProgressDisplay, *, last: bool = False
+    ) -> Committed:
         """`install` and then `commit`, without a pause between the two.
+
+        Args:
+            last: nothing is asked of the agent afterwards: where it succeeds, the session ends.
 
         Raises:
             PackageError: the file is unreadable.
             Unhealthy: it did not pass; the device is as it was before.
         """
         with named_bar(progress) as on_progress:
-            self._send(package, offered, on_progress, commit=True)
+            self._send(package, offered, on_progress, commit=True, last=last)
             return self._exchange(self._patience_s).hear(Committed, on_progress)
 
     def commit(self, package_id: str, progress: ProgressDisplay) -> Committed:
@@ -98,15 +103,21 @@ class PackageRequests(Connection):
         return self._ask(Inspect(package), Inspection)
 
     def _send(
-        self, package: Package, offered: Offered, on_progress: OnProgress, *, commit: bool
+        self,
+        package: Package,
+        offered: Offered,
+        on_progress: OnProgress,
+        *,
+        commit: bool = False,
+        last: bool = False,
     ) -> None:
         """What the device lacks of a package."""
         exchange = self._exchange(self._patience_s)
         if offered.already:
-            exchange.tell(Install(offered.package_id, 0, commit))
+            exchange.tell(Install(offered.package_id, 0, commit, last))
             return
         with opened(package.path, PackageError) as stream:
             size = stream.seek(0, 2) - offered.resume_at
             stream.seek(offered.resume_at)
-            request = Install(offered.package_id, size, commit)
+            request = Install(offered.package_id, size, commit, last)
             exchange.tell(request, on_progress, in_pieces(stream))

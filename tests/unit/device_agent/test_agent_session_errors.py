@@ -191,6 +191,27 @@ def test_a_package_goes_its_whole_way_over_the_wire(enrolled: Host) -> None:
     refused(enrolled.ask(Rollback()), "no_previous")
 
 
+def test_the_last_request_ends_the_session(enrolled: Host) -> None:
+    offered = offer(enrolled, PACKAGE)
+    assert isinstance(offered, Offered)
+    rest = PACKAGE[offered.resume_at :]
+    install = Install(offered.package_id, len(rest), commit=True, last=True)
+    assert isinstance(enrolled.ask(install, rest), Committed)
+    enrolled.wait()
+    assert enrolled.status == 0
+
+
+def test_the_last_request_leaves_the_session_where_it_fails(enrolled: Host) -> None:
+    """The host has something else to say then: that all of it comes again, or the full package."""
+    offered = offer(enrolled, PACKAGE)
+    assert isinstance(offered, Offered)
+    rest = bytes(len(PACKAGE) - offered.resume_at)
+    install = Install(offered.package_id, len(rest), commit=True, last=True)
+    refused(enrolled.ask(install, rest), "corrupt_package")
+    again = offer(enrolled, PACKAGE)
+    assert isinstance(again, Offered) and again.resume_at == offered.resume_at
+
+
 def test_a_package_that_is_there_needs_no_payload(enrolled: Host) -> None:
     offered = offer(enrolled, PACKAGE)
     assert isinstance(offered, Offered)
