@@ -95,8 +95,7 @@ def _measure(folder: Path, device: Device, arguments: argparse.Namespace) -> dic
     with _unverifying_agent():
         api.show_device(device.name)
     for turn in range(arguments.rounds):
-        # Each has each place in turn: what ran before leaves caches and a disk that is busy.
-        order = _COMMANDS[turn % 4 :] + _COMMANDS[: turn % 4]
+        order = [_COMMANDS[place] for place in _ORDERS[turn % len(_ORDERS)]]
         paths = {}
         for number, ours in enumerate(each for each in order if each in _OURS):
             seed = 2 * turn + number
@@ -115,6 +114,8 @@ def _measure(folder: Path, device: Device, arguments: argparse.Namespace) -> dic
             times[what].append(time.perf_counter() - start)
             busy[what].append(_busy_seconds() - busy_before)
             os.sync()
+        for path in paths.values():
+            path.unlink()
     peaks = []
     for seed in range(2 * arguments.rounds, 2 * arguments.rounds + _WATCHED):
         watched = folder / f"{seed}.edgepkg"
@@ -139,6 +140,9 @@ def _measure(folder: Path, device: Device, arguments: argparse.Namespace) -> dic
 
 _COMMANDS = ("scp", "tar | ssh", "edgesdk", "unverified")
 _OURS = ("edgesdk", "unverified")
+_ORDERS = ((0, 1, 3, 2), (1, 2, 0, 3), (2, 3, 1, 0), (3, 0, 2, 1))
+"""Each has each place, and each of the others before it, equally often (a Williams square): what
+ran before leaves caches, and a disk that is busy."""
 _WATCHED = 3
 """Pushes whose memory is watched; they are not timed, as watching takes a processor its share."""
 
