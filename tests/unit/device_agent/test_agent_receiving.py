@@ -221,6 +221,54 @@ def test_a_compressed_file_that_came_whole_and_was_damaged_is_sent_again(device:
     device.install(PACKAGE)
 
 
+def test_what_came_and_cannot_be_read_any_more_is_sent_again(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worn card has it: or no push of this package would ever get beyond its offer."""
+    breaks_off(device, PACKAGE, chunk_starts(PACKAGE)[2])
+
+    def fail(path: str, *_: object) -> Iterator[bytes]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    with monkeypatch.context() as worn:
+        worn.setattr(receiving, "read_pieces", fail)
+        assert device.offer(PACKAGE).resume_at == chunk_starts(PACKAGE)[0]
+        device.install(PACKAGE)
+    assert device.store.packages.is_intact(HEAD.package_id)
+
+
+def test_a_file_system_that_gives_less_than_is_asked_for_does_not_shift_what_came(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `read` may, on FUSE for one: a piece is a chunk only where it has a chunk's bytes."""
+    content = bytes(5 * CHUNK_BYTES)
+    package = package_of({"model": content}, OWNER)
+    package_id = head_of_package(package).package_id
+    breaks_off(device, package, chunk_starts(package)[5])
+    fdopen = os.fdopen
+
+    class Short(io.FileIO):
+        reads = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            self.reads += 1
+            return super().read(30_000 if self.reads < 3 else size) or b""
+
+        def readinto(self, buffer: Any, /) -> int:
+            self.reads += 1
+            return super().readinto(memoryview(buffer)[: 30_000 if self.reads < 3 else None]) or 0
+
+    def opened(descriptor: int, mode: str, buffering: int = -1) -> Any:
+        if mode != "rb":
+            return fdopen(descriptor, mode, buffering)
+        return io.BufferedReader(Short(descriptor)) if buffering else Short(descriptor)
+
+    with monkeypatch.context() as short:
+        short.setattr(os, "fdopen", opened)
+        device.install(package)
+    assert (device.root / "store" / package_id / "model.bin").read_bytes() == content
+
+
 def test_a_file_with_another_name_elsewhere_is_not_taken_for_what_came(
     device: Device, tmp_path: Path
 ) -> None:
