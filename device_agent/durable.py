@@ -197,7 +197,7 @@ def has_content(path: str, size: int, sha256: str) -> bool:
 
 
 def read_pieces(path: str, limit: int, piece_bytes: int = _READ_BYTES) -> Iterator[bytes]:
-    """At most `limit` bytes of a plain file, in pieces of that many.
+    """At most `limit` bytes of a plain file, in pieces of that many; the last may have fewer.
 
     Raises:
         OSError: absent, unreadable, or not a plain file.
@@ -208,7 +208,8 @@ def read_pieces(path: str, limit: int, piece_bytes: int = _READ_BYTES) -> Iterat
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a plain file", path)
-    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+    # Buffered, since a raw read may give less than it is asked for.
+    with os.fdopen(descriptor, "rb") as stream:
         left = limit
         while left:
             piece = stream.read(min(left, piece_bytes))

@@ -25,9 +25,9 @@ from device_agent.manifest import Manifest
 from device_agent.package_messages import Committed, Damaged, Installed, Inventory, Offer, Offered
 from device_agent.patching import apply_patch
 from device_agent.private_runtimes import folders_for, private_folders
-from device_agent.protocol import ErrorCode
+from device_agent.protocol import ErrorCode, Progress
 from device_agent.reading import Read, read_head
-from device_agent.receiving import DamagedPart, base_missing
+from device_agent.receiving import DamagedPart, Transfer, base_missing
 from device_agent.state import Trial, begin_trial, commit, require_previous, require_slot, roll_back
 from device_agent.store import KeptTrust, Store
 from device_agent.trust import (
@@ -45,6 +45,8 @@ from device_agent.trust_messages import ChangeTrust, LabMode, SetLab, SignedTrus
 from device_agent.workers import OnProgress
 
 _ORDER = ("current", "trial", "previous", "")
+_READING_S = 300.0
+"""Of silence at most, while what came earlier is read: slow cards, large packages."""
 
 
 class Installer:
@@ -61,11 +63,11 @@ class Installer:
         self._program = program
         self._host_time_s = host_time_s
         self._nonce = ""
-        self._offered: Optional[Tuple[Head, Admitted, int]] = None
+        self._offered: Optional[Tuple[Head, Admitted, Optional[Transfer], int]] = None
 
     # ---- a package -----------------------------------------------------------------------------
 
-    def offer(self, offer: Offer, read: Read) -> Offered:
+    def offer(self, offer: Offer, read: Read, tell: OnProgress = lambda _: None) -> Offered:
         """Judge a package by its head, and say from where its bytes are wanted.
 
         Raises:
@@ -80,13 +82,17 @@ class Installer:
         self._nonce = ""  # An override holds once.
         store.clean_up({package_id})
         already = store.packages.is_intact(package_id)
-        resume_at = 0
+        transfer, resume_at = None, 0
         if already:
             store.give_up(head)  # It may have died between its last rename and the tidying up.
         else:
             self._require_bases(head)
-            resume_at = store.transfer(head).resume_at()
-        self._offered = head, admitted, resume_at
+            transfer = store.transfer(head)
+            if transfer.is_begun():
+                tell(Progress(0, 0, "reading what came earlier", _READING_S))
+            with storage_errors(store.root):
+                resume_at = transfer.resume_at()
+        self._offered = head, admitted, transfer, resume_at
         return Offered(package_id, already, resume_at, admitted.signed_by, admitted.expiry)
 
     def install(self, package_id: str, read: Read) -> Installed:
@@ -106,10 +112,10 @@ class Installer:
             raise AgentFailure(
                 ErrorCode.BAD_REQUEST, f"package {package_id} was not offered", "offer it first"
             )
-        head, admitted, resume_at = offered
+        head, admitted, transfer, resume_at = offered
         already = self._store.packages.is_intact(package_id)
         if not already:
-            self._receive(head, read, resume_at)
+            self._receive(head, transfer or self._store.transfer(head), read, resume_at)
         elif admitted.signed_by:
             self._store.sign(head, admitted.signed_by)
         if self._store.state().standing(package_id) == "current":
@@ -273,9 +279,8 @@ class Installer:
         if offered is not None:
             self._store.give_up_empty(offered[0])
 
-    def _receive(self, head: Head, read: Read, resume_at: int) -> None:
+    def _receive(self, head: Head, transfer: Transfer, read: Read, resume_at: int) -> None:
         store = self._store
-        transfer = store.transfer(head)
         with storage_errors(store.root, transfer.missing_bytes()):
             try:
                 transfer.receive(read, resume_at)

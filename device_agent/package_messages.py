@@ -49,8 +49,8 @@ class Offered:
 class Install:
     """The bytes of the package just offered follow as payload. Reply: `Installed`, on trial.
 
-    With `commit`, what `Commit` does follows at once, and its reply is the only one. With `last`,
-    the session ends where that is no `Failure`, which saves the host a round trip.
+    With `commit`, what `Commit` does follows at once, and its reply is the only one. With `last`
+    as well, the session ends where that is no `Failure`, which saves the host a round trip.
 
     They begin where `Offered.resume_at` says. Without a payload, for a package that is there.
     `Failure` "resume_failed" asks for another `Offer`: what had come before was damaged, and is

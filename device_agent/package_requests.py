@@ -92,7 +92,7 @@ class PackageRequests:
                 f"found a head of {request.payload_bytes} bytes, expected 1 to {HEAD_MAX_BYTES}",
             )
         self._require_lease()
-        return self.installer().offer(request, payload.read)
+        return self.installer().offer(request, payload.read, self._tell)
 
     def _roll_back(self, request: Rollback, _: Payload) -> Installed:
         self._require_lease()

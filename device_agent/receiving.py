@@ -5,8 +5,8 @@
 
 The key is the hash of what is signed, so what lies there can only be the beginning of the same
 transfer. A chunk is written after it has been verified, and a file counts only once the hash of all
-of it is right. What a power cut damaged costs the chunks from there on, of a plain payload; of one
-that came compressed, the whole file again, and nothing else.
+of it is right. Where a power cut damaged a plain payload, what comes again begins with the damaged
+chunk; where it damaged one that came compressed, with that file.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ from device_agent.reading import Chunk, Read, resumed
 _UNPACKING = 2
 """Threads that check and unpack compressed chunks, where there is more than one processor."""
 
+_Here = Tuple[int, "hashlib._Hash"]
+"""How many of a payload's first chunks are in its file, and the SHA-256 of their bytes there."""
+
 FindBase = Callable[[str, int], Optional[str]]
 """From the SHA-256 and size of a file to the path of an installed one, or None."""
 
@@ -70,12 +73,10 @@ class Transfer:
         self._folder = folder
         self._files = os.path.join(folder, "files")
         self._patches = os.path.join(folder, "patches")
-        self._taken_up: Set[str] = set()
+        self._came_before: Set[str] = set()
+        self._known: Dict[str, Tuple[Stamp, _Here]] = {}
         self.checked: Dict[str, Stamp] = {}
-        for path in (folder, self._files, self._patches):
-            if os.path.islink(path) or not os.path.isdir(path):
-                remove(path)
-            make_folder(path)
+        self._make_folders()
 
     @staticmethod
     def key(head: Head) -> str:
@@ -90,8 +91,12 @@ class Transfer:
             with contextlib.suppress(OSError):  # Not empty, or not there.
                 os.rmdir(path)
 
+    def is_begun(self) -> bool:
+        """Whether some of it came earlier, which `resume_at` reads."""
+        return any(os.listdir(folder) for folder in (self._files, self._patches))
+
     def resume_at(self) -> int:
-        """Offset in the package file from where its bytes are missing; what is here is read."""
+        """Offset in the package file from where its bytes are missing."""
         offset, _, _ = self._gap()
         return offset
 
@@ -114,6 +119,7 @@ class Transfer:
             CorruptPackage: at the first chunk that is not as it should be; those before it stay.
             OSError: the disk does not take it.
         """
+        self._make_folders()
         expected, done, digest = self._gap()
         if offset != expected:
             raise AgentFailure(
@@ -131,23 +137,24 @@ class Transfer:
     ) -> None:
         """Write the chunks of a file behind those that are done, of which that is the SHA-256."""
         path, size = self._path(payload), sum(map(payload.raw_size, range(done)))
+        is_plain = payload.is_plain
         with append_file(path, size) as write:
 
             def take(raw: bytes) -> None:
                 write(raw)
-                if not payload.is_plain:
+                if not is_plain:
                     digest.update(raw)
 
             # Waking a thread costs more than it takes off what is only hashed and written.
-            threads = 0 if payload.is_plain or usable_cpus() == 1 else _UNPACKING
+            threads = 0 if is_plain or usable_cpus() == 1 else _UNPACKING
             with Crew(take, threads) as crew:
                 for chunk in chunks:
                     crew.hand(chunk.unpack)
         # The hash of a plain payload's last chunk was that of all of it.
-        if payload.is_plain or digest.hexdigest() == payload.file.sha256:
+        if is_plain or digest.hexdigest() == payload.file.sha256:
             self._note(payload, stamp(path))
-        elif done:
-            self._taken_up.add(payload.file.path)
+        if done == 0:
+            self._came_before.discard(payload.file.path)
 
     def assemble(self, find_base: FindBase, apply: Apply) -> str:
         """Make every file of the package of what has come; the folder they are in, durable.
@@ -192,21 +199,28 @@ class Transfer:
 
     def _check(self, file: File, is_made: bool) -> None:
         path = os.path.join(self._files, file.path)
-        is_checked = file.path in self.checked and not is_made
+        checked = None if is_made else self.checked.get(file.path)
+        is_checked = checked is not None and own_bytes(path) is not None and checked == stamp(path)
         if not (is_checked or has_content(path, file.raw_bytes, file.sha256)):
             remove(path)
             remove(os.path.join(self._patches, file.path))
             wrong = f"{file.path}: its SHA-256 is not the manifest's"
-            if file.path in self._taken_up:
-                raise DamagedPart(f"{wrong}; a part of it had come earlier, and was damaged here")
             if is_made:  # By arithmetic that differs here, perhaps; the full package needs none.
                 raise AgentFailure(ErrorCode.DELTA_FAILED, wrong, "push the full package")
+            if file.path in self._came_before:
+                raise DamagedPart(f"{wrong}; a part of it had come earlier, and was damaged here")
             raise CorruptPackage(wrong)
         sync_file(path)
 
     def _path(self, payload: Payload) -> str:
         folder = self._patches if payload.codec in PATCHES else self._files
         return os.path.join(folder, payload.file.path)
+
+    def _make_folders(self) -> None:
+        for path in (self._folder, self._files, self._patches):
+            if os.path.islink(path) or not os.path.isdir(path):
+                remove(path)
+            make_folder(path)
 
     def _gap(self) -> Tuple[int, int, hashlib._Hash]:
         """Where bytes are missing first, and what is here of the payload that they are of.
@@ -218,40 +232,61 @@ class Transfer:
         offset, done, digest = len(head_bytes(self._head)), 0, hashlib.sha256()
         for payload in payloads(self._head):
             here = self._here(payload)
-            done, digest = here or (0, hashlib.sha256())
+            done, digest = (0, hashlib.sha256()) if here is None else (here[0], here[1].copy())
             offset = chunk_offset(payload, done)
             # An empty file has no chunk that could be missing, and has to be made all the same.
             if here is None or done < len(payload.sizes):
                 break
         return offset, done, digest
 
-    def _here(self, payload: Payload) -> Optional[Tuple[int, hashlib._Hash]]:
-        """How many of its first chunks are here, and their SHA-256 in the file; None to begin anew.
+    def _here(self, payload: Payload) -> Optional[_Here]:
+        """What is here of it; None to begin anew. A file that has not changed is read once.
 
         What is damaged is not here, nor what lies behind it. In a file that came compressed no
         chunk's hash shows that: only where all of it came it is known, and then none of it is here.
         """
-        path, done, digest = self._path(payload), 0, hashlib.sha256()
-        size, total = own_bytes(path), payload.raw_bytes
+        path, total = self._path(payload), payload.raw_bytes
+        size = own_bytes(path)
         if size is None or size > total:
             return None
         found = stamp(path)
-        whole = size if size == total else size // CHUNK_BYTES * CHUNK_BYTES
-        for raw in read_pieces(path, whole, CHUNK_BYTES):
-            after = digest.copy()
-            after.update(raw)
-            if payload.is_plain and after.hexdigest() != payload.chunks[done]:
-                return done, digest
-            done, digest = done + 1, after
-        if size == total:
-            if not (payload.is_plain or digest.hexdigest() == payload.file.sha256):
+        if path in self._known and self._known[path][0] == found:
+            return self._known[path][1]
+        try:
+            here = _read_chunks(path, size if size == total else size - size % CHUNK_BYTES, payload)
+        except OSError:  # A worn card, which may take what comes again elsewhere.
+            remove(path)
+            return None
+        self._came_before.add(payload.file.path)
+        if size == total and not payload.is_plain:
+            if here[1].hexdigest() != payload.file.sha256:
                 return None
+        if here[0] == len(payload.sizes):
             self._note(payload, found)
-        return done, digest
+        self._known[path] = found, here
+        return here
 
     def _note(self, payload: Payload, found: Stamp) -> None:
         if payload.codec not in PATCHES:
             self.checked[payload.file.path] = found
+
+
+def _read_chunks(path: str, size: int, payload: Payload) -> _Here:
+    """What is sound of the first `size` bytes of a payload's file.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    done, digest, is_plain = 0, hashlib.sha256(), payload.is_plain
+    for raw in read_pieces(path, size, CHUNK_BYTES):
+        after = digest.copy()
+        after.update(raw)
+        if len(raw) != payload.raw_size(done):
+            break
+        if is_plain and after.hexdigest() != payload.chunks[done]:
+            break
+        done, digest = done + 1, after
+    return done, digest
 
 
 def base_missing(path: str) -> AgentFailure:

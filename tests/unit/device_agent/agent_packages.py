@@ -43,9 +43,13 @@ def pieces(data: bytes) -> list[bytes]:
 
 def hashes(chunks: Sequence[bytes], raw_bytes: int) -> tuple[str, ...]:
     """SHA-256 of each; where all are stored as they are, of all up to the end of each."""
-    if sum(map(len, chunks)) == raw_bytes:
-        chunks = [b"".join(chunks[: index + 1]) for index in range(len(chunks))]
-    return tuple(hashlib.sha256(chunk).hexdigest() for chunk in chunks)
+    if sum(map(len, chunks)) != raw_bytes:
+        return tuple(hashlib.sha256(chunk).hexdigest() for chunk in chunks)
+    digest, found = hashlib.sha256(), []
+    for chunk in chunks:
+        digest.update(chunk)
+        found.append(digest.hexdigest())
+    return tuple(found)
 
 
 def file_of(

@@ -18,6 +18,7 @@ from device_agent.environment_messages import RuntimeVersion
 from device_agent.failures import AgentFailure
 from device_agent.installing import Installer
 from device_agent.package_messages import Committed, Installed, Offer, Offered
+from device_agent.protocol import Progress
 from device_agent.store import KeptTrust, Store
 from device_agent.trust import Trust
 from device_agent.trust_messages import SignedTrust
@@ -33,12 +34,16 @@ class Device:
 
     Args:
         trust: whom it believes; None leaves it as it is, or without trust.
+
+    Attributes:
+        told: the progress that offers told of.
     """
 
     def __init__(self, root: Path, trust: Trust | None = TRUST, lab: bool = False) -> None:
         self.root = root
         self.store = Store(str(root))
         self.installer = Installer(self.store, PROGRAM)
+        self.told: list[Progress] = []
         if trust is not None and self.store.trust() is None:
             version = SignedTrust(canonical(trust).decode(), "")
             self.store.change_trust(lambda _: KeptTrust(version, lab))
@@ -47,7 +52,7 @@ class Device:
         """Offer it by its head alone."""
         head = head_bytes(head_of_package(package))
         offer = Offer(len(head), **options)  # type: ignore[arg-type]
-        return self.installer.offer(offer, io.BytesIO(head).read)
+        return self.installer.offer(offer, io.BytesIO(head).read, self.told.append)
 
     def receive(self, package: bytes, offered: Offered, until: int | None = None) -> Installed:
         """Send what is wanted of a package, or of its first `until` bytes."""

@@ -221,6 +221,47 @@ def test_a_compressed_file_that_came_whole_and_was_damaged_is_sent_again(device:
     device.install(PACKAGE)
 
 
+def test_what_came_earlier_is_read_once_and_the_host_is_told_to_wait(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks_off(device, PACKAGE, chunk_starts(PACKAGE)[2])
+    read, pieces = [], receiving.read_pieces
+
+    def noted(path: str, *given: Any) -> Iterator[bytes]:
+        read.append(Path(path).name)
+        return pieces(path, *given)
+
+    monkeypatch.setattr(receiving, "read_pieces", noted)
+    device.told.clear()
+    device.try_out(PACKAGE)
+    assert read == ["model.bin"]
+    assert [each.silence_s > 60 for each in device.told] == [True]
+
+
+def test_of_what_did_not_come_before_the_host_is_told_nothing(device: Device) -> None:
+    device.try_out(PACKAGE)
+    assert device.told == []
+
+
+@pytest.mark.parametrize("name", ["model.bin", "golden.bin"])
+def test_what_changes_behind_the_back_of_a_transfer_is_sent_again(
+    device: Device, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    breaks_off(device, PACKAGE, chunk_starts(PACKAGE)[8])
+    offered, check = device.offer(PACKAGE), Transfer._check
+
+    def spoilt_first(transfer: Transfer, *given: Any) -> None:
+        if given[0].path == name:
+            spoil(files_of(device) / name, 9)
+        check(transfer, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transfer, "_check", spoilt_first)
+        fails("resume_failed", lambda: device.receive(PACKAGE, offered))
+    device.install(PACKAGE)
+    assert device.store.packages.is_intact(HEAD.package_id)
+
+
 def test_what_came_and_cannot_be_read_any_more_is_sent_again(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
