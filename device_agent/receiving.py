@@ -107,6 +107,8 @@ class Transfer:
             payload.stored_bytes for payload in payloads(self._head) if payload.codec in PATCHES
         )
         for folder in (self._files, self._patches):
+            if not os.path.isdir(folder):  # Any more: `receive` makes it again.
+                continue
             with os.scandir(folder) as entries:
                 missing -= sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
         return max(0, missing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -143,15 +144,18 @@ def _no_space(path: str, pieces: object) -> None:
     raise OSError(28, "No space left on device", path)
 
 
-def test_what_came_must_still_be_there_when_it_goes_on(open_host: OpenHost, root: Path) -> None:
+@pytest.mark.parametrize("what", ["files/model.bin", "files", ""])
+def test_what_came_must_still_be_there_when_it_goes_on(
+    open_host: OpenHost, root: Path, what: str
+) -> None:
     package = large()
     end = archive.chunk_offset(archive.payloads(head_of_package(package))[0], 3)
     host = open_host()
     with pytest.raises(CorruptPackage):
         host.install(package, host.offer(package), end)
     offered = host.offer(package)
-    (part,) = (root / "incoming").glob("*/files/model.bin")
-    part.unlink()
+    (part,) = (root / "incoming").glob(f"*/{what}")
+    part.unlink() if part.is_file() else shutil.rmtree(part)
     fails("storage", lambda: host.install(package, offered))
     assert not host.store.packages.is_intact(offered.package_id)
 
