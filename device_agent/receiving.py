@@ -54,7 +54,7 @@ Apply = Callable[[str, str, str, int], None]
 
 
 class DamagedPart(Exception):
-    """What lay here of a transfer that broke off was not what had come any more; it is gone."""
+    """What lies here of a transfer is not what had come any more; it is gone."""
 
 
 class Transfer:
@@ -162,7 +162,7 @@ class Transfer:
         """Make every file of the package of what has come; the folder they are in, durable.
 
         Raises:
-            DamagedPart: a file of which some lay here before is not as the manifest says.
+            DamagedPart: a file that had come, or some of it, is not as the manifest says any more.
             CorruptPackage: a file is not as the manifest says; what came of it is gone.
             AgentFailure: "base_missing", "delta_failed".
             OSError: the disk does not take it.
@@ -209,6 +209,8 @@ class Transfer:
             wrong = f"{file.path}: its SHA-256 is not the manifest's"
             if is_made:  # By arithmetic that differs here, perhaps; the full package needs none.
                 raise AgentFailure(ErrorCode.DELTA_FAILED, wrong, "push the full package")
+            if checked is not None:
+                raise DamagedPart(f"{wrong} any more; it had come, and was changed here")
             if file.path in self._came_before:
                 raise DamagedPart(f"{wrong}; a part of it had come earlier, and was damaged here")
             raise CorruptPackage(wrong)

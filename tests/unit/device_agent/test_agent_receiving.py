@@ -243,11 +243,12 @@ def test_of_what_did_not_come_before_the_host_is_told_nothing(device: Device) ->
     assert device.told == []
 
 
+@pytest.mark.parametrize("came", [0, 8], ids=["now", "earlier"])
 @pytest.mark.parametrize("name", ["model.bin", "golden.bin"])
 def test_what_changes_behind_the_back_of_a_transfer_is_sent_again(
-    device: Device, monkeypatch: pytest.MonkeyPatch, name: str
+    device: Device, monkeypatch: pytest.MonkeyPatch, name: str, came: int
 ) -> None:
-    breaks_off(device, PACKAGE, chunk_starts(PACKAGE)[8])
+    breaks_off(device, PACKAGE, chunk_starts(PACKAGE)[came])
     offered, check = device.offer(PACKAGE), Transfer._check
 
     def spoilt_first(transfer: Transfer, *given: Any) -> None:
