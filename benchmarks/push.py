@@ -152,7 +152,7 @@ _HASHES = (
     ("receiving.py", "digest.update(raw)", "pass"),
     (
         "receiving.py",
-        "if payload.is_plain or digest.hexdigest() == payload.file.sha256",
+        "if is_plain or digest.hexdigest() == payload.file.sha256",
         "if True",
     ),
 )
