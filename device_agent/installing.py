@@ -70,6 +70,11 @@ class Installer:
     def offer(self, offer: Offer, read: Read, tell: OnProgress = lambda _: None) -> Offered:
         """Judge a package by its head, and say from where its bytes are wanted.
 
+        Args:
+            offer: as the host made it.
+            read: gives the package's bytes, of which the head is enough.
+            tell: hears that what came of it earlier is being read, which may take minutes.
+
         Raises:
             AgentFailure: it may not be installed; "busy"; "base_missing".
             CorruptPackage: that is no head of a package.
